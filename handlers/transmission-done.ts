@@ -1,0 +1,24 @@
+/**
+ * Transmission's script-torrent-done: a torrent is complete. Marks its info hash, wakes the
+ * reconciler, and is gone. The hash is all that is believed of the environment, and only as a
+ * look-up: the name is whatever a torrent's maker wrote.
+ */
+import { UpdateError } from '../lib/errors.ts';
+import { runHandler } from '../lib/handler.ts';
+import { markComplete, stateError } from '../lib/store.ts';
+import { wakeReconciler } from '../lib/wake.ts';
+
+void runHandler('transmission-done', process.env, ({ config, log }) => {
+  const infoHash = process.env['TR_TORRENT_HASH'] ?? '';
+  if (!/^[0-9a-f]{40}$/.test(infoHash))
+    throw new UpdateError('usage', 'TR_TORRENT_HASH is not an info hash of 40 hex digits', {
+      hint: 'Transmission runs this: set script-torrent-done-filename (docs/transmission.md)',
+    });
+  try {
+    markComplete(config.stateDir, infoHash);
+  } catch (error) {
+    throw stateError(error, config.stateDir);
+  }
+  log({ decision: 'complete', reason: infoHash });
+  wakeReconciler(config, process.env);
+});

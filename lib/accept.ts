@@ -1,0 +1,135 @@
+import { readFileSync } from 'node:fs';
+import type { Config } from './config.ts';
+import { decide, type Decision } from './decide.ts';
+import { UpdateError } from './errors.ts';
+import { parseKeySet, type KeySet } from './keyset.ts';
+import { verifyAnnouncement } from './signature.ts';
+import {
+  keepAccepted,
+  keepPending,
+  listAccepted,
+  readAccepted,
+  repairAccepted,
+  ringAccepted,
+  stateError,
+} from './store.ts';
+import { parsePayload, type Offer, type UpdateId } from './update.ts';
+
+export interface AcceptDeps {
+  /** Unix seconds. */
+  now: number;
+  /** Unix seconds; see DecisionInput. */
+  buildTime: number;
+}
+
+/**
+ * Takes one payload, however it came: parses it, verifies it, decides, and stores it durably when
+ * it is to be kept. Called by the update handler, and again for what waited for a plausible clock.
+ *
+ * @throws UpdateError `malformed`, `untrusted`, `try-later`, `configuration`; then nothing changed
+ */
+export async function acceptPayload(
+  payload: Uint8Array,
+  config: Config,
+  deps: AcceptDeps,
+): Promise<{ update: UpdateId; decision: Decision }> {
+  const offer = await parsePayload(payload);
+  verifyOffer(offer, config);
+  const { update } = offer;
+  const stored = await compareStored(offer, config);
+  const accepted = listAccepted(config.stateDir);
+  const decision = decide({
+    kind: update.kind,
+    channel: update.channel,
+    version: update.version,
+    created: offer.source === 'announcement' ? offer.signed.announcement.created : update.version,
+    expires: update.expires,
+    length: update.length,
+    target: offer.source === 'announcement' ? offer.signed.announcement.target : '',
+    noop: offer.source === 'announcement' && offer.signed.announcement.noop,
+    stored: stored === 'damaged' ? 'same' : stored,
+    mark: highestVersion(accepted, update.channel),
+    knownChannels: new Set(accepted.map((id) => id.channel)),
+    allowedChannels: config.channels,
+    maxContentBytes: config.maxContentBytes,
+    now: deps.now,
+    buildTime: deps.buildTime,
+  });
+  const fact = { payload: offer.text, acceptedAt: new Date(deps.now * 1000).toISOString() };
+  try {
+    switch (decision.kind) {
+      case 'accept':
+        // Two handlers at once: the one that comes second finds the fact and decides again.
+        if (!keepAccepted(config.stateDir, update, fact))
+          return await acceptPayload(payload, config, deps);
+        break;
+      case 'ring':
+        if (stored === 'damaged') repairAccepted(config.stateDir, update, fact);
+        ringAccepted(config.stateDir, update);
+        break;
+      case 'wait':
+        keepPending(config.stateDir, update, offer.text);
+        break;
+      case 'refuse':
+        break;
+      default:
+        decision satisfies never;
+    }
+  } catch (error) {
+    throw stateError(error, config.stateDir);
+  }
+  return { update, decision };
+}
+
+/**
+ * Checks that an offer comes from somebody whom this node trusts.
+ *
+ * @throws UpdateError `untrusted`, `try-later` (an epoch above ours), `configuration` (no key set)
+ */
+export function verifyOffer(offer: Offer, config: Config): void {
+  if (offer.source === 'announcement') {
+    verifyAnnouncement(offer.signed, readKeySet(config.keySetFile));
+    return;
+  }
+  if (!config.allowUnsigned)
+    throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
+      hint: 'send it with scripts/submit.ts; only a closed lab may set "allowUnsigned"',
+    });
+}
+
+/** Reads the trusted key set; throws UpdateError `configuration` when it is missing or not usable. */
+export function readKeySet(file: string): KeySet {
+  try {
+    return parseKeySet(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw new UpdateError('configuration', `the key set ${file} cannot be used`, {
+      hint: 'place the keyset.txt that scripts/keygen.ts made there',
+      cause,
+    });
+  }
+}
+
+/** The highest accepted version of a channel: the high-water mark. 0 when there is none. */
+export function highestVersion(accepted: readonly UpdateId[], channel: string): number {
+  return accepted.reduce(
+    (top, id) => (id.channel === channel ? Math.max(top, id.version) : top),
+    0,
+  );
+}
+
+async function compareStored(
+  offer: Offer,
+  config: Config,
+): Promise<'none' | 'same' | 'other' | 'damaged'> {
+  const { stateDir } = config;
+  const held = readAccepted(stateDir, offer.update);
+  if (held === undefined) {
+    const exists = listAccepted(stateDir).some(
+      ({ channel, version }) =>
+        channel === offer.update.channel && version === offer.update.version,
+    );
+    return exists ? 'damaged' : 'none';
+  }
+  const { body } = await parsePayload(Buffer.from(held.payload));
+  return Buffer.compare(body, offer.body) === 0 ? 'same' : 'other';
+}

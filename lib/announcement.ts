@@ -1,0 +1,265 @@
+import {
+  check,
+  checkFields,
+  checkKnown,
+  checkSignerCount,
+  checkSigners,
+} from './announcement-rules.ts';
+
+export { isChannel, isContentName } from './announcement-rules.ts';
+
+// Format 1, byte by byte as in docs/announcement.md. A handler decodes before anything else is
+// loaded, so this needs nothing but Buffer and the error class.
+
+const kinds = ['manifest', 'module', 'environment', 'file', 'keyset', 'withdraw'] as const;
+
+/** What an update is; the wire has 1 to 6, in this order. */
+export type Kind = (typeof kinds)[number];
+
+/** The signed fields. Times are unix seconds, lengths are bytes, hashes are lowercase hex. */
+export interface Announcement {
+  kind: Kind;
+  noop: boolean;
+  rerun: boolean;
+  /** Epoch of the key set that the signers had, 0 to 2^32-1. */
+  epoch: number;
+  /** 1 to 2^53-1. */
+  version: number;
+  created: number;
+  /** 0 is at once. */
+  notBefore: number;
+  /** Later than `created` and `notBefore`. */
+  expires: number;
+  /** BitTorrent v1, 40 digits: a locator, never a proof of integrity. Zeros for `withdraw`. */
+  infoHash: string;
+  /** 64 digits. Zeros for `withdraw`. */
+  sha256: string;
+  /** 1 to 2^48-1; 0 for `withdraw`. */
+  length: number;
+  /** A power of two, 2^14 to 2^24; 0 for `withdraw`. */
+  pieceLength: number;
+  channel: string;
+  name: string;
+  target: string;
+  /** The SHA-1 of every piece, 20 bytes each, or empty: the metadata then comes from a peer. */
+  pieces: Uint8Array;
+}
+
+export interface SignedAnnouncement {
+  announcement: Announcement;
+  /** Signer ids, 16 lowercase hex digits each, strictly ascending. */
+  signers: string[];
+  /** Everything before the signatures. */
+  body: Uint8Array;
+  /** 64 bytes each, in the signers' order. */
+  signatures: Uint8Array[];
+}
+
+/** What Serf's default limits leave for the payload of event `update`, at any event clock. */
+export const defaultPayloadChars = 468;
+/** The longest announcement, 675 bytes: it must also fit the response to a Serf query. */
+export const maxPayloadChars = 900;
+/** No more of a payload is ever looked at. */
+export const maxInputBytes = 2048;
+
+const format = 1;
+const fixedBytes = 87;
+const signerIdBytes = 8;
+const signatureBytes = 64;
+const pieceHashBytes = 20;
+const flagNoop = 1;
+const flagRerun = 2;
+
+/**
+ * Bytes left for piece hashes (20 each) in a text of `maxChars` characters, which counts as 900 at
+ * most. Negative: the announcement does not fit even without pieces, by so many bytes.
+ */
+export function pieceBudget(options: {
+  signers: number;
+  channel: string;
+  name: string;
+  target: string;
+  maxChars?: number;
+}): number {
+  const { signers, channel, name, target, maxChars = defaultPayloadChars } = options;
+  const maxBytes = Math.floor((Math.min(maxChars, maxPayloadChars) * 3) / 4);
+  return maxBytes - wireBytes(signers, channel.length + name.length + target.length);
+}
+
+/**
+ * The bytes that get signed, everything before the signatures.
+ *
+ * @param signers ids of the keys that will sign, 1 to 3, 16 hex digits each, strictly ascending
+ * @throws UpdateError `malformed` when a field breaks its rule, or when the signed whole would be
+ *   longer than 675 bytes
+ */
+export function encodeBody(a: Announcement, signers: readonly string[]): Uint8Array {
+  checkFields(a);
+  checkSigners(signers);
+  const variableBytes = a.channel.length + a.name.length + a.target.length + a.pieces.length;
+  const total = wireBytes(signers.length, variableBytes);
+  checkSize(total);
+
+  const body = Buffer.alloc(total - signers.length * signatureBytes);
+  body[0] = format;
+  body[1] = kinds.indexOf(a.kind) + 1;
+  body[2] = (a.noop ? flagNoop : 0) | (a.rerun ? flagRerun : 0);
+  body[3] = signers.length;
+  body.writeUInt32BE(a.epoch, 4);
+  body.writeUInt32BE(Math.floor(a.version / 2 ** 32), 8);
+  body.writeUInt32BE(a.version % 2 ** 32, 12);
+  body.writeUInt32BE(a.created, 16);
+  body.writeUInt32BE(a.notBefore, 20);
+  body.writeUInt32BE(a.expires, 24);
+  body.write(a.infoHash, 28, 'hex');
+  body.write(a.sha256, 48, 'hex');
+  body.writeUIntBE(a.length, 80, 6);
+  body[86] = a.pieceLength === 0 ? 0 : Math.log2(a.pieceLength);
+  let offset = fixedBytes;
+  for (const text of [a.channel, a.name, a.target]) {
+    body[offset] = text.length;
+    offset += 1 + body.write(text, offset + 1, 'latin1');
+  }
+  body[offset] = a.pieces.length / pieceHashBytes;
+  body.set(a.pieces, offset + 1);
+  body.write(signers.join(''), offset + 1 + a.pieces.length, 'hex');
+  return body;
+}
+
+/**
+ * The text for the wire, base64url without padding.
+ *
+ * @param body from `encodeBody`
+ * @param signatures 64 bytes each, in the order of the body's signers
+ * @throws UpdateError `malformed` when the signatures are not as many as the signers
+ */
+export function encodeAnnouncement(body: Uint8Array, signatures: readonly Uint8Array[]): string {
+  const fits = signatures.every((signature) => signature.length === signatureBytes);
+  check(fits && signatures.length === body[3], 'each signer needs one signature of 64 bytes');
+  return Buffer.concat([body, ...signatures]).toString('base64url');
+}
+
+/**
+ * Reads an announcement off the wire. Only the one canonical encoding passes; signatures are
+ * parsed, not verified.
+ *
+ * @param text the payload, without the newline that Serf adds for a handler
+ * @throws UpdateError `malformed` for everything else
+ */
+export function decodeAnnouncement(text: string): SignedAnnouncement {
+  check(
+    text.length <= maxInputBytes,
+    `the payload is longer than ${maxInputBytes} characters`,
+    `an announcement has ${maxPayloadChars} at most: send the text that submit printed`,
+  );
+  const bytes = Buffer.from(text, 'base64url');
+  // Node's decoder skips unknown characters and ignores padding and spare bits; only the round
+  // trip shows that this text is the encoding of these bytes.
+  check(
+    bytes.toString('base64url') === text,
+    'the payload is not base64url without padding',
+    'send the text that submit printed, unchanged and whole',
+  );
+
+  const reader = new Reader(bytes);
+  const formatNumber = reader.uint('format', 1);
+  checkKnown(formatNumber === format, `format ${formatNumber}`);
+  const kindNumber = reader.uint('kind', 1);
+  const kind = kinds[kindNumber - 1];
+  checkKnown(kind !== undefined, `kind ${kindNumber}`);
+  const flags = reader.uint('flags', 1);
+  checkKnown((flags & ~(flagNoop | flagRerun)) === 0, `a flag of ${flags}`);
+  checkSize(bytes.length);
+  const signerCount = reader.uint('number of signers', 1);
+  checkSignerCount(signerCount);
+
+  // Each field in the order of the wire: the reader moves on with each.
+  const announcement: Announcement = {
+    kind,
+    noop: (flags & flagNoop) !== 0,
+    rerun: (flags & flagRerun) !== 0,
+    epoch: reader.uint('epoch', 4),
+    // At 2^53 and above the sum may round, but never to below 2^53, so the range check holds.
+    version: reader.uint('version', 4) * 2 ** 32 + reader.uint('version', 4),
+    created: reader.uint('created', 4),
+    notBefore: reader.uint('not before', 4),
+    expires: reader.uint('expires', 4),
+    infoHash: reader.hex('info hash', 20),
+    sha256: reader.hex('SHA-256', 32),
+    length: reader.uint('content length', 6),
+    pieceLength: pieceLengthFrom(reader.uint('piece length', 1)),
+    channel: reader.text('channel'),
+    name: reader.text('name'),
+    target: reader.text('target'),
+    pieces: reader.take('pieces', reader.uint('number of pieces', 1) * pieceHashBytes),
+  };
+  const signers = times(signerCount, () => reader.hex('signer ids', signerIdBytes));
+  const body = bytes.subarray(0, reader.offset);
+  const signatures = times(signerCount, () => reader.take('signatures', signatureBytes));
+  const spare = bytes.length - reader.offset;
+  check(spare === 0, `${spare} bytes follow the last signature`);
+
+  // The encoder holds every rule for a field's value; what it makes of them must be these bytes.
+  const canonical = Buffer.from(encodeBody(announcement, signers));
+  check(canonical.equals(body), 'the announcement is not in its canonical encoding');
+  return { announcement, signers, body, signatures };
+}
+
+/** Takes fields off the front, and says in which one the bytes ran out. */
+class Reader {
+  readonly #bytes: Buffer;
+  offset = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  take(field: string, size: number): Buffer {
+    const end = this.offset + size;
+    check(
+      end <= this.#bytes.length,
+      `the announcement is cut off in field "${field}": ` +
+        `it has ${this.#bytes.length} bytes and the field ends at ${end}`,
+      'send the text that submit printed, unchanged and whole',
+    );
+    const taken = this.#bytes.subarray(this.offset, end);
+    this.offset = end;
+    return taken;
+  }
+
+  /** @param size 1 to 6 bytes */
+  uint(field: string, size: number): number {
+    return this.take(field, size).readUIntBE(0, size);
+  }
+
+  hex(field: string, size: number): string {
+    return this.take(field, size).toString('hex');
+  }
+
+  /** One byte of length, then the text; Latin-1, so that no byte is lost before the rules see it. */
+  text(field: string): string {
+    return this.take(field, this.uint(field, 1)).toString('latin1');
+  }
+}
+
+function checkSize(bytes: number): void {
+  const max = Math.floor((maxPayloadChars * 3) / 4);
+  check(
+    bytes <= max,
+    `the announcement is ${bytes - max} bytes over its limit of ${max}`,
+    'leave out the pieces, or shorten the name, the channel or the target',
+  );
+}
+
+/** Size of the whole: the 4 are the lengths of the three texts and the number of pieces. */
+function wireBytes(signers: number, variableBytes: number): number {
+  return fixedBytes + 4 + (signerIdBytes + signatureBytes) * signers + variableBytes;
+}
+
+function pieceLengthFrom(exponent: number): number {
+  return exponent === 0 ? 0 : 2 ** exponent;
+}
+
+function times<T>(count: number, make: () => T): T[] {
+  return Array.from({ length: count }, make);
+}

@@ -1,0 +1,50 @@
+import { UpdateError } from './errors.ts';
+
+/** One entry as a tar or zip reader finds it: nothing about it has been checked. */
+export interface ArchiveEntry {
+  name: string;
+  /** `file`, `directory`, or what else it is, in words. */
+  type: string;
+  /** Unix permission bits, set-id bits included; 0 when the archive has none. */
+  mode: number;
+  /** The bytes. What the consumer leaves unread is skipped. */
+  content: AsyncIterable<Uint8Array>;
+}
+
+const repack = 'pack it again from plain files and directories, without links, and publish that';
+
+/** The error for an archive that is damaged, hostile or not what its kind says. */
+export function badArchive(reason: string, hint = repack): UpdateError {
+  return new UpdateError('malformed', `the archive cannot be used: ${reason}`, { hint });
+}
+
+/** A name from outside, fit for a message: what a terminal could obey is escaped. */
+export function printable(name: string): string {
+  return JSON.stringify(name.slice(0, 200)).replace(
+    /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+const maxPathBytes = 1024;
+const maxNameBytes = 255; // NAME_MAX, limits.h(0p)
+
+/**
+ * The canonical relative path of an entry, without `.`, doubled or trailing slashes; '' for the
+ * archive's own top. Throws 'malformed' for a name that could leave the destination or that no
+ * honest archive has: absolute, with `..`, a backslash, control characters or broken UTF-8, too long.
+ */
+export function entryPath(name: string): string {
+  const refuse = (why: string): UpdateError => badArchive(`the name ${printable(name)} ${why}`);
+  if (name.startsWith('/')) throw refuse('is absolute');
+  if (/[\u0000-\u001f\u007f-\u009f]/.test(name)) throw refuse('has control characters');
+  // Zip archives made on Windows use it as separator: it must never be one here by surprise.
+  if (name.includes('\\')) throw refuse('has a backslash');
+  if (name.includes('\ufffd')) throw refuse('is not UTF-8');
+  const parts = name.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.includes('..')) throw refuse('leads out of the archive');
+  if (parts.some((part) => Buffer.byteLength(part) > maxNameBytes)) throw refuse('is too long');
+  const path = parts.join('/');
+  if (Buffer.byteLength(path) > maxPathBytes) throw refuse('is too long');
+  return path;
+}

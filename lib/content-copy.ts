@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { hasErrno } from './errors.ts';
+import type { Update } from './update.ts';
+
+const chunkBytes = 1 << 20;
+
+/**
+ * Copies an update's content while hashing it, so that what is checked is what is applied. Whoever
+ * can write `source` may swap it at any time: no link is followed, only a regular file is read, and
+ * at most one byte more than announced.
+ *
+ * @param target created exclusively, 0600, flushed to disk
+ * @returns why the content is not what was announced; undefined when it is
+ */
+export async function copyVerified(
+  source: string,
+  target: string,
+  update: Update,
+): Promise<string | undefined> {
+  let from: FileHandle;
+  try {
+    // O_NONBLOCK: opening a FIFO must not wait for its writer.
+    from = await open(source, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return 'there is no such file';
+    if (hasErrno(error, 'ELOOP', 'ENXIO')) return 'it is not a regular file';
+    throw error;
+  }
+  try {
+    const stats = await from.stat();
+    if (!stats.isFile()) return 'it is not a regular file';
+    if (stats.size !== update.length) return `it has ${stats.size} bytes, not ${update.length}`;
+    const to = await open(target, 'wx', 0o600);
+    try {
+      const mismatch = await copy(from, to, update);
+      await to.sync();
+      return mismatch;
+    } finally {
+      await to.close();
+    }
+  } finally {
+    await from.close();
+  }
+}
+
+/** Checks a copy of ours again, such as one that an interrupted run left. */
+export async function isIntact(file: string, update: Update): Promise<boolean> {
+  let from: FileHandle;
+  try {
+    from = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return false;
+    throw error;
+  }
+  try {
+    return (await copy(from, undefined, update)) === undefined;
+  } finally {
+    await from.close();
+  }
+}
+
+async function copy(
+  from: FileHandle,
+  to: FileHandle | undefined,
+  update: Update,
+): Promise<string | undefined> {
+  const check = contentCheck(update);
+  const buffer = Buffer.allocUnsafe(chunkBytes);
+  let length = 0;
+  for (;;) {
+    const wanted = Math.min(chunkBytes, update.length + 1 - length);
+    const { bytesRead } = await from.read(buffer, 0, wanted);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+    if (length > update.length) return `it has more than ${update.length} bytes`;
+    const chunk = buffer.subarray(0, bytesRead);
+    check.update(chunk);
+    if (to !== undefined) await to.appendFile(chunk);
+  }
+  if (length !== update.length) return `it has ${length} bytes, not ${update.length}`;
+  return check.matches() ? undefined : `its ${check.algorithm} is not the announced one`;
+}
+
+interface ContentCheck {
+  algorithm: string;
+  update: (chunk: Uint8Array) => void;
+  matches: () => boolean;
+}
+
+function contentCheck(update: Update): ContentCheck {
+  if (update.sha256 !== null) {
+    const hash = createHash('sha256');
+    return {
+      algorithm: 'SHA-256',
+      update: (chunk) => hash.update(chunk),
+      matches: () => hash.digest('hex') === update.sha256,
+    };
+  }
+  return pieceCheck(update);
+}
+
+/** For a bare torrent the pieces' SHA-1 (BEP 3) are all the integrity there is. */
+function pieceCheck({ pieces, pieceLength }: Update): ContentCheck {
+  const digests: Buffer[] = [];
+  let hash = createHash('sha1');
+  let filled = 0;
+  return {
+    algorithm: 'pieces',
+    update: (chunk) => {
+      for (let offset = 0; offset < chunk.length;) {
+        const part = chunk.subarray(offset, offset + pieceLength - filled);
+        hash.update(part);
+        offset += part.length;
+        filled += part.length;
+        if (filled < pieceLength) continue;
+        digests.push(hash.digest());
+        hash = createHash('sha1');
+        filled = 0;
+      }
+    },
+    matches: () => {
+      if (filled > 0) digests.push(hash.digest());
+      return Buffer.compare(Buffer.concat(digests), pieces) === 0;
+    },
+  };
+}

@@ -1,0 +1,124 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { badArchive } from './archive-entry.ts';
+import {
+  asArchiveError,
+  checkArchive,
+  findRoot,
+  isArchiveName,
+  readEntries,
+  type ArchiveListing,
+} from './archive.ts';
+import { UpdateError } from './errors.ts';
+import { maxMetadataBytes, parseMetadata, type ModuleMetadata } from './module.ts';
+
+/** What kind of update a path makes, and what else its content says. */
+export type DetectedKind =
+  | { kind: 'manifest' }
+  /** `channel` is the default one: the module's name, lower-case. */
+  | { kind: 'module'; module: ModuleMetadata; channel: string }
+  /** A directory is to be packed first, with packDirectory. */
+  | { kind: 'environment'; isDirectory: boolean }
+  | { kind: 'file' };
+
+/**
+ * Tells the kind of an update from a file's name and content: `*.pp` is a manifest, a tar archive with
+ * metadata.json a module, a `.zip` or directory with manifests/ an environment, anything else a plain
+ * file. Throws 'malformed' for a directory that is none, a module or environment that nodes would
+ * refuse, and an archive that cannot be read; and file system errors.
+ */
+export async function detectKind(path: string): Promise<DetectedKind> {
+  const stats = await stat(path);
+  if (stats.isDirectory()) return detectDirectory(path);
+  if (!stats.isFile()) {
+    throw new UpdateError('malformed', `${path} is neither a file nor a directory`, {
+      hint: 'submit a regular file, or a directory with manifests/',
+    });
+  }
+  if (path.endsWith('.pp')) return { kind: 'manifest' };
+  if (!isArchiveName(path)) return { kind: 'file' };
+  const { listing, metadata } = await peek(path);
+  if (path.toLowerCase().endsWith('.zip')) {
+    if (findRoot(listing, 'manifests', 'directory') === undefined) return { kind: 'file' };
+    const root = findRoot(await checkArchive(path), 'manifests', 'directory') ?? '';
+    refuseModule((name) => listing.has(root === '' ? name : `${root}/${name}`));
+    return { kind: 'environment', isDirectory: false };
+  }
+  const root = findRoot(listing, 'metadata.json', 'file');
+  if (root === undefined) return { kind: 'file' };
+  await checkArchive(path);
+  const text = metadata.get(root === '' ? 'metadata.json' : `${root}/metadata.json`);
+  if (text === undefined) throw badArchive('its metadata.json is too long');
+  const module = parseMetadata(text);
+  return { kind: 'module', module, channel: module.forgeName.toLowerCase() };
+}
+
+async function detectDirectory(path: string): Promise<DetectedKind> {
+  const names = new Set(await readdir(path));
+  const manifests = await stat(join(path, 'manifests')).catch(() => undefined);
+  if (manifests?.isDirectory() !== true) {
+    throw new UpdateError('malformed', `${path} is a directory without manifests/`, {
+      hint: 'an environment has manifests/, and may have modules/, hiera.yaml and data/; pack other directories into an archive and submit that',
+    });
+  }
+  if (await stat(join(path, 'manifests/site.pp')).catch(() => undefined))
+    names.add('manifests/site.pp');
+  refuseModule((name) => names.has(name));
+  return { kind: 'environment', isDirectory: true };
+}
+
+/**
+ * A module's source has manifests/ as well, but they only define classes: applied as an environment
+ * it would change nothing, and say that all is well.
+ */
+function refuseModule(has: (name: string) => boolean): void {
+  if (!has('metadata.json')) return;
+  if (['environment.conf', 'modules', 'manifests/site.pp'].some(has)) return;
+  throw new UpdateError('malformed', 'this is the source of a module, not an environment', {
+    hint: 'pack it, so that nodes install it: tar -czf AUTHOR-NAME-VERSION.tar.gz DIRECTORY',
+  });
+}
+
+/**
+ * What an archive seems to hold, unchecked: a plain file may well be an archive that no node would
+ * unpack. Paths are cleaned only of `./` and a trailing slash.
+ */
+async function peek(
+  path: string,
+): Promise<{ listing: ArchiveListing; metadata: Map<string, string> }> {
+  const listing = new Map<string, 'file' | 'directory'>();
+  const metadata = new Map<string, string>();
+  try {
+    for await (const { name, type, content } of readEntries(path)) {
+      const parts = name.split('/').filter((part) => part !== '' && part !== '.');
+      // Deeper names cannot be what is looked for.
+      if (parts.length > 3) continue;
+      for (const [index] of parts.entries()) {
+        const isLast = index === parts.length - 1;
+        const isFile = isLast && type !== 'directory';
+        listing.set(parts.slice(0, index + 1).join('/'), isFile ? 'file' : 'directory');
+      }
+      if (parts.at(-1) !== 'metadata.json' || parts.length > 2) continue;
+      const text = await readText(content);
+      if (text !== undefined) metadata.set(parts.join('/'), text);
+    }
+  } catch (error) {
+    const wrapped = asArchiveError(error);
+    if (!(wrapped instanceof UpdateError)) throw wrapped;
+    throw new UpdateError('malformed', wrapped.message, {
+      hint: 'pack it again; to deliver it as it is, give it a name that is not an archive’s',
+    });
+  }
+  return { listing, metadata };
+}
+
+async function readText(content: AsyncIterable<Uint8Array>): Promise<string | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of content) {
+    length += chunk.length;
+    if (length > maxMetadataBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}

@@ -1,0 +1,81 @@
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  linkSync,
+  openSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { hasErrno } from './errors.ts';
+
+/** How the name of a file that is still being written begins; one left over may be deleted. */
+export const temporaryPrefix = '.tmp-';
+
+const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants;
+
+/** Flushes a directory: without this a rename or link is lost by a power cut (ext4, facts measured). */
+export function fsyncDirectory(directory: string): void {
+  const descriptor = openSync(directory, constants.O_RDONLY);
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+let temporaries = 0;
+
+/** Writes a new, flushed temporary file beside `file`, and returns its path. */
+function writeTemporary(file: string, content: string | Uint8Array, mode: number): string {
+  temporaries += 1;
+  // The time keeps the name apart from one that a killed process of the same id left behind.
+  const unique = `${process.pid}-${Date.now().toString(36)}-${temporaries}`;
+  const temporary = join(dirname(file), `${temporaryPrefix}${unique}`);
+  const descriptor = openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, mode);
+  try {
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+    for (let offset = 0; offset < bytes.length;) offset += writeSync(descriptor, bytes, offset);
+    fsyncSync(descriptor);
+  } catch (error) {
+    unlinkSync(temporary);
+    throw error;
+  } finally {
+    closeSync(descriptor);
+  }
+  return temporary;
+}
+
+/**
+ * Creates `file` with this content so that it survives power loss, or leaves what is there.
+ * Of many writers at once exactly one creates it: link(2) fails where the name exists.
+ *
+ * @returns whether this call created it
+ */
+export function createDurably(file: string, content: string | Uint8Array, mode = 0o640): boolean {
+  const temporary = writeTemporary(file, content, mode);
+  try {
+    linkSync(temporary, file);
+  } catch (error) {
+    if (hasErrno(error, 'EEXIST')) return false;
+    throw error;
+  } finally {
+    unlinkSync(temporary);
+  }
+  fsyncDirectory(dirname(file));
+  return true;
+}
+
+/** Replaces `file` whole, so that after power loss it has either its old content or the new one. */
+export function replaceDurably(file: string, content: string | Uint8Array, mode = 0o640): void {
+  const temporary = writeTemporary(file, content, mode);
+  try {
+    renameSync(temporary, file);
+  } catch (error) {
+    unlinkSync(temporary);
+    throw error;
+  }
+  fsyncDirectory(dirname(file));
+}

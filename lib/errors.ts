@@ -1,0 +1,62 @@
+/**
+ * Why something was refused or failed; a closed set that operators match on. Each code has one exit
+ * status (sysexits.h numbering), listed in the README.
+ */
+export type ErrorCode =
+  | 'usage'
+  | 'malformed'
+  | 'unavailable'
+  | 'internal'
+  | 'try-later'
+  | 'refused'
+  | 'untrusted'
+  | 'configuration';
+
+const exitStatuses: Record<ErrorCode, number> = {
+  usage: 64,
+  malformed: 65,
+  unavailable: 69,
+  internal: 70,
+  'try-later': 75,
+  refused: 76,
+  untrusted: 77,
+  configuration: 78,
+};
+
+/** The one error that reaches a person: what and why in `message`, what to do next in `hint`. */
+export class UpdateError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string;
+
+  constructor(code: ErrorCode, message: string, options: { hint: string; cause?: unknown }) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'UpdateError';
+    this.code = code;
+    this.hint = options.hint;
+  }
+}
+
+/** The exit status for whatever was thrown: an unknown error is a fault of ours, 70. */
+export function exitStatus(error: unknown): number {
+  return exitStatuses[error instanceof UpdateError ? error.code : 'internal'];
+}
+
+/** One line saying what went wrong and, for wrapped errors, what was behind it. */
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause === undefined ? '' : ` (${describeError(error.cause)})`;
+  return `${error.message}${cause}`;
+}
+
+/** The lines for stderr: `program: error: …` and, where there is one, `program: hint: …`. */
+export function formatError(program: string, error: unknown): string {
+  const lines = [`${program}: error: ${describeError(error)}`];
+  if (error instanceof UpdateError) lines.push(`${program}: hint: ${error.hint}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** True for an error of node:fs or a child process with the given code, such as ENOENT. */
+export function hasErrno(error: unknown, ...codes: string[]): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' && codes.includes(code);
+}

@@ -1,0 +1,40 @@
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasErrno } from './errors.ts';
+
+/** One line of events.log: what woke us, and what came of it. */
+export interface LoggedEvent {
+  handler: string;
+  decision: string;
+  reason: string;
+  channel?: string;
+  version?: number;
+}
+
+/** The log of a directory's owner; each user writes a file of its own. */
+export function eventLogFile(directory: string): string {
+  return join(directory, 'events.log');
+}
+
+/**
+ * Appends one JSON line with the time (ISO 8601, milliseconds) and the milliseconds since this
+ * process started. A log that cannot be written must not lose an update, so that is no error.
+ */
+export function logEvent(directory: string, event: LoggedEvent): void {
+  const { handler, channel, version, decision, reason } = event;
+  const line = {
+    time: new Date().toISOString(),
+    handler,
+    channel,
+    version,
+    decision,
+    reason,
+    ms: Math.round(performance.now()),
+  };
+  try {
+    appendFileSync(eventLogFile(directory), `${JSON.stringify(line)}\n`, { mode: 0o640 });
+  } catch (error) {
+    // Full, read-only, or a directory of another user (the Transmission hook): go on without.
+    if (!hasErrno(error, 'ENOSPC', 'EROFS', 'EACCES', 'EPERM', 'ENOENT', 'EIO')) throw error;
+  }
+}

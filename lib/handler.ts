@@ -1,0 +1,40 @@
+import { loadConfig, type Config } from './config.ts';
+import { UpdateError, describeError, exitStatus, formatError } from './errors.ts';
+import { logEvent, type LoggedEvent } from './event-log.ts';
+
+export interface HandlerContext {
+  config: Config;
+  /** Appends to events.log in this handler's name. */
+  log: (event: Omit<LoggedEvent, 'handler'>) => void;
+}
+
+/**
+ * What all handlers share: the configuration, one line in events.log for each wake-up, errors on
+ * stderr, and the exit status.
+ *
+ * @param main does the work and logs its decision; what it throws is logged as refusal or delay
+ */
+export async function runHandler(
+  name: string,
+  env: NodeJS.ProcessEnv,
+  main: (context: HandlerContext) => Promise<void> | void,
+): Promise<void> {
+  let context: HandlerContext | undefined;
+  try {
+    const config = loadConfig(env);
+    const log: HandlerContext['log'] = (event) => {
+      logEvent(config.stateDir, { handler: name, ...event });
+    };
+    context = { config, log };
+    await main(context);
+  } catch (error) {
+    const delayed = error instanceof UpdateError && error.code === 'try-later';
+    if (!(error instanceof LoggedError))
+      context?.log({ decision: delayed ? 'wait' : 'refuse', reason: describeError(error) });
+    process.stderr.write(formatError(name, error));
+    process.exitCode = exitStatus(error);
+  }
+}
+
+/** An error whose wake-up has its line in events.log already, with channel and version. */
+export class LoggedError extends UpdateError {}

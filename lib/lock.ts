@@ -1,0 +1,48 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { UpdateError } from './errors.ts';
+
+/**
+ * Runs `work` under flock(2) on `file`, unless another process holds it, and again as long as
+ * `look` (the facts, as a text) has changed meanwhile.
+ *
+ * No wake-up is lost: whoever writes a fact tries the lock afterwards. Either it gets the lock, or
+ * the holder, which looks once more after unlocking, sees the fact.
+ *
+ * @returns false when another process held the lock, and so does the work
+ * @throws UpdateError `unavailable` when flock(1) is missing, and whatever `work` throws
+ */
+export async function runExclusively(
+  file: string,
+  look: () => string,
+  work: () => Promise<void>,
+): Promise<boolean> {
+  for (;;) {
+    const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT, 0o640);
+    const seen = look();
+    try {
+      if (!tryLock(descriptor)) return false;
+      await work();
+    } finally {
+      closeSync(descriptor);
+    }
+    if (look() === seen) return true;
+  }
+}
+
+/**
+ * flock(1) locks the open file description that it inherits, so the lock is ours once it has
+ * exited. It goes with the description: closed by us, or by the kernel if we are killed. Node opens
+ * with O_CLOEXEC, so no child of ours keeps it.
+ */
+function tryLock(descriptor: number): boolean {
+  const { status, error } = spawnSync('flock', ['--nonblock', '3'], {
+    stdio: ['ignore', 'ignore', 'ignore', descriptor],
+  });
+  if (status === 0) return true;
+  if (status === 1) return false;
+  throw new UpdateError('unavailable', 'cannot lock the state with flock(1)', {
+    hint: 'install util-linux',
+    cause: error ?? new Error(`flock exited with ${String(status)}`),
+  });
+}

@@ -1,0 +1,191 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import {
+  chmod,
+  lstat,
+  mkdtemp,
+  readFile,
+  readdir,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { badArchive } from './archive-entry.ts';
+import { findRoot, unpackArchive } from './archive.ts';
+import { makePublicDirectory, syncTree } from './directory.ts';
+import { fsyncDirectory } from './durable.ts';
+import { hasErrno } from './errors.ts';
+import { packDirectory } from './pack.ts';
+import { didNotRun, runPuppet } from './puppet.ts';
+import type { ApplyResult, PuppetSettings, RunContext } from './puppet.ts';
+
+/** What a Puppet module's metadata.json says about it. */
+export interface ModuleMetadata {
+  /** `author-name`, as the Forge writes it. */
+  forgeName: string;
+  /** The module's own name: its directory in a module path. */
+  name: string;
+  version: string;
+}
+
+export const maxMetadataBytes = 1 << 20;
+
+const correct = 'correct metadata.json and pack the module again';
+
+// Puppet::ModuleTool.username_and_modname_from and semver.org's grammar.
+const forgeNamePattern = /^([a-zA-Z0-9]+)[-/]([a-z][a-z0-9_]*)$/;
+const versionPattern =
+  /^(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$/;
+
+/** Checks a module's metadata.json; throws 'malformed' when its name or version cannot be used. */
+export function parseMetadata(text: string): ModuleMetadata {
+  let metadata: unknown;
+  try {
+    metadata = JSON.parse(text);
+  } catch {
+    throw badArchive('metadata.json is not JSON', correct);
+  }
+  const has = (key: string): unknown =>
+    typeof metadata === 'object' && metadata !== null && key in metadata
+      ? (metadata as Record<string, unknown>)[key]
+      : undefined;
+  const name = has('name');
+  const version = has('version');
+  const parts = typeof name === 'string' ? forgeNamePattern.exec(name) : null;
+  if (parts === null || (name as string).length > 100)
+    throw badArchive('the "name" in metadata.json is not of the form "author-name"', correct);
+  if (typeof version !== 'string' || !versionPattern.test(version))
+    throw badArchive('the "version" in metadata.json is not a version such as "1.2.3"', correct);
+  const [, author = '', own = ''] = parts;
+  return { forgeName: `${author}-${own}`, name: own, version };
+}
+
+/**
+ * Installs a module archive with `puppet module install` into a fresh directory below
+ * `moduleStoreDir` and then points the module path's symlink at it, by rename: Puppet itself installs
+ * nothing over the same version, and never replaces a module in one step.
+ *
+ * Puppet sees only an archive that was made here from the checked content, since its own unpacking
+ * follows tar(1) (links and all). Throws 'malformed' for an archive that is not a module.
+ */
+export async function installModule(
+  settings: PuppetSettings,
+  { contentPath, moduleStoreDir }: { contentPath: string; moduleStoreDir: string },
+  run: RunContext,
+): Promise<ApplyResult> {
+  const unpacked = join(run.workDir, 'module');
+  const root = findRoot(await unpackArchive(contentPath, unpacked), 'metadata.json', 'file');
+  if (root === undefined) throw badArchive('it has no metadata.json at the top of the module');
+  const metadataFile = join(unpacked, root, 'metadata.json');
+  if ((await stat(metadataFile)).size > maxMetadataBytes)
+    throw badArchive('its metadata.json is too long');
+  const module = parseMetadata(await readFile(metadataFile, 'utf8'));
+
+  const link = join(settings.moduleDir, module.name);
+  const store = resolve(moduleStoreDir);
+  const obstacle = await findObstacle(link, store, module);
+  if (obstacle !== undefined)
+    return { ok: false, reason: obstacle, exitCode: null, changed: null, failed: null };
+
+  // The name that Puppet gives to a module release; it refuses or guesses at others.
+  const release = `${module.forgeName}-${module.version}`;
+  const archive = join(run.workDir, `${release}.tar.gz`);
+  await packDirectory(join(unpacked, root), archive);
+  await makePublicDirectory(store);
+  // Always a new directory: one that is there already may be half of an interrupted run.
+  const target = await mkdtemp(join(store, `${release}-${await contentId(contentPath)}-`));
+  const outcome = await runPuppet(
+    settings,
+    [
+      ['module', 'install'],
+      [
+        '--ignore-dependencies', // else it asks the Forge
+        // The only module path that it sees, so that nothing counts as installed already.
+        `--modulepath=${target}`,
+        `--target-dir=${target}`,
+        `--module_working_dir=${join(run.workDir, 'puppet-module')}`,
+        archive,
+      ],
+    ],
+    run,
+  );
+  const installed = join(target, module.name);
+  const isInstalled =
+    outcome.exitCode === 0 && !outcome.timedOut && (await exists(join(installed, 'metadata.json')));
+  if (!isInstalled) {
+    await rm(target, { recursive: true, force: true });
+    return didNotRun(outcome);
+  }
+  await chmod(target, 0o755);
+  // The link must never outlive what it points to.
+  await syncTree(target);
+  fsyncDirectory(store);
+  await makePublicDirectory(dirname(link));
+  await replaceLink(link, installed);
+  await removeOthers(store, module, target);
+  return { ok: true, reason: 'applied', exitCode: 0, changed: null, failed: null };
+}
+
+/** Why the module's place in the module path cannot be taken; undefined when it can. */
+async function findObstacle(
+  link: string,
+  store: string,
+  { forgeName }: ModuleMetadata,
+): Promise<string | undefined> {
+  try {
+    if (!(await lstat(link)).isSymbolicLink())
+      return `${link} is there already and was not installed by p2p-update: move it away first`;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+  const target = await readlink(link);
+  if (!target.startsWith(`${store}/`))
+    return `${link} is a link to ${target}, which p2p-update did not make: remove it first`;
+  // Two authors' modules of one name would take turns.
+  if (!target.slice(store.length + 1).startsWith(`${forgeName}-`))
+    return `${link} belongs to another module (${target}): remove the link first`;
+  return undefined;
+}
+
+/** The first 16 hex digits of the SHA-256, to tell apart contents that carry the same version. */
+async function contentId(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex').slice(0, 16);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Makes or replaces a symlink in one step, for good. */
+async function replaceLink(link: string, target: string): Promise<void> {
+  // Puppet takes no directory for a module whose name begins with a dot.
+  const temporary = join(dirname(link), `.p2p-update-${target.slice(dirname(target).length + 1)}`);
+  await rm(temporary, { force: true });
+  await symlink(target, temporary);
+  await rename(temporary, link);
+  fsyncDirectory(dirname(link));
+}
+
+/** Removes what earlier installs of this module, finished or not, have left in the store. */
+async function removeOthers(
+  store: string,
+  { forgeName }: ModuleMetadata,
+  current: string,
+): Promise<void> {
+  for (const name of await readdir(store)) {
+    const path = join(store, name);
+    // No author and no module has a `-` in its name, so the prefix is this module's alone.
+    if (name.startsWith(`${forgeName}-`) && path !== current)
+      await rm(path, { recursive: true, force: true });
+  }
+}

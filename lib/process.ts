@@ -1,0 +1,158 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { constants, fchmodSync, openSync, closeSync, writeSync } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { endProcessGroup, readProcess, runVariable, runMark } from './process-group.ts';
+import type { ProcessIdentity } from './process-group.ts';
+
+/** A run's log is cut off here, so that a talkative manifest cannot fill the disk. */
+export const maxLogBytes = 4 * 1024 * 1024;
+
+const maxOutputChars = 64 * 1024;
+
+/**
+ * Waits for one line, the run's mark, before it turns into the command. So nothing runs before its
+ * identity is on record, and if we die first, `read` meets the end of the pipe and nothing runs at
+ * all. A constant: the command and its arguments come as "$@", never as text. umask 022, because
+ * ours is 077 and what Puppet creates must not depend on that.
+ */
+const gate = `read -r ${runVariable} && export ${runVariable} && umask 022 && exec "$@" </dev/null 2>&1`;
+
+export interface RunOptions {
+  /** Absolute path of the program. */
+  command: string;
+  args: readonly string[];
+  cwd: string;
+  /** The whole environment; nothing is inherited. */
+  env: Readonly<Record<string, string>>;
+  /** Where the output is appended, created with mode 0600; null for none. */
+  logFile: string | null;
+  timeoutMs: number;
+  /** Told who runs before the command begins; while it throws or waits, nothing begins. */
+  onStart?: ((identity: ProcessIdentity) => void | Promise<void>) | undefined;
+}
+
+export interface RunOutcome {
+  exitCode: number | null;
+  signal: NodeJS.Signals | null;
+  timedOut: boolean;
+  /** Standard output and standard error as they came, the first 64 Ki characters. */
+  output: string;
+}
+
+/** Finds an executable as execvp(3) does, along `path`; undefined when there is none. */
+export async function findCommand(command: string, path: string): Promise<string | undefined> {
+  const candidates = command.includes('/')
+    ? [command]
+    : path.split(delimiter).map((directory) => join(directory, command));
+  for (const candidate of candidates) {
+    const isExecutable = await access(candidate, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isExecutable) return candidate;
+  }
+  return undefined;
+}
+
+/**
+ * Runs a command as the leader of a session and process group of its own, without a terminal or
+ * standard input. When `timeoutMs` is over, everything that it started is ended. Background children
+ * of a command that ended in time are left alone: they may be services.
+ *
+ * Throws what `onStart` throws (the command has not begun then), and file system errors of the log.
+ */
+export async function runCommand(options: RunOptions): Promise<RunOutcome> {
+  const { command, args, cwd, env, logFile, timeoutMs, onStart } = options;
+  const log = logFile === null ? null : openLog(logFile);
+  try {
+    log?.write(`$ ${[command, ...args].join(' ')}\n`);
+    const child = spawn('/bin/sh', ['-c', gate, 'p2p-update', command, ...args], {
+      cwd,
+      env,
+      detached: true,
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    // Attached at once, since a listener that comes after the event would wait for ever.
+    const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+    const closed = once(child, 'close');
+    // Where it cannot be started both reject; `exited` is awaited below.
+    for (const event of [exited, closed]) event.catch(() => undefined);
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (output.length < maxOutputChars) output += chunk.toString();
+      log?.write(chunk);
+    });
+    // EPIPE, when the gate is gone: its exit says enough.
+    child.stdin.on('error', () => undefined);
+
+    let identity: ProcessIdentity;
+    try {
+      identity = await identify(child.pid);
+      await onStart?.(identity);
+      child.stdin.end(`${runMark(identity)}\n`);
+    } catch (error) {
+      child.stdin.end();
+      await exited;
+      throw error;
+    }
+
+    let ending: Promise<void> | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const stuck = new Promise<never>((_resolve, reject) => {
+      const end = (): void => {
+        ending = endProcessGroup(identity);
+        ending.catch(reject);
+      };
+      // A longer delay overflows, to one millisecond.
+      timer = setTimeout(end, Math.min(timeoutMs, 2 ** 31 - 1));
+    });
+    const [exitCode, signal] = await Promise.race([exited, stuck]).finally(() => {
+      clearTimeout(timer);
+    });
+    await ending;
+    // Puppet killed by somebody else cannot look after its children any more.
+    if (signal !== null) await endProcessGroup(identity);
+    // 'close' waits for everybody who holds the pipe, a background child too: do not.
+    await Promise.race([closed, delay(1_000, undefined, { ref: false })]);
+    child.stdout.destroy();
+    const timedOut = ending !== undefined;
+    if (timedOut) log?.write(`\n[ended after ${timeoutMs / 1000} s]\n`);
+    return { exitCode, signal, timedOut, output: output.slice(0, maxOutputChars) };
+  } finally {
+    log?.close();
+  }
+}
+
+/** The child waits at the gate, so that its line in /proc is surely there. */
+async function identify(pid: number | undefined): Promise<ProcessIdentity> {
+  const stat = pid === undefined ? undefined : await readProcess(pid);
+  if (stat === undefined) throw new Error('a process that was started is not in /proc');
+  return { processGroup: stat.pid, startTime: stat.startTime };
+}
+
+function openLog(path: string): { write(data: string | Buffer): void; close(): void } {
+  const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW } = constants;
+  const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600);
+  fchmodSync(fd, 0o600);
+  let left = maxLogBytes;
+  return {
+    write(data) {
+      if (left <= 0) return;
+      const bytes = Buffer.from(data);
+      try {
+        writeSync(fd, bytes.subarray(0, left));
+        left -= bytes.length;
+        if (left <= 0) writeSync(fd, `\n[the output beyond ${maxLogBytes} bytes is not kept]\n`);
+      } catch {
+        // A full disk must not end a run half-way: the log ends instead.
+        left = 0;
+      }
+    },
+    close() {
+      closeSync(fd);
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import { join } from 'node:path';
+import { readRecord, replaceRecord } from './record.ts';
+import { assertLegalStep, type State } from './states.ts';
+import { updateKey, type Update, type UpdateId } from './update.ts';
+
+/**
+ * How far an update came, as one side recorded it. Advance writes ACCEPTED to COMPLETE below
+ * `<stateDir>/updates`, the apply side STAGED onward below `<applyDir>/outcomes`.
+ */
+export interface Progress {
+  state: State;
+  /** ISO time at which each state was last entered. */
+  at: Partial<Record<State, string>>;
+  infoHash: string;
+  /** The content applied or to be applied; null for a bare torrent. */
+  sha256: string | null;
+  /** Failed tries so far. */
+  tries: number;
+  /** Unix seconds before which a failed update is not tried again. */
+  nextTryAt: number;
+  /** How often the content was found to have the wrong hash. */
+  badContent: number;
+  /** Why it is in this state, for a person. */
+  reason: string;
+  /** The last Puppet run: its log, and the counts of its summary. */
+  run: {
+    log: string;
+    exitCode: number | null;
+    changed: number | null;
+    failed: number | null;
+  } | null;
+}
+
+export const updatesDir = (stateDir: string): string => join(stateDir, 'updates');
+export const outcomesDir = (applyDir: string): string => join(applyDir, 'outcomes');
+
+/** Reads the record of an update in `directory`; undefined when there is none. */
+export function readProgress(directory: string, id: UpdateId): Progress | undefined {
+  // The digest shows that we wrote it, and the format number that we know its shape.
+  return readRecord(join(directory, updateKey(id))) as Progress | undefined;
+}
+
+/** The record of an update that has just been accepted. */
+export function newProgress({ infoHash, sha256 }: Pick<Update, 'infoHash' | 'sha256'>): Progress {
+  const none = { tries: 0, nextTryAt: 0, badContent: 0, reason: '', run: null };
+  return { state: 'ACCEPTED', at: {}, infoHash, sha256, ...none };
+}
+
+/**
+ * Takes one durable step: checks that it is legal, stamps the time, writes the record.
+ *
+ * @param from the record before; its other fields are kept
+ * @throws UpdateError `internal` for an illegal step
+ */
+export function writeProgress(
+  directory: string,
+  id: UpdateId,
+  from: Progress,
+  step: Partial<Omit<Progress, 'at'>> & { state: State; reason: string },
+  now: number,
+  mode = 0o640,
+): Progress {
+  assertLegalStep(from.state, step.state, updateKey(id));
+  const progress: Progress = {
+    ...from,
+    ...step,
+    at: { ...from.at, [step.state]: new Date(now * 1000).toISOString() },
+  };
+  replaceRecord(join(directory, updateKey(id)), progress, mode);
+  return progress;
+}

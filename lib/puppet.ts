@@ -1,0 +1,250 @@
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { printable } from './archive-entry.ts';
+import { UpdateError, hasErrno } from './errors.ts';
+import type { ProcessIdentity } from './process-group.ts';
+import { findCommand, runCommand, type RunOutcome } from './process.ts';
+
+export interface PuppetSettings {
+  /** A name to be found in {@link commandPath}, or an absolute path. */
+  command: string;
+  timeoutSeconds: number;
+  confDir: string;
+  varDir: string;
+  /** The directory of the module path that holds a symlink for each installed module. */
+  moduleDir: string;
+  /** Further module directories, after moduleDir. */
+  modulePath: readonly string[];
+}
+
+/** How one update went. */
+export interface ApplyResult {
+  ok: boolean;
+  /** For people: 'applied', 'failed resources: 2', 'timeout', 'did not run: …' */
+  reason: string;
+  /** Puppet's; null when it did not end by itself, or for a plain file. */
+  exitCode: number | null;
+  /** Resources, from the run's own summary; null where there is none. */
+  changed: number | null;
+  failed: number | null;
+}
+
+/** What one run of Puppet needs to know beside its settings. */
+export interface RunContext {
+  /** Private to this run: its summary and temporary files. */
+  workDir: string;
+  logFile: string;
+  onStart?: ((identity: ProcessIdentity) => void | Promise<void>) | undefined;
+}
+
+/** Where commands are looked for, by us and by the manifests: nothing comes from our environment. */
+export const commandPath =
+  '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin';
+
+const validateTimeoutMs = 60_000;
+
+/**
+ * Settings that make a run depend on the update and the node's directories alone. Puppet derives
+ * codedir, logdir, rundir and ssldir from its build, not from confdir and vardir, so each is given.
+ */
+function settingsFor({ confDir, varDir }: PuppetSettings, workDir: string): string[] {
+  return [
+    `--confdir=${confDir}`,
+    `--codedir=${join(confDir, 'code')}`,
+    `--vardir=${varDir}`,
+    `--logdir=${join(varDir, 'log')}`,
+    `--rundir=${join(varDir, 'run')}`,
+    `--ssldir=${join(varDir, 'ssl')}`,
+    `--publicdir=${join(workDir, 'public')}`,
+    '--color=false',
+  ];
+}
+
+/**
+ * Runs `puppet SUBCOMMAND…` with the node's settings. Throws 'try-later' when Puppet is missing or was
+ * ended from outside: neither says anything about the update.
+ */
+export async function runPuppet(
+  settings: PuppetSettings,
+  [subcommand, args]: [subcommand: readonly string[], args: readonly string[]],
+  { workDir, logFile, onStart }: RunContext,
+  facts: Readonly<Record<string, string>> = {},
+): Promise<RunOutcome> {
+  const command = await findPuppet(settings, 'try-later');
+  const outcome = await runCommand({
+    command,
+    args: [...subcommand, ...settingsFor(settings, workDir), ...args],
+    cwd: '/',
+    env: { ...environment(), ...facts },
+    logFile,
+    timeoutMs: settings.timeoutSeconds * 1000,
+    onStart,
+  });
+  // The shell's codes for a program that it cannot execute (sh(1)), such as a lost interpreter.
+  if (outcome.exitCode === 126 || outcome.exitCode === 127) throw missing(command, 'try-later');
+  const { signal } = outcome;
+  if (!outcome.timedOut && (signal === 'SIGTERM' || signal === 'SIGINT' || signal === 'SIGHUP')) {
+    throw new UpdateError('try-later', `Puppet was ended from outside (${signal})`, {
+      hint: 'the update is tried again by itself; nothing needs to be done',
+    });
+  }
+  return outcome;
+}
+
+function environment(): Record<string, string> {
+  return { PATH: commandPath, LANG: 'C.UTF-8', HOME: userInfo().homedir };
+}
+
+async function findPuppet(
+  { command }: PuppetSettings,
+  code: 'try-later' | 'unavailable',
+): Promise<string> {
+  const path = await findCommand(command, commandPath);
+  if (path === undefined) throw missing(command, code);
+  return path;
+}
+
+function missing(command: string, code: 'try-later' | 'unavailable'): UpdateError {
+  return new UpdateError(code, `Puppet cannot be run: there is no ${command}`, {
+    hint: 'install it (Debian: apt-get install puppet-agent) or set puppet.command',
+  });
+}
+
+/**
+ * Applies a manifest, or all in a directory, and reads how many resources changed and failed.
+ *
+ * @param modules what to say about the module path, as arguments
+ */
+export async function applyManifest(
+  settings: PuppetSettings,
+  manifest: string,
+  modules: readonly string[],
+  run: RunContext & { channel: string; version: number; noop: boolean },
+): Promise<ApplyResult> {
+  const summaryFile = join(run.workDir, 'summary.yaml');
+  const outcome = await runPuppet(
+    settings,
+    [
+      ['apply'],
+      [
+        ...modules,
+        '--detailed-exitcodes',
+        // What puppet.conf may say otherwise: the announcement decides about noop, and no report
+        // leaves the node.
+        run.noop ? '--noop' : '--no-noop',
+        '--no-splay',
+        '--reports=none',
+        `--lastrunfile=${summaryFile}`,
+        manifest,
+      ],
+    ],
+    run,
+    {
+      FACTER_p2p_update_channel: run.channel,
+      FACTER_p2p_update_version: String(run.version),
+    },
+  );
+  return judgeApply(outcome, await readSummary(summaryFile), run.noop);
+}
+
+interface Summary {
+  changed: number;
+  failed: number;
+  outOfSync: number;
+}
+
+/** By the codes of `puppet apply --detailed-exitcodes`: 0 and 2 are success, 4 and 6 are not. */
+export function judgeApply(
+  outcome: RunOutcome,
+  summary: Summary | undefined,
+  noop: boolean,
+): ApplyResult {
+  const { exitCode } = outcome;
+  const changed = summary?.changed ?? null;
+  const failed = summary?.failed ?? null;
+  if (outcome.timedOut || exitCode === null) return didNotEnd(outcome);
+  if (exitCode === 0 || exitCode === 2) {
+    const reason = noop ? `noop: resources out of sync: ${summary?.outOfSync ?? '?'}` : 'applied';
+    return { ok: true, reason, exitCode, changed, failed };
+  }
+  if (exitCode === 4 || exitCode === 6)
+    return { ok: false, reason: `failed resources: ${failed ?? '?'}`, exitCode, changed, failed };
+  return didNotRun(outcome);
+}
+
+function didNotEnd({ timedOut, signal }: RunOutcome): ApplyResult {
+  const reason = timedOut ? 'timeout' : `Puppet was ended by ${signal ?? 'a signal'}`;
+  return { ok: false, reason, exitCode: null, changed: null, failed: null };
+}
+
+/** The result of a run that applied nothing, with Puppet's own words for why. */
+export function didNotRun(outcome: RunOutcome): ApplyResult {
+  if (outcome.timedOut || outcome.exitCode === null) return didNotEnd(outcome);
+  const error = firstError(outcome.output);
+  const reason = error === undefined ? 'did not run' : `did not run: ${error}`;
+  return { ok: false, reason, exitCode: outcome.exitCode, changed: null, failed: null };
+}
+
+/** Puppet's first error line; Facter's complaints about a sandbox are not about the update. */
+function firstError(output: string): string | undefined {
+  const error = /^Error: (?!Facter: )(.+)$/m.exec(output)?.[1];
+  return error === undefined ? undefined : printable(error).slice(1, -1).replaceAll('\\"', '"');
+}
+
+/** The run's own summary: Puppet writes it last, to a file that no other run uses. */
+async function readSummary(file: string): Promise<Summary | undefined> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+  const { parse } = await import('yaml');
+  const summary = parse(text) as { resources?: Record<string, unknown> } | null;
+  const count = (key: string): number => Number(summary?.resources?.[key] ?? 0);
+  return {
+    changed: count('changed'),
+    failed: count('failed') + count('failed_to_restart'),
+    outOfSync: count('out_of_sync'),
+  };
+}
+
+/**
+ * Checks a manifest's syntax with `puppet parser validate`, as any user and without reading or
+ * writing Puppet's own directories. Throws 'malformed' with Puppet's message, which names the line,
+ * and 'unavailable' when Puppet cannot be run.
+ */
+export async function checkManifest(path: string, settings: PuppetSettings): Promise<void> {
+  const command = await findPuppet(settings, 'unavailable');
+  const workDir = await mkdtemp(join(tmpdir(), 'p2p-update-'));
+  try {
+    const confDir = join(workDir, 'conf');
+    const varDir = join(workDir, 'var');
+    await mkdir(confDir);
+    const own = settingsFor({ ...settings, confDir, varDir }, workDir);
+    const outcome = await runCommand({
+      command,
+      args: ['parser', 'validate', ...own, resolve(path)],
+      cwd: '/',
+      env: environment(),
+      logFile: null,
+      timeoutMs: validateTimeoutMs,
+    });
+    if (outcome.exitCode === 0) return;
+    const error = firstError(outcome.output);
+    if (outcome.exitCode === 1 && error !== undefined) {
+      const why = error.replace(/^Could not parse for environment \w+: /, '');
+      throw new UpdateError('malformed', `${printable(basename(path))} does not parse: ${why}`, {
+        hint: 'correct the manifest; check it with: puppet parser validate FILE',
+      });
+    }
+    const how = outcome.timedOut ? `after ${validateTimeoutMs / 1000} s` : `: ${error ?? ''}`;
+    throw new UpdateError('unavailable', `puppet parser validate did not finish ${how}`, {
+      hint: 'run it by hand on the manifest to see why',
+    });
+  } finally {
+    await rm(workDir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,237 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { UpdateError, hasErrno } from './errors.ts';
+
+/** One member of the fleet, as the local agent sees it. */
+export interface Member {
+  name: string;
+  /** IPv4 or IPv6 address, without brackets. */
+  address: string;
+  /** Serf's own gossip port, not Transmission's. */
+  port: number;
+  status: MemberStatus;
+  tags: Record<string, string>;
+}
+
+export type MemberStatus = 'alive' | 'leaving' | 'left' | 'failed' | 'none';
+
+export interface SerfClient {
+  /** Sends a user event to the whole fleet, uncoalesced; `payload` is text without NUL. */
+  sendEvent(name: string, payload: string): Promise<void>;
+  /** The members that the agent knows, in any state; at most 10,000. */
+  members(): Promise<Member[]>;
+  /** The name of the local node. */
+  selfName(): Promise<string>;
+}
+
+export interface SerfSettings {
+  /** The `serf` program: a name on the standard path, or an absolute path. */
+  command: string;
+  /** host:port of the local agent's RPC. */
+  rpcAddress: string;
+  /** A file that holds the agent's `rpc_auth`, null when the agent has none. */
+  rpcAuthFile: string | null;
+  /** For each call, in milliseconds. */
+  timeoutMs: number;
+}
+
+const statuses: readonly MemberStatus[] = ['alive', 'leaving', 'left', 'failed', 'none'];
+
+// A member's tags are at most 512 bytes (memberlist.MetaMaxSize), its name 128 characters: below 1.5 kB
+// of JSON a member.
+const maxMembers = 10_000;
+const maxOutputBytes = 16 << 20;
+
+// UserEventSizeLimit in serf/serf.go: no configuration allows more.
+const maxEventBytes = 9216;
+
+// The child gets an environment of its own, so that nothing of ours leaks into it.
+const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * The local Serf agent, spoken to by Serf's own command.
+ *
+ * Every call throws UpdateError: `unavailable` when the agent or the program is not there, or does not
+ * answer in time; `configuration` when the RPC key is wrong, missing or unreadable; `malformed` from
+ * sendEvent when the payload is one that Serf will not send.
+ */
+export function connectSerf(settings: SerfSettings): SerfClient {
+  return {
+    async sendEvent(name, payload) {
+      if (Buffer.byteLength(payload) > maxEventBytes)
+        throw tooLarge(`limit of ${maxEventBytes} bytes`);
+      if (payload.includes('\0')) {
+        throw new UpdateError('malformed', 'the payload contains a NUL byte', {
+          hint: 'Serf takes the payload as a command argument: send base64 instead of raw bytes',
+        });
+      }
+      // Coalesced events of one name displace each other. After `--` a payload that begins with a dash
+      // is no flag.
+      const args = ['event', '-coalesce=false', '--', name, payload];
+      const output = await runSerf(settings, args);
+      // Serf's command acts on -v and --version wherever they stand, sends nothing, and exits 0.
+      if (!output.includes('dispatched')) {
+        throw new UpdateError('malformed', 'Serf took the payload for one of its own flags', {
+          hint: 'a payload of -v or --version cannot be sent as an event',
+        });
+      }
+    },
+
+    async members() {
+      const output = await runSerf(settings, ['members', '-format', 'json']);
+      return parseMembers(parseJson(output));
+    },
+
+    async selfName() {
+      const reply = parseJson(await runSerf(settings, ['info', '-format', 'json']));
+      const agent = isRecord(reply) ? reply['agent'] : undefined;
+      const name = isRecord(agent) ? agent['name'] : undefined;
+      if (typeof name !== 'string' || name === '') throw strangeReply();
+      return name;
+    },
+  };
+}
+
+/**
+ * The members in the reply of `serf members -format json`. Any member of the fleet chose its own name and
+ * tags: one that makes no sense is left out, so that it cannot hide the others.
+ *
+ * @throws UpdateError `unavailable` when the reply is not a list of members at all.
+ */
+export function parseMembers(reply: unknown): Member[] {
+  const list: unknown = isRecord(reply) ? reply['members'] : undefined;
+  // Go writes an empty list as null.
+  if (list === null) return [];
+  if (!Array.isArray(list)) throw strangeReply();
+  const members: Member[] = [];
+  for (const entry of list.slice(0, maxMembers)) {
+    const member = parseMember(entry);
+    if (member !== undefined) members.push(member);
+  }
+  return members;
+}
+
+function parseMember(entry: unknown): Member | undefined {
+  if (!isRecord(entry)) return undefined;
+  const { name, addr, tags } = entry;
+  if (typeof name !== 'string' || name === '' || typeof addr !== 'string') return undefined;
+  const status = statuses.find((known) => known === entry['status']);
+  // Go's TCPAddr.String: 192.0.2.1:7946, [2001:db8::1]:7946
+  const [, address, digits] = /^\[?([^[\]]+)\]?:(\d{1,5})$/.exec(addr) ?? [];
+  const port = Number(digits);
+  if (status === undefined || address === undefined || isIP(address) === 0) return undefined;
+  if (port < 1 || port > 65_535) return undefined;
+  return { name, address, port, status, tags: parseTags(tags) };
+}
+
+function parseTags(tags: unknown): Record<string, string> {
+  const entries = isRecord(tags) ? Object.entries(tags) : [];
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
+}
+
+/** Runs one `serf` command and returns its standard output. */
+async function runSerf(settings: SerfSettings, args: readonly string[]): Promise<string> {
+  const env: Record<string, string> = { PATH: searchPath, SERF_RPC_ADDR: settings.rpcAddress };
+  if (settings.rpcAuthFile !== null) {
+    // By environment, never by flag: arguments show in ps.
+    env['SERF_RPC_AUTH'] = await readRpcKey(settings.rpcAuthFile);
+  }
+  return new Promise((resolve, reject) => {
+    execFile(
+      settings.command,
+      args,
+      { env, timeout: settings.timeoutMs, killSignal: 'SIGKILL', maxBuffer: maxOutputBytes },
+      (error, stdout) => {
+        if (error === null) resolve(stdout);
+        else reject(explainFailure(settings, error, stdout));
+      },
+    );
+  });
+}
+
+/** Serf prints its errors on stdout, and exits 1 for every one of them. */
+function explainFailure(
+  settings: SerfSettings,
+  failure: Error & { killed?: boolean },
+  stdout: string,
+): UpdateError {
+  if (hasErrno(failure, 'ENOENT', 'EACCES')) {
+    return new UpdateError('unavailable', `the program ${settings.command} cannot be run`, {
+      hint: 'install Serf, or set serf.command to its absolute path (docs/serf.md)',
+      cause: failure,
+    });
+  }
+  if (hasErrno(failure, 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')) return strangeReply();
+  if (failure.killed === true) {
+    return unavailable(settings, `does not answer within ${settings.timeoutMs} ms`);
+  }
+  const message = printable(stdout);
+  const limit = /exceeds.*?(limit of \d+ bytes)/.exec(message)?.[1];
+  if (limit !== undefined) return tooLarge(limit);
+  if (/Authentication required|Invalid authentication token/.test(message)) {
+    return new UpdateError('configuration', `the Serf agent refuses our RPC key: ${message}`, {
+      hint: 'serf.rpcAuthFile must name a file that holds the rpc_auth of the agent',
+    });
+  }
+  return unavailable(settings, message === '' ? failure.message : message);
+}
+
+async function readRpcKey(file: string): Promise<string> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new UpdateError('configuration', `the Serf RPC key ${file} cannot be read`, {
+      hint: 'serf.rpcAuthFile must be readable by this user; see docs/serf.md',
+      cause,
+    });
+  }
+  const key = text.replace(/\r?\n$/, '');
+  if (key === '' || /[\0\r\n]/.test(key)) {
+    throw new UpdateError('configuration', `the Serf RPC key ${file} is not one line of text`, {
+      hint: 'write the rpc_auth of the agent into it, and nothing else',
+    });
+  }
+  return key;
+}
+
+function tooLarge(limit: string): UpdateError {
+  return new UpdateError('malformed', `the payload is over Serf's ${limit} for an event`, {
+    hint: 'shorten the names, or raise user_event_size_limit on this agent (docs/serf.md)',
+  });
+}
+
+function unavailable(settings: SerfSettings, why: string): UpdateError {
+  return new UpdateError('unavailable', `the Serf agent at ${settings.rpcAddress}: ${why}`, {
+    hint: 'is it running (systemctl status serf), and is serf.rpcAddress its rpc_addr?',
+  });
+}
+
+function strangeReply(): UpdateError {
+  return new UpdateError('unavailable', 'the reply of the Serf agent makes no sense', {
+    hint: 'compare with: serf members -format json',
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw strangeReply();
+  }
+}
+
+/** The first 300 characters on one line: the text may come from whatever listens on the RPC port. */
+function printable(text: string): string {
+  return text
+    .replace(/[\x00-\x1f\x7f]+/g, ' ')
+    .trim()
+    .slice(0, 300);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,186 @@
+import {
+  closeSync,
+  futimesSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { createDurably, fsyncDirectory, replaceDurably } from './durable.ts';
+import { UpdateError, hasErrno } from './errors.ts';
+import { decodeRecord, encodeRecord } from './record.ts';
+import { parseUpdateKey, updateKey, type UpdateId } from './update.ts';
+
+/**
+ * The facts of a node below `stateDir`:
+ *
+ *     announcements/<channel>@<version>   accepted, created once, never changed
+ *     pending/<channel>                   verified, waiting for a plausible clock
+ *     updates/<channel>@<version>         how far advance came with it
+ *     torrents/<channel>-<version>.torrent
+ *     complete/<info hash>                empty: Transmission has all of it
+ */
+export const factDirectories = ['announcements', 'pending', 'updates', 'torrents', 'complete'];
+
+/** Creates what is missing below the state directory; harmless when all is there. */
+export function prepareStateDir(stateDir: string): void {
+  for (const name of factDirectories)
+    mkdirSync(join(stateDir, name), { recursive: true, mode: 0o750 });
+}
+
+/** Every accepted update of this node, as the file names say, oldest version first. */
+export function listAccepted(stateDir: string): UpdateId[] {
+  return listDirectory(join(stateDir, 'announcements'))
+    .sort()
+    .flatMap((name) => parseUpdateKey(name) ?? []);
+}
+
+/** A stored payload: announcement text, or a bare torrent in base64. */
+export interface StoredPayload {
+  payload: string;
+  acceptedAt: string;
+}
+
+/**
+ * Stores an accepted payload under its channel and version, once.
+ *
+ * @returns whether this call stored it; false when something is stored there already
+ */
+export function keepAccepted(stateDir: string, id: UpdateId, stored: StoredPayload): boolean {
+  const file = acceptedFile(stateDir, id);
+  const text = encodeRecord(stored);
+  try {
+    return createDurably(file, text);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+    prepareStateDir(stateDir);
+    return createDurably(file, text);
+  }
+}
+
+/** The stored payload of an accepted update; undefined when absent or damaged. */
+export function readAccepted(stateDir: string, id: UpdateId): StoredPayload | undefined {
+  return readStoredPayload(acceptedFile(stateDir, id));
+}
+
+/** Puts verified bytes in the place of a damaged fact of the same channel and version. */
+export function repairAccepted(stateDir: string, id: UpdateId, stored: StoredPayload): void {
+  replaceDurably(acceptedFile(stateDir, id), encodeRecord(stored));
+}
+
+/**
+ * Rings for an update that is stored already: closing a file open for writing is what a systemd
+ * path unit sees, the new time what a running reconciler sees.
+ */
+export function ringAccepted(stateDir: string, id: UpdateId): void {
+  const descriptor = openSync(acceptedFile(stateDir, id), 'r+');
+  try {
+    const now = new Date();
+    futimesSync(descriptor, now, now);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Keeps one verified payload per channel until the clock can be trusted, the highest version. */
+export function keepPending(stateDir: string, id: UpdateId, payload: string): void {
+  const file = join(stateDir, 'pending', id.channel);
+  const held = readPending(file);
+  if (held !== undefined && held.version >= id.version) return;
+  prepareStateDir(stateDir);
+  replaceDurably(file, encodeRecord({ version: id.version, payload }));
+}
+
+/** The payloads kept by {@link keepPending}, with the file to remove once one is dealt with. */
+export function listPending(stateDir: string): { file: string; payload: string }[] {
+  const directory = join(stateDir, 'pending');
+  return listDirectory(directory).flatMap((name) => {
+    const file = join(directory, name);
+    const held = readPending(file);
+    return held === undefined ? [] : [{ file, payload: held.payload }];
+  });
+}
+
+/** Where the mark that Transmission has all of a torrent is, an empty file. */
+export function completionMarker(stateDir: string, infoHash: string): string {
+  return join(stateDir, 'complete', infoHash);
+}
+
+/** Marks a torrent as complete; marking it again rings again. */
+export function markComplete(stateDir: string, infoHash: string): void {
+  const directory = join(stateDir, 'complete');
+  closeSync(openSync(join(directory, infoHash), 'a', 0o640));
+  fsyncDirectory(directory);
+}
+
+/** The info hashes marked as complete; other names are none of ours. */
+export function listComplete(stateDir: string): string[] {
+  return listDirectory(join(stateDir, 'complete')).filter((name) => /^[0-9a-f]{40}$/.test(name));
+}
+
+/** The facts as a text that differs when one is added, removed, or rung for again. */
+export function describeFacts(stateDir: string): string {
+  return ['announcements', 'pending', 'complete']
+    .flatMap((directory) =>
+      listDirectory(join(stateDir, directory)).map((name) => {
+        const stats = statSync(join(stateDir, directory, name), { throwIfNoEntry: false });
+        return `${directory}/${name} ${stats?.mtimeMs ?? 'gone'}`;
+      }),
+    )
+    .sort()
+    .join('\n');
+}
+
+function acceptedFile(stateDir: string, id: UpdateId): string {
+  return join(stateDir, 'announcements', updateKey(id));
+}
+
+/** The names in a directory; none when it is not there yet. */
+export function listDirectory(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+function readStoredPayload(file: string): StoredPayload | undefined {
+  const value = readFact(file);
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { payload, acceptedAt } = value as Record<string, unknown>;
+  if (typeof payload !== 'string' || typeof acceptedAt !== 'string') return undefined;
+  return { payload, acceptedAt };
+}
+
+function readPending(file: string): { version: number; payload: string } | undefined {
+  const value = readFact(file);
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { version, payload } = value as Record<string, unknown>;
+  if (typeof version !== 'number' || typeof payload !== 'string') return undefined;
+  return { version, payload };
+}
+
+function readFact(file: string): unknown {
+  try {
+    return decodeRecord(readFileSync(file, 'utf8'), file)?.value;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Wraps a failure to write the state, so that the sender of the event (or the next wake-up) tries
+ * again: a full or read-only disk, 75.
+ */
+export function stateError(cause: unknown, stateDir: string): unknown {
+  if (!hasErrno(cause, 'ENOSPC', 'EROFS', 'EIO', 'EDQUOT', 'EACCES', 'EPERM', 'ENOTDIR'))
+    return cause;
+  return new UpdateError('try-later', `cannot write the state below ${stateDir}`, {
+    hint: 'free space, or correct the owner and mode of the directory; nothing was changed',
+    cause,
+  });
+}

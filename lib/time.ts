@@ -1,0 +1,40 @@
+import { UpdateError } from './errors.ts';
+
+const secondsPer: Record<string, number> = {
+  s: 1,
+  m: 60,
+  h: 3600,
+  d: 86_400,
+  w: 604_800,
+  y: 31_536_000,
+};
+
+/**
+ * A span of time such as `90d` or `12h`, in seconds.
+ *
+ * @throws UpdateError `usage` for anything but a whole number above 0 and one of s, m, h, d, w, y
+ */
+export function parseSpan(text: string): number {
+  const match = /^([1-9]\d{0,8})([smhdwy])$/.exec(text);
+  const [, count, unit] = match ?? [];
+  if (count === undefined || unit === undefined)
+    throw new UpdateError('usage', `${JSON.stringify(text)} is not a span of time`, {
+      hint: 'write a number and one of s, m, h, d, w, y: 90d',
+    });
+  return Number(count) * (secondsPer[unit] ?? 0);
+}
+
+/**
+ * A moment, in unix seconds: ISO 8601 with its zone (`2030-01-31T06:00Z`), or a span from now (`+2h`).
+ *
+ * @throws UpdateError `usage` for anything else; a time without a zone could mean two moments
+ */
+export function parseMoment(text: string, now: number): number {
+  if (text.startsWith('+')) return now + parseSpan(text.slice(1));
+  const isZoned = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(text);
+  const moment = Math.floor(Date.parse(text) / 1000);
+  if (isZoned && Number.isFinite(moment)) return moment;
+  throw new UpdateError('usage', `${JSON.stringify(text)} is not a moment`, {
+    hint: 'write 2030-01-31T06:00Z, with a zone, or +2h for two hours from now',
+  });
+}

@@ -1,0 +1,243 @@
+import { isAbsolute } from 'node:path';
+import { UpdateError } from './errors.ts';
+import { TransmissionRpc } from './transmission-rpc.ts';
+
+export type TorrentStatus = 'stopped' | 'checking' | 'downloading' | 'seeding' | 'queued';
+
+export interface Torrent {
+  /** 40 lowercase hex digits. */
+  infoHash: string;
+  name: string;
+  status: TorrentStatus;
+  /** 0 to 1. */
+  percentDone: number;
+  /** False for a magnet link whose metadata has not come yet. */
+  hasMetadata: boolean;
+  /** Bytes; 0 without metadata. */
+  totalSize: number;
+  downloadDir: string;
+  /** `name` is the path below `downloadDir`; length in bytes. */
+  files: { name: string; length: number }[];
+  /** Empty when there is none. */
+  error: string;
+  peersConnected: number;
+  /** Bytes per second. */
+  rateDownload: number;
+  /** Bytes. */
+  uploadedEver: number;
+  trackers: { id: number; announce: string }[];
+}
+
+export type NewTorrent = { downloadDir: string; paused?: boolean } & (
+  { metainfo: Buffer } | { magnet: string }
+);
+
+export interface TransmissionClient {
+  /** Adds a torrent; one that is there already keeps its own state and directory. */
+  add(torrent: NewTorrent): Promise<'added' | 'duplicate'>;
+  list(): Promise<Torrent[]>;
+  get(infoHash: string): Promise<Torrent | undefined>;
+  start(infoHash: string): Promise<void>;
+  stop(infoHash: string): Promise<void>;
+  verify(infoHash: string): Promise<void>;
+  reannounce(infoHash: string): Promise<void>;
+  remove(infoHash: string, options: { deleteData: boolean }): Promise<void>;
+  addTracker(infoHash: string, announceUrl: string): Promise<void>;
+  removeTrackers(infoHash: string, ids: number[]): Promise<void>;
+  /** The named settings of the daemon, as its RPC names them. */
+  session(fields: readonly string[]): Promise<Record<string, unknown>>;
+  setSession(settings: Record<string, unknown>): Promise<void>;
+  /** Free bytes at an absolute path. */
+  freeSpace(path: string): Promise<number>;
+}
+
+/** The fields of torrent-get that {@link parseTorrent} reads, and no others. */
+const torrentFields = [
+  'hashString',
+  'name',
+  'status',
+  'percentDone',
+  'metadataPercentComplete',
+  'totalSize',
+  'downloadDir',
+  'files',
+  'errorString',
+  'peersConnected',
+  'rateDownload',
+  'uploadedEver',
+  'trackers',
+];
+
+/** tr_torrent_activity, in its numeric order. */
+const statuses: readonly TorrentStatus[] = [
+  'stopped',
+  'queued', // waits to be checked
+  'checking',
+  'queued', // waits to download
+  'downloading',
+  'queued', // waits to seed
+  'seeding',
+];
+
+/**
+ * The client of transmission-daemon's RPC; nothing is sent before the first call.
+ *
+ * Every call rejects with UpdateError: 'unavailable' when the daemon is down, slow (a call takes at
+ * most `timeoutMs`), or refuses; 'configuration' for wrong credentials; 'try-later' when locked out.
+ * An unknown info hash is no error: the daemon then does nothing.
+ *
+ * @param options.credentialsFile JSON with `username` and `password`; null without authentication.
+ * @throws UpdateError 'configuration' for an unusable URL or credentials file.
+ */
+export function connectTransmission(options: {
+  url: string;
+  credentialsFile: string | null;
+  timeoutMs: number;
+}): TransmissionClient {
+  const rpc = new TransmissionRpc(options);
+
+  async function torrents(selection: { ids?: string[] }): Promise<Torrent[]> {
+    const response = await rpc.request('torrent-get', { ...selection, fields: torrentFields });
+    return parseTorrents(response._data);
+  }
+
+  return {
+    async add(torrent) {
+      // Without a directory the library says /downloads, and a relative one means the daemon's own.
+      if (!isAbsolute(torrent.downloadDir)) {
+        throw new UpdateError('configuration', `${torrent.downloadDir} is not an absolute path`, {
+          hint: 'Set the configuration key downloadDir to an absolute path.',
+        });
+      }
+      const place = { 'download-dir': torrent.downloadDir, paused: torrent.paused ?? false };
+      if ('metainfo' in torrent) {
+        return parseAdded(await rpc.addTorrent(torrent.metainfo.toString('base64'), place));
+      }
+      // Transmission would fetch any other URL and open any path given here.
+      if (!torrent.magnet.startsWith('magnet:?xt=urn:btih:')) {
+        throw new UpdateError('malformed', 'not a BitTorrent magnet link', {
+          hint: 'It begins with magnet:?xt=urn:btih: and the info hash.',
+        });
+      }
+      return parseAdded(await rpc.addMagnet(torrent.magnet, place));
+    },
+    list: () => torrents({}),
+    async get(infoHash) {
+      const found = await torrents({ ids: [checkInfoHash(infoHash)] });
+      return found.find((torrent) => torrent.infoHash === infoHash);
+    },
+    async start(infoHash) {
+      await rpc.resumeTorrent(checkInfoHash(infoHash));
+    },
+    async stop(infoHash) {
+      await rpc.pauseTorrent(checkInfoHash(infoHash));
+    },
+    async verify(infoHash) {
+      await rpc.verifyTorrent(checkInfoHash(infoHash));
+    },
+    async reannounce(infoHash) {
+      await rpc.reannounceTorrent(checkInfoHash(infoHash));
+    },
+    async remove(infoHash, { deleteData }) {
+      await rpc.removeTorrent(checkInfoHash(infoHash), deleteData);
+    },
+    async addTracker(infoHash, announceUrl) {
+      await rpc.setTorrent(checkInfoHash(infoHash), { trackerAdd: [announceUrl] });
+    },
+    async removeTrackers(infoHash, ids) {
+      await rpc.setTorrent(checkInfoHash(infoHash), { trackerRemove: ids });
+    },
+    async session(fields) {
+      const response = await rpc.request('session-get', { fields });
+      return asRecord(replyArguments(response._data), 'session-get');
+    },
+    async setSession(settings) {
+      await rpc.setSession(settings);
+    },
+    async freeSpace(path) {
+      const reply = asRecord(replyArguments(await rpc.freeSpace(path)), 'free-space');
+      const bytes = asNumber(reply['size-bytes'], 'size-bytes');
+      if (bytes >= 0) return bytes;
+      throw new UpdateError('unavailable', `Transmission cannot tell the free space of ${path}`, {
+        hint: 'The directory must exist and be open to the user debian-transmission.',
+      });
+    },
+  };
+}
+
+/** In torrent-set and torrent-remove an id that is no id at all means every torrent. */
+function checkInfoHash(infoHash: string): string {
+  if (/^[0-9a-f]{40}$/.test(infoHash)) return infoHash;
+  throw new TypeError('not an info hash');
+}
+
+function replyArguments(reply: unknown): unknown {
+  return asRecord(reply, 'reply')['arguments'];
+}
+
+function parseAdded(reply: unknown): 'added' | 'duplicate' {
+  const answer = asRecord(replyArguments(reply), 'torrent-add');
+  if ('torrent-added' in answer) return 'added';
+  if ('torrent-duplicate' in answer) return 'duplicate';
+  throw unexpected('torrent-add');
+}
+
+function parseTorrents(reply: unknown): Torrent[] {
+  return asList(asRecord(replyArguments(reply), 'torrent-get')['torrents'], 'torrents').map(
+    (item) => parseTorrent(asRecord(item, 'torrents')),
+  );
+}
+
+function parseTorrent(item: Record<string, unknown>): Torrent {
+  const infoHash = asString(item['hashString'], 'hashString').toLowerCase();
+  if (!/^[0-9a-f]{40}$/.test(infoHash)) throw unexpected('hashString');
+  const status = statuses[asNumber(item['status'], 'status')];
+  if (status === undefined) throw unexpected('status');
+  return {
+    infoHash,
+    name: asString(item['name'], 'name'),
+    status,
+    percentDone: asNumber(item['percentDone'], 'percentDone'),
+    hasMetadata: asNumber(item['metadataPercentComplete'], 'metadataPercentComplete') === 1,
+    totalSize: asNumber(item['totalSize'], 'totalSize'),
+    downloadDir: asString(item['downloadDir'], 'downloadDir'),
+    files: asList(item['files'], 'files').map((file) => {
+      const { name, length } = asRecord(file, 'files');
+      return { name: asString(name, 'files'), length: asNumber(length, 'files') };
+    }),
+    error: asString(item['errorString'], 'errorString'),
+    peersConnected: asNumber(item['peersConnected'], 'peersConnected'),
+    rateDownload: asNumber(item['rateDownload'], 'rateDownload'),
+    uploadedEver: asNumber(item['uploadedEver'], 'uploadedEver'),
+    trackers: asList(item['trackers'], 'trackers').map((tracker) => {
+      const { id, announce } = asRecord(tracker, 'trackers');
+      return { id: asNumber(id, 'trackers'), announce: asString(announce, 'trackers') };
+    }),
+  };
+}
+
+function unexpected(field: string): UpdateError {
+  return new UpdateError('unavailable', `Transmission's reply has an unexpected ${field}`, {
+    hint: 'This software knows transmission-daemon 3.00 and 4.x.',
+  });
+}
+
+function asRecord(value: unknown, field: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw unexpected(field);
+  return Object.fromEntries(Object.entries(value));
+}
+
+function asList(value: unknown, field: string): unknown[] {
+  if (!Array.isArray(value)) throw unexpected(field);
+  return value;
+}
+
+function asString(value: unknown, field: string): string {
+  if (typeof value !== 'string') throw unexpected(field);
+  return value;
+}
+
+function asNumber(value: unknown, field: string): number {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw unexpected(field);
+  return value;
+}

@@ -1,0 +1,144 @@
+import { join } from 'node:path';
+import { decodeAnnouncement, type Kind, type SignedAnnouncement } from './announcement.ts';
+import { looksLikeTorrent, parseBareTorrent, type BareTorrent } from './bare-torrent.ts';
+
+/** One version of one channel: what names an update everywhere. */
+export interface UpdateId {
+  channel: string;
+  version: number;
+}
+
+/**
+ * What a node needs to know of an update, wherever the word came from. A signed announcement has
+ * all of it; a bare torrent (closed labs) has neither a SHA-256 nor an expiry, and its kind shows
+ * only when the content is there.
+ */
+export interface Update extends UpdateId {
+  kind: Kind | null;
+  name: string;
+  /** Bytes. */
+  length: number;
+  /** 40 lowercase hexadecimal digits. */
+  infoHash: string;
+  /** 64 lowercase hexadecimal digits; null for a bare torrent. */
+  sha256: string | null;
+  /** Bytes, a power of two. */
+  pieceLength: number;
+  /** The pieces' SHA-1, 20 bytes each; empty when they travel as metadata (BEP 9). */
+  pieces: Uint8Array;
+  /** Unix seconds; 0: at once. */
+  notBefore: number;
+  /** Unix seconds; null: never. */
+  expires: number | null;
+  rerun: boolean;
+  /** The .torrent of a bare torrent, without trackers; null for an announcement, which implies it. */
+  metainfo: Buffer | null;
+}
+
+/** What a payload is, once parsed; two offers are the same when their bodies are. */
+export type Offer = AnnouncementOffer | TorrentOffer;
+
+export interface AnnouncementOffer {
+  source: 'announcement';
+  update: Update;
+  body: Uint8Array;
+  text: string;
+  signed: SignedAnnouncement;
+}
+
+export interface TorrentOffer {
+  source: 'torrent';
+  update: Update;
+  body: Uint8Array;
+  text: string;
+}
+
+/** The channel of every bare torrent. */
+const bareChannel = 'default';
+
+/**
+ * Parses the payload of an `update` event: announcement format 1, or a bare .torrent.
+ * Whether either may be trusted is not decided here.
+ *
+ * @param payload at most 2,048 bytes, without the newline that Serf appends
+ * @throws UpdateError `malformed`
+ */
+export async function parsePayload(payload: Uint8Array): Promise<Offer> {
+  const text = Buffer.from(payload).toString('latin1');
+  // Format 1 begins with the byte 1, in base64url `A`: the two cannot be confused.
+  if (!looksLikeTorrent(payload)) return parseAnnouncement(text);
+  const torrent = await parseBareTorrent(payload);
+  return offerOfTorrent(torrent, text.trimStart().startsWith('d') ? base64(payload) : text);
+}
+
+/** Parses announcement text alone; throws as {@link parsePayload} does. */
+export function parseAnnouncement(text: string): AnnouncementOffer {
+  const signed = decodeAnnouncement(text);
+  return {
+    source: 'announcement',
+    update: { ...signed.announcement, metainfo: null },
+    body: signed.body,
+    text,
+    signed,
+  };
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64');
+}
+
+function offerOfTorrent(torrent: BareTorrent, text: string): TorrentOffer {
+  const update: Update = {
+    channel: bareChannel,
+    version: torrent.created,
+    kind: null,
+    name: torrent.name,
+    length: torrent.length,
+    infoHash: torrent.infoHash,
+    sha256: null,
+    pieceLength: torrent.pieceLength,
+    pieces: torrent.pieces,
+    notBefore: 0,
+    expires: null,
+    rerun: false,
+    metainfo: torrent.metainfo,
+  };
+  const { metainfo } = torrent;
+  // The version is outside the info dictionary, so it is part of what must not change.
+  const body = Buffer.concat([Buffer.from(`${update.version} `), metainfo]);
+  return { source: 'torrent', update, body, text };
+}
+
+/** Where Transmission puts an update's content below a download or publish directory. */
+export function contentLocation(update: Update, base: string): { directory: string; file: string } {
+  // A bare torrent's name is its sender's choice, so each has a directory of its own.
+  const directory = update.sha256 === null ? join(base, update.infoHash) : base;
+  return { directory, file: join(directory, contentName(update)) };
+}
+
+/** The name in the torrent: of an announcement's content, unique by its hash. */
+export function contentName(update: Pick<Update, 'sha256' | 'name'>): string {
+  return update.sha256 === null ? update.name : `${update.sha256.slice(0, 32)}-${update.name}`;
+}
+
+/** The identity alone, as events.log has it. */
+export function idOf({ channel, version }: UpdateId): UpdateId {
+  return { channel, version };
+}
+
+/** True once an update must not be applied any more; `now` in unix seconds. */
+export function isExpired(update: Pick<Update, 'expires'>, now: number): boolean {
+  return update.expires !== null && update.expires <= now;
+}
+
+/** `channel@version`, the version padded so that names sort as versions do. */
+export function updateKey({ channel, version }: UpdateId): string {
+  return `${channel}@${String(version).padStart(16, '0')}`;
+}
+
+/** Reverses {@link updateKey}; undefined for any other file name. */
+export function parseUpdateKey(key: string): UpdateId | undefined {
+  const match = /^([a-z0-9][a-z0-9._-]{0,23})@(\d{16})$/.exec(key);
+  if (match?.[1] === undefined) return undefined;
+  return { channel: match[1], version: Number(match[2]) };
+}

@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { closeSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { Config } from './config.ts';
+
+const closeOnExec = 0o2000000;
+
+/**
+ * Wakes the reconciler after a fact was written.
+ *
+ * With the trigger `spool` the fact itself does: a systemd path unit or cron sees it, and nothing of
+ * ours lives inside the service of Serf or Transmission, whose restart would kill it. With `spawn`
+ * the reconciler is started detached, in a session of its own. It inherits no descriptor: a
+ * background child that holds Serf's pipe blocks its event loop, and the hook inherits the
+ * listening sockets of Transmission.
+ *
+ * @param env what the reconciler gets as its environment
+ */
+export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
+  if (config.trigger === 'spool') return;
+  closeInherited();
+  const child = spawn(process.execPath, [reconcilerPath()], {
+    detached: true,
+    stdio: 'ignore',
+    cwd: '/',
+    env,
+  });
+  // Without a process the timer or the next event finishes the work: the fact is kept.
+  child.on('error', () => undefined);
+  child.unref();
+}
+
+/** dist/scripts/reconcile.cjs, seen from lib/ and from any bundle below dist/. */
+function reconcilerPath(): string {
+  const here = import.meta.dirname;
+  const dist = basename(dirname(here)) === 'dist' ? dirname(here) : join(here, '..', 'dist');
+  return join(dist, 'scripts', 'reconcile.cjs');
+}
+
+/**
+ * Closes every descriptor from 3 up that a child would inherit. Node marks those that it opens
+ * itself, so the others came from whoever started us (libuv marks inherited ones only up to the
+ * first gap).
+ */
+function closeInherited(): void {
+  for (const name of readdirSync('/proc/self/fd')) {
+    const descriptor = Number(name);
+    if (descriptor < 3) continue;
+    try {
+      const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'utf8'));
+      if ((parseInt(flags?.[1] ?? '', 8) & closeOnExec) === 0) closeSync(descriptor);
+    } catch {
+      // The descriptor of the listing itself is closed by now.
+    }
+  }
+}

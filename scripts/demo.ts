@@ -1,0 +1,220 @@
+/**
+ * Brings up a fleet of three nodes on this machine, each with a Serf agent, a Transmission daemon and
+ * Puppet directories of its own, sends it updates, and shows what becomes of them. Runs in
+ * test/support/sandbox.sh (`npm run demo`), so that nothing of the machine is touched.
+ */
+import { mkdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
+import type { FleetNode } from '../test/support/fleet-node.ts';
+import { type Fleet, startFleet } from '../test/support/fleet.ts';
+import { type DemoUpdate, writeContents } from './demo/contents.ts';
+import { type NodeOutcome, type Sent, follow, followRefusal } from './demo/follow.ts';
+import { Screen, seconds, table } from './demo/screen.ts';
+
+const help = `Usage: npm run demo [-- --json] [-- --keep]
+
+Shows a fleet of three nodes, in network namespaces of this machine, taking six updates.
+
+  --json   one JSON object with all times as the last line of standard output
+  --keep   leave the files of the fleet behind, to look at its logs
+  --help
+
+Exit status: 0 when every node applied every update, 1 when one did not.
+`;
+
+const nodeCount = 3;
+
+interface Report {
+  kind: string;
+  version: number;
+  submittedAt: string;
+  nodes: NodeOutcome[];
+}
+
+async function main(): Promise<void> {
+  const options = parseOptions();
+  if (options.help) {
+    process.stdout.write(help);
+    return;
+  }
+  const screen = new Screen(process.stdout, process.env);
+  const begin = Date.now();
+  const stopOnSignal = catchSignals(screen);
+  screen.line(
+    screen.style('bold', `p2p-update demo: ${nodeCount} nodes on this machine, no server`),
+  );
+  screen.status('starting the nodes');
+  const fleet = await startFleet({ nodes: nodeCount });
+  stopOnSignal(fleet);
+  let ok = false;
+  try {
+    screen.clearStatus();
+    const addresses = fleet.nodes.map(({ name, address }) => `${name} ${address}`).join(', ');
+    screen.line(`${addresses}; Serf and Transmission are up after ${seconds(Date.now() - begin)}`);
+    const reports: Report[] = [];
+    const refused = await play(fleet, screen, reports);
+    ok = refused && reports.length === 6 && reports.every(isComplete);
+    showSummary(screen, reports, ok);
+    if (!ok) showLogs(fleet, missing(fleet, reports), options.keep);
+    screen.line(`The demo took ${seconds(Date.now() - begin)}.`);
+    if (options.json) {
+      process.stdout.write(`${JSON.stringify({ nodes: nodeCount, updates: reports, ok })}\n`);
+    }
+  } catch (error) {
+    screen.clearStatus();
+    showLogs(fleet, fleet.nodes.slice(0, 1), options.keep);
+    throw error;
+  } finally {
+    fleet.stop({ keepFiles: options.keep });
+  }
+  process.exitCode = ok ? 0 : 1;
+}
+
+/**
+ * The scenario. Ends early when a node misses an update: what follows would only wait.
+ *
+ * @param reports gets one entry for each update
+ * @returns whether every node refused the older manifest
+ */
+async function play(fleet: Fleet, screen: Screen, reports: Report[]): Promise<boolean> {
+  const contentDir = join(fleet.directory, 'contents');
+  mkdirSync(contentDir);
+  const contents = writeContents(contentDir);
+  const [n1, n2] = fleet.nodes as [FleetNode, FleetNode];
+  const round = async (update: DemoUpdate): Promise<Sent | undefined> => {
+    screen.heading(`${reports.length + 1}. ${update.title}: ${basename(update.path)}`);
+    screen.status('n1 hashes, signs and sends it');
+    const sent = await submit(n1, update);
+    screen.event(0, n1.name, `submitted: ${sent.kind}, channel ${sent.channel}, ${sent.size}`);
+    const nodes = await follow(fleet.nodes, update, sent, screen);
+    const { kind, version } = sent;
+    const report = { kind, version, submittedAt: new Date(sent.at).toISOString(), nodes };
+    reports.push(report);
+    return isComplete(report) ? sent : undefined;
+  };
+
+  const older = await round(contents.first);
+  if (older === undefined || (await round(contents.newer)) === undefined) return false;
+
+  screen.heading('   The older manifest is sent once more, by n2');
+  const again = { ...older, at: Date.now() };
+  await n2.serfCommand(['event', '-coalesce=false', '--', 'update', older.payload]);
+  const isRefused = (await followRefusal(fleet.nodes, again, screen)) === nodeCount;
+
+  for (const update of [contents.module, contents.moduleUser, contents.directory, contents.file]) {
+    if ((await round(update)) === undefined) break;
+  }
+  return isRefused;
+}
+
+/** Submits an update on a node, as an operator does. */
+async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { size: string }> {
+  const channel = update.channel === null ? [] : ['--channel', update.channel];
+  const result = await node.script('submit.ts', [update.path, ...channel, '--json']);
+  if (result.status !== 0) {
+    throw new UpdateError('internal', `submit.ts ended with ${result.status}: ${result.stderr}`, {
+      hint: 'npm run demo -- --keep leaves its files behind',
+    });
+  }
+  const reply = JSON.parse(result.stdout.trimEnd().split('\n').at(-1) ?? '') as {
+    kind: string;
+    channel: string;
+    version: number;
+    payload: string;
+    payloadChars: number;
+    pieces: 'in' | 'magnet';
+    submittedAt: string;
+  };
+  const { kind, channel: chosen, version, payload, payloadChars, pieces } = reply;
+  const how = pieces === 'in' ? 'with the torrent in it' : 'with a magnet link in it';
+  const size = `an event of ${payloadChars} characters ${how}`;
+  return { kind, channel: chosen, version, payload, at: Date.parse(reply.submittedAt), size };
+}
+
+function isComplete({ nodes }: Report): boolean {
+  return nodes.every(({ state }) => state === 'APPLIED');
+}
+
+function showSummary(screen: Screen, reports: readonly Report[], ok: boolean): void {
+  const names = reports[0]?.nodes.map(({ name }) => name) ?? [];
+  const rows = reports.map(({ kind, version, nodes }, index) => [
+    String(index + 1),
+    kind,
+    String(version),
+    ...nodes.map(({ appliedMs, state }) =>
+      appliedMs === null || state !== 'APPLIED' ? state : seconds(appliedMs),
+    ),
+  ]);
+  screen.heading('From submitted to applied');
+  const header = ['', 'kind', 'version', ...names];
+  for (const line of table([header, ...rows])) screen.line(line);
+  screen.line();
+  const verdict = ok
+    ? screen.style('green', 'Every node applied every update, and refused the older one.')
+    : screen.style('red', 'A node missed something: see above.');
+  screen.line(verdict);
+}
+
+/** The nodes that did not do as they should. */
+function missing(fleet: Fleet, reports: readonly Report[]): FleetNode[] {
+  const failed = reports.flatMap(({ nodes }) => nodes.filter(({ state }) => state !== 'APPLIED'));
+  if (failed.length === 0) return fleet.nodes;
+  return fleet.nodes.filter((node) => failed.some(({ name }) => name === node.name));
+}
+
+function showLogs(fleet: Fleet, nodes: readonly FleetNode[], keep: boolean): void {
+  const fate = keep ? 'kept' : 'removed now; --keep keeps it';
+  const logs = nodes.map((node) => node.logs()).join('\n');
+  process.stderr.write(`\n${logs}\n\nThe fleet was in ${fleet.directory} (${fate}).\n`);
+}
+
+/** Takes everything down on Ctrl-C and its like, however often they come. */
+function catchSignals(screen: Screen): (fleet: Fleet) => void {
+  let running: Fleet | undefined;
+  let exitCode: number | undefined;
+  const end = (): void => {
+    if (running === undefined || exitCode === undefined) return;
+    screen.clearStatus();
+    running.stop();
+    process.exit(exitCode);
+  };
+  for (const [signal, number] of [
+    ['SIGHUP', 1],
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+  ] as const) {
+    process.on(signal, () => {
+      exitCode ??= 128 + number;
+      end();
+    });
+  }
+  return (fleet) => {
+    running = fleet;
+    // The signal came while the fleet was starting.
+    end();
+  };
+}
+
+function parseOptions(): { json: boolean; keep: boolean; help: boolean } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        json: { type: 'boolean', default: false },
+        keep: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    return values;
+  } catch (cause) {
+    throw new UpdateError('usage', cause instanceof Error ? cause.message : String(cause), {
+      hint: 'npm run demo -- --help shows the usage',
+    });
+  }
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(formatError('demo', error));
+  process.exitCode = exitStatus(error);
+});

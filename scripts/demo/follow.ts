@@ -1,0 +1,149 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { FleetEvent, FleetNode } from '../../test/support/fleet-node.ts';
+import { type DemoUpdate, hasEffect } from './contents.ts';
+import { type Screen, seconds } from './screen.ts';
+
+/** What is known of an update once it is sent. */
+export interface Sent {
+  kind: string;
+  channel: string;
+  version: number;
+  payload: string;
+  /** Unix milliseconds. */
+  at: number;
+}
+
+/** How far a node came with an update; times in milliseconds after it was sent, null for never. */
+export interface NodeOutcome {
+  name: string;
+  acceptedMs: number | null;
+  completeMs: number | null;
+  appliedMs: number | null;
+  state: 'MISSED' | 'ACCEPTED' | 'COMPLETE' | 'APPLIED' | 'WITHOUT EFFECT';
+}
+
+const pollMs = 100;
+const timeoutMs = 60_000;
+
+/** Shows what the nodes do with an update until all have applied it, or a minute has passed. */
+export async function follow(
+  nodes: readonly FleetNode[],
+  update: DemoUpdate,
+  sent: Sent,
+  screen: Screen,
+): Promise<NodeOutcome[]> {
+  const concerns = (event: FleetEvent): boolean =>
+    event.channel === sent.channel && event.version === sent.version;
+  const shown = new Set<string>();
+  for (;;) {
+    showNew(nodes, concerns, sent, shown, screen);
+    const outcomes = nodes.map((node) => outcomeOf(node, sent, node.events().filter(concerns)));
+    const count = (key: 'acceptedMs' | 'completeMs' | 'appliedMs'): string =>
+      `${outcomes.filter((outcome) => outcome[key] !== null).length} of ${nodes.length}`;
+    const elapsed = Date.now() - sent.at;
+    const isDone = outcomes.every(({ appliedMs }) => appliedMs !== null);
+    if (isDone || elapsed > timeoutMs) {
+      screen.clearStatus();
+      return outcomes.map((outcome, index) => {
+        const config = nodes[index]?.config;
+        const holds = config !== undefined && hasEffect(update, config);
+        return outcome.state === 'APPLIED' && !holds
+          ? { ...outcome, state: 'WITHOUT EFFECT' }
+          : outcome;
+      });
+    }
+    screen.status(
+      `accepted ${count('acceptedMs')}, downloaded ${count('completeMs')}, applied ${count('appliedMs')}  ${seconds(elapsed)}`,
+    );
+    await sleep(pollMs);
+  }
+}
+
+/** Waits until every node has refused what was just sent; shows it, and returns how many did. */
+export async function followRefusal(
+  nodes: readonly FleetNode[],
+  sent: Sent,
+  screen: Screen,
+): Promise<number> {
+  const concerns = (event: FleetEvent): boolean =>
+    event.channel === sent.channel &&
+    event.version === sent.version &&
+    Date.parse(event.time) >= sent.at;
+  const shown = new Set<string>();
+  for (;;) {
+    showNew(nodes, concerns, sent, shown, screen);
+    const refusals = nodes.filter((node) =>
+      node.events().some((event) => concerns(event) && isRefusal(event)),
+    );
+    if (refusals.length === nodes.length || Date.now() - sent.at > timeoutMs / 4) {
+      screen.clearStatus();
+      return refusals.length;
+    }
+    screen.status(`refused by ${refusals.length} of ${nodes.length}`);
+    await sleep(pollMs);
+  }
+}
+
+function isRefusal({ handler, decision, reason }: FleetEvent): boolean {
+  return handler === 'update' && decision === 'refuse' && reason.includes('older');
+}
+
+function showNew(
+  nodes: readonly FleetNode[],
+  concerns: (event: FleetEvent) => boolean,
+  sent: Sent,
+  shown: Set<string>,
+  screen: Screen,
+): void {
+  const fresh = nodes.flatMap((node) =>
+    node
+      .events()
+      .filter(concerns)
+      .map((event, index) => ({ node, event, key: `${node.name} ${index}` }))
+      .filter(({ key }) => !shown.has(key)),
+  );
+  fresh.sort((a, b) => a.event.time.localeCompare(b.event.time));
+  for (const { node, event, key } of fresh) {
+    shown.add(key);
+    const text = describeEvent(event, screen);
+    if (text !== undefined) screen.event(Date.parse(event.time) - sent.at, node.name, text);
+  }
+}
+
+/** An event in words; undefined for one that tells a spectator nothing. */
+function describeEvent(
+  { handler, decision, reason }: FleetEvent,
+  screen: Screen,
+): string | undefined {
+  switch (`${handler} ${decision}`) {
+    case 'update accept':
+      return `event received and accepted: ${reason}`;
+    case 'advance queued':
+      return `download begins (${reason})`;
+    case 'advance complete':
+      return 'download complete';
+    case 'apply applied':
+      return screen.style('green', reason);
+    case 'update refuse':
+      return screen.style('yellow', `refused: ${reason}`);
+    default:
+      break;
+  }
+  const isBad = ['refuse', 'failed', 'poisoned', 'rejected', 'expired', 'wait'].includes(decision);
+  return isBad ? screen.style('red', `${handler}: ${decision}: ${reason}`) : undefined;
+}
+
+function outcomeOf(node: FleetNode, sent: Sent, events: readonly FleetEvent[]): NodeOutcome {
+  const when = (handler: string, decision: string): number | null => {
+    const event = events.find((e) => e.handler === handler && e.decision === decision);
+    return event === undefined ? null : Date.parse(event.time) - sent.at;
+  };
+  const acceptedMs = when('update', 'accept');
+  const completeMs = when('advance', 'complete');
+  const appliedMs = when('apply', 'applied');
+  let state: NodeOutcome['state'] = 'MISSED';
+  if (appliedMs !== null) state = 'APPLIED';
+  else if (completeMs !== null) state = 'COMPLETE';
+  else if (acceptedMs !== null) state = 'ACCEPTED';
+  return { name: node.name, acceptedMs, completeMs, appliedMs, state };
+}

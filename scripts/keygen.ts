@@ -1,0 +1,226 @@
+/**
+ * Makes the keys of a new fleet and its first key set, once, before the first node is installed.
+ */
+import { generateKeyPairSync } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { fsyncDirectory } from '../lib/durable.ts';
+import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
+import { formatKeySet, isFleetId, type KeySet } from '../lib/keyset.ts';
+import { publicKeyOf, type PublicKey } from '../lib/signature.ts';
+
+const help = `Usage: keygen.ts --fleet NAME --out DIRECTORY [options]
+
+Makes the keys of a new fleet (Ed25519) and its first key set:
+  root.key, root.pub          signs key sets; belongs off line
+  release.key, release.pub    signs updates; release-1.key and so on when there are several
+  keyset.txt                  what every node trusts
+
+Options:
+  --fleet NAME      1 to 64 printable ASCII characters without a space; no two fleets alike
+  --out DIRECTORY   made with mode 0700 if missing; keys are never overwritten
+  --signers N       release keys, 1 to 3 (default: 1)
+  --threshold M     signatures that an update needs, 1 to N (default: 1)
+  --json            one JSON object on standard output
+  --help
+
+Exit status: 0 made, 64 usage, 75 the disk failed (nothing is left behind), 76 a file exists.
+`;
+
+interface Request {
+  fleet: string;
+  directory: string;
+  signers: number;
+  threshold: number;
+  json: boolean;
+}
+
+/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+function parseRequest(args: string[]): Request | undefined {
+  const values = parseOptions(args);
+  if (values.help === true) return undefined;
+  const { fleet, out, json = false } = values;
+  if (fleet === undefined || !isFleetId(fleet))
+    throw usage('--fleet needs a name, 1 to 64 printable ASCII characters without a space');
+  if (out === undefined || out === '') throw usage('--out needs a directory');
+  const signers = parseCount('--signers', values.signers, 3);
+  const threshold = parseCount('--threshold', values.threshold, signers);
+  return { fleet, directory: resolve(out), signers, threshold, json };
+}
+
+function parseOptions(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        fleet: { type: 'string' },
+        out: { type: 'string' },
+        signers: { type: 'string' },
+        threshold: { type: 'string' },
+        json: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values;
+  } catch (cause) {
+    throw usage(cause instanceof Error ? cause.message : String(cause));
+  }
+}
+
+function parseCount(option: string, text = '1', max: number): number {
+  const count = /^\d$/.test(text) ? Number(text) : 0;
+  if (count >= 1 && count <= max) return count;
+  throw usage(`${option} must be 1 to ${max}, not ${JSON.stringify(text)}`);
+}
+
+function usage(message: string): UpdateError {
+  return new UpdateError('usage', message, { hint: 'keygen.ts --help shows the usage' });
+}
+
+interface NewKey {
+  publicKey: PublicKey;
+  keyFile: string;
+  files: NewFile[];
+}
+
+interface NewFile {
+  path: string;
+  content: string;
+  mode: number;
+}
+
+function makeKey(directory: string, name: string): NewKey {
+  const pair = generateKeyPairSync('ed25519');
+  const privatePem = pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+  const publicPem = pair.publicKey.export({ format: 'pem', type: 'spki' }).toString();
+  const keyFile = join(directory, `${name}.key`);
+  return {
+    publicKey: publicKeyOf(pair.publicKey),
+    keyFile,
+    files: [
+      { path: keyFile, content: privatePem, mode: 0o600 },
+      { path: join(directory, `${name}.pub`), content: publicPem, mode: 0o644 },
+    ],
+  };
+}
+
+/** Writes all files or none, each one new and flushed. */
+function writeAll(directory: string, files: NewFile[]): void {
+  const undo: (() => void)[] = [];
+  try {
+    if (makeDirectory(directory)) {
+      undo.push(() => {
+        rmdirSync(directory);
+      });
+      fsyncDirectory(dirname(directory));
+    }
+    for (const { path, content, mode } of files) {
+      // Exclusive: neither replaces a file nor follows a link that somebody placed there.
+      const descriptor = openSync(path, 'wx', mode);
+      undo.push(() => {
+        unlinkSync(path);
+      });
+      try {
+        writeFileSync(descriptor, content);
+        fsyncSync(descriptor);
+      } finally {
+        closeSync(descriptor);
+      }
+    }
+    fsyncDirectory(directory);
+  } catch (error) {
+    for (const step of undo.reverse()) step();
+    throw explain(error, directory);
+  }
+}
+
+function makeDirectory(directory: string): boolean {
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'EEXIST')) return false;
+    throw error;
+  }
+}
+
+function explain(cause: unknown, directory: string): UpdateError {
+  // The command was well formed; what forbids it is the rule that keys are never overwritten.
+  if (hasErrno(cause, 'EEXIST'))
+    return new UpdateError('refused', `${directory} has a file of that name already`, {
+      hint: 'a key that nodes trust must not be lost: choose another directory',
+      cause,
+    });
+  if (hasErrno(cause, 'ENOENT', 'ENOTDIR', 'EACCES', 'EPERM'))
+    return new UpdateError('usage', `cannot write to ${directory}`, {
+      hint: 'choose a directory that you may write to; the one above it must exist',
+      cause,
+    });
+  return new UpdateError('try-later', `could not write the keys to ${directory}`, {
+    hint: 'nothing was left behind: check the disk, then run keygen again',
+    cause,
+  });
+}
+
+function main(): void {
+  const request = parseRequest(process.argv.slice(2));
+  if (request === undefined) {
+    process.stdout.write(help);
+    return;
+  }
+  const { fleet, directory, signers, threshold, json } = request;
+  const root = makeKey(directory, 'root');
+  const release = Array.from({ length: signers }, (_, i) =>
+    makeKey(directory, signers === 1 ? 'release' : `release-${i + 1}`),
+  );
+  const keySet: KeySet = {
+    fleet,
+    epoch: 1,
+    rootThreshold: 1,
+    rootKeys: [root.publicKey],
+    releaseThreshold: threshold,
+    releaseKeys: release.map(({ publicKey }) => ({ key: publicKey, channels: null })),
+  };
+  const keySetFile = join(directory, 'keyset.txt');
+  const keySetText: NewFile = { path: keySetFile, content: formatKeySet(keySet), mode: 0o644 };
+  writeAll(directory, [...[root, ...release].flatMap(({ files }) => files), keySetText]);
+
+  const named = ({ publicKey, keyFile }: NewKey) => ({ id: publicKey.id, keyFile });
+  const facts = { fleet, epoch: 1, threshold, keySetFile };
+  process.stdout.write(
+    json
+      ? `${JSON.stringify({ ...facts, root: named(root), release: release.map(named) })}\n`
+      : nextSteps(keySetFile, root, release),
+  );
+}
+
+function nextSteps(keySetFile: string, root: NewKey, release: NewKey[]): string {
+  return [
+    `root key ${root.publicKey.id}: ${root.keyFile}`,
+    ...release.map((key) => `release key ${key.publicKey.id}: ${key.keyFile}`),
+    `key set 1: ${keySetFile}`,
+    '',
+    'Next:',
+    '1. Copy keyset.txt to every node, to the path that "keySetFile" has in its configuration',
+    '   (/etc/p2p-update/keyset.txt by default), owned by root.',
+    `2. Move ${root.keyFile} to a medium that stays off line, and keep a second copy.`,
+    '   It is needed only to change the key set; without it no key can be replaced.',
+    '3. Name the release key in "signingKeyFiles" on the machine that submits, and only there.',
+    '',
+  ].join('\n');
+}
+
+try {
+  main();
+} catch (error) {
+  process.stderr.write(formatError('keygen', error));
+  process.exitCode = exitStatus(error);
+}

@@ -1,0 +1,240 @@
+/**
+ * Announces a file or directory to the fleet: makes the torrent, signs, seeds, sends the Serf event.
+ */
+import { mkdirSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadConfig, type Config } from '../lib/config.ts';
+import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
+import { publishContent, readPublished, sendUpdate, type PublishedUpdate } from '../lib/publish.ts';
+import { connectSerf } from '../lib/serf.ts';
+import { prepareSubmission, type SubmitRequest } from '../lib/submission.ts';
+import { parseMoment, parseSpan } from '../lib/time.ts';
+import { connectTransmission } from '../lib/transmission.ts';
+import { parseAnnouncement } from '../lib/update.ts';
+import { progressBar } from './progress-bar.ts';
+
+const help = `Usage: submit.ts FILE|DIRECTORY [options]
+       submit.ts --resend [CHANNEL@VERSION]
+
+Announces an update to the fleet and seeds it from this node.
+  *.pp                          a manifest: puppet apply
+  *.tar.gz, *.tgz, *.tar        with metadata.json a module: puppet module install
+  a directory, or a .zip        with manifests/ an environment: modules/, hiera.yaml, data/
+  anything else                 a file, placed in "deliveryDir" of every node
+
+Options:
+  --channel NAME      updates of one channel supersede each other (default: a module's own
+                      name, "default" for everything else)
+  --name NAME         the announced name (default: the file's)
+  --version N         above the newest of the channel (default: unix seconds, or newest + 1)
+  --expires SPAN      not applied later than that: 90d, 12h, 1y (default: 1y)
+  --not-before TIME   downloaded at once, applied then: 2030-01-31T06:00Z or +2h
+  --rerun             apply even content that the channel has applied already
+  --dry-run           print what would be sent; change nothing
+  --resend            send a kept announcement again, byte for byte (default: the newest)
+  --json              one JSON object on the last line of standard output
+  --help
+
+The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
+
+Exit status: 0 sent, 64 usage, 65 the content is not what its name says, 69 Puppet, Transmission
+or Serf is down (the announcement is kept: --resend), 76 refused, 78 configuration.
+`;
+
+const defaultExpiry = '1y';
+
+type Command =
+  | { kind: 'help' }
+  | { kind: 'resend'; key: string | undefined; json: boolean }
+  | { kind: 'submit'; request: SubmitRequest; dryRun: boolean; json: boolean };
+
+/** Decides what the arguments ask for. Throws UpdateError `usage`. */
+function parseCommand(args: string[], now: number): Command {
+  const { values, positionals } = parse(args);
+  const json = values.json ?? false;
+  const [first, ...more] = positionals;
+  if (values.help === true) return { kind: 'help' };
+  if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
+  if (values.resend === true) return { kind: 'resend', key: first, json };
+  if (first === undefined) throw usage('no file is named');
+  const notBefore = values['not-before'];
+  const request: SubmitRequest = {
+    file: first,
+    channel: values.channel,
+    name: values.name,
+    version: values.version === undefined ? undefined : parseVersion(values.version),
+    notBefore: notBefore === undefined ? 0 : parseMoment(notBefore, now),
+    expires: now + parseSpan(values.expires ?? defaultExpiry),
+    rerun: values.rerun ?? false,
+  };
+  return { kind: 'submit', request, dryRun: values['dry-run'] ?? false, json };
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        channel: { type: 'string' },
+        name: { type: 'string' },
+        version: { type: 'string' },
+        expires: { type: 'string' },
+        'not-before': { type: 'string' },
+        rerun: { type: 'boolean' },
+        'dry-run': { type: 'boolean' },
+        resend: { type: 'boolean' },
+        json: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (cause) {
+    throw usage(cause instanceof Error ? cause.message : String(cause));
+  }
+}
+
+function parseVersion(text: string): number {
+  const version = Number(text);
+  if (!/^\d+$/.test(text) || version < 1 || !Number.isSafeInteger(version))
+    throw usage(`--version must be a whole number from 1 to 2^53-1, not ${JSON.stringify(text)}`);
+  return version;
+}
+
+function usage(message: string): UpdateError {
+  return new UpdateError('usage', message, { hint: 'submit.ts --help shows the usage' });
+}
+
+async function submit(
+  request: SubmitRequest,
+  config: Config,
+  options: { dryRun: boolean; json: boolean },
+): Promise<void> {
+  // On the file system of the publish directory, so that publishing is a rename.
+  if (!options.dryRun) mkdirSync(config.publishDir, { recursive: true, mode: 0o755 });
+  const parent = options.dryRun ? tmpdir() : config.publishDir;
+  const workDir = await mkdtemp(join(parent, '.submit-'));
+  try {
+    const now = Math.floor(Date.now() / 1000);
+    const onProgress = progressBar('hashing');
+    const prepared = await prepareSubmission(request, config, workDir, now, onProgress);
+    if (options.dryRun) {
+      report(describe(prepared.payload, config), null, options.json);
+      return;
+    }
+    const published = await publishContent(prepared, config);
+    await send(published, config, options.json);
+  } finally {
+    await rm(workDir, { recursive: true, force: true });
+  }
+}
+
+async function send(published: PublishedUpdate, config: Config, json: boolean): Promise<void> {
+  const milliseconds = (seconds: number): number => seconds * 1000;
+  try {
+    await sendUpdate(published, config, {
+      transmission: connectTransmission({
+        ...config.transmission,
+        timeoutMs: milliseconds(config.transmission.timeoutSeconds),
+      }),
+      serf: connectSerf({ ...config.serf, timeoutMs: milliseconds(config.serf.timeoutSeconds) }),
+    });
+  } catch (cause) {
+    if (!(cause instanceof UpdateError)) throw cause;
+    const key = `${published.channel}@${published.version}`;
+    throw new UpdateError(
+      cause.code,
+      `${key} is signed and kept, but was not sent: ${cause.message}`,
+      {
+        hint: `${cause.hint}; then: submit.ts --resend ${key}`,
+        ...(cause.cause === undefined ? {} : { cause: cause.cause }),
+      },
+    );
+  }
+  report(describe(published.payload, config), new Date(), json);
+}
+
+/** What is told of an announcement, the same for a dry run, a submission and a repetition. */
+function describe(payload: string, config: Config) {
+  const { signed } = parseAnnouncement(payload);
+  const { announcement: a, signers } = signed;
+  const bytes = (chars: number): number => Math.floor((chars * 3) / 4);
+  return {
+    kind: a.kind,
+    channel: a.channel,
+    version: a.version,
+    name: a.name,
+    contentBytes: a.length,
+    sha256: a.sha256,
+    infoHash: a.infoHash,
+    pieces: a.pieces.length > 0 ? ('in' as const) : ('magnet' as const),
+    pieceLength: a.pieceLength,
+    created: isoTime(a.created),
+    notBefore: a.notBefore === 0 ? null : isoTime(a.notBefore),
+    expires: isoTime(a.expires),
+    rerun: a.rerun,
+    epoch: a.epoch,
+    signers,
+    payloadChars: payload.length,
+    bytesUsed: bytes(payload.length),
+    bytesBudget: bytes(config.serf.maxPayloadChars),
+    payload,
+  };
+}
+
+function report(facts: ReturnType<typeof describe>, sentAt: Date | null, json: boolean): void {
+  if (json) {
+    const sent = { sent: sentAt !== null, submittedAt: sentAt?.toISOString() ?? null };
+    process.stdout.write(`${JSON.stringify({ ...facts, ...sent })}\n`);
+    return;
+  }
+  const pieces = facts.pieces === 'in' ? 'in the announcement' : 'fetched from peers (magnet)';
+  const rows: [string, string][] = [
+    ['update', `${facts.channel}@${facts.version}`],
+    ['kind', facts.kind],
+    ['name', facts.name],
+    ['content', `${facts.contentBytes} bytes, SHA-256 ${facts.sha256}`],
+    ['info hash', facts.infoHash],
+    ['pieces', `${facts.pieceLength} bytes each, ${pieces}`],
+    ['not before', facts.notBefore ?? 'at once'],
+    ['expires', facts.expires],
+    ['signed by', `${facts.signers.join(', ')} (key set ${facts.epoch})`],
+    [
+      'payload',
+      `${facts.bytesUsed} of ${facts.bytesBudget} bytes, ${facts.payloadChars} characters`,
+    ],
+  ];
+  if (facts.rerun) rows.push(['rerun', 'also where this content is applied already']);
+  for (const [label, value] of rows) process.stdout.write(`${label.padEnd(12)}${value}\n`);
+  process.stdout.write(sentAt === null ? 'dry run: nothing was sent\n' : 'sent to the fleet\n');
+}
+
+function isoTime(unixSeconds: number): string {
+  return new Date(unixSeconds * 1000).toISOString();
+}
+
+async function main(): Promise<void> {
+  const command = parseCommand(process.argv.slice(2), Math.floor(Date.now() / 1000));
+  switch (command.kind) {
+    case 'help':
+      process.stdout.write(help);
+      return;
+    case 'resend': {
+      const config = loadConfig(process.env);
+      await send(readPublished(config, command.key), config, command.json);
+      return;
+    }
+    case 'submit':
+      await submit(command.request, loadConfig(process.env), command);
+      return;
+    default:
+      command satisfies never;
+  }
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(formatError('submit', error));
+  process.exitCode = exitStatus(error);
+});

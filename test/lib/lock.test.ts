@@ -1,0 +1,91 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { runExclusively } from '../../lib/lock.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+describe('runExclusively', () => {
+  it('leaves the work to whoever holds the lock', async () => {
+    const file = join(temporaryDirectory(), 'lock');
+    let isWorkDone = false;
+    const outer = await runExclusively(
+      file,
+      () => '',
+      async () => {
+        const inner = await runExclusively(
+          file,
+          () => '',
+          () => {
+            isWorkDone = true;
+            return Promise.resolve();
+          },
+        );
+        expect(inner).toBe(false);
+      },
+    );
+    expect(outer).toBe(true);
+    expect(isWorkDone).toBe(false);
+  });
+
+  it('works again when a fact came meanwhile, even after its last look', async () => {
+    const file = join(temporaryDirectory(), 'lock');
+    let facts = 1;
+    let runs = 0;
+    await runExclusively(
+      file,
+      () => String(facts),
+      () => {
+        runs += 1;
+        if (runs < 3) facts += 1;
+        return Promise.resolve();
+      },
+    );
+    expect(runs).toBe(3);
+  });
+
+  it('unlocks when the work throws', async () => {
+    const file = join(temporaryDirectory(), 'lock');
+    const failing = runExclusively(
+      file,
+      () => '',
+      () => Promise.reject(new Error('no')),
+    );
+    await expect(failing).rejects.toThrow('no');
+    expect(
+      await runExclusively(
+        file,
+        () => '',
+        () => Promise.resolve(),
+      ),
+    ).toBe(true);
+  });
+
+  it('is freed by kill -9 of the holder, and a child of the holder does not keep it', async () => {
+    const file = join(temporaryDirectory(), 'lock');
+    const lock = join(import.meta.dirname, '../../lib/lock.ts');
+    const script = `
+      import { spawn } from 'node:child_process';
+      import { runExclusively } from ${JSON.stringify(lock)};
+      await runExclusively(${JSON.stringify(file)}, () => '', async () => {
+        const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+        console.log(child.pid);
+        await new Promise(() => setTimeout(() => {}, 60000));
+      });`;
+    const holder = spawn(
+      process.execPath,
+      ['--import', 'tsx', '--input-type=module', '-e', script],
+      { cwd: join(import.meta.dirname, '../..'), stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    const [output] = (await once(holder.stdout, 'data')) as [Buffer];
+    const flock = (): number | null => spawnSync('flock', ['--nonblock', file, 'true']).status;
+    try {
+      expect(flock()).toBe(1);
+      holder.kill('SIGKILL');
+      await once(holder, 'exit');
+      expect(flock()).toBe(0);
+    } finally {
+      process.kill(Number(output.toString()), 'SIGKILL');
+    }
+  });
+});

@@ -1,0 +1,132 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Config } from '../../lib/config.ts';
+import { formatKeySet } from '../../lib/keyset.ts';
+import { publicKeyOf } from '../../lib/signature.ts';
+import { FleetNode } from './fleet-node.ts';
+import { layNetwork } from './network.ts';
+import { waitFor } from './wait-for.ts';
+
+/** The fleet id in the key set of every test fleet. */
+export const fleetId = 'test-fleet';
+
+export interface FleetOptions {
+  nodes: number;
+  /** 2: odd and even nodes in subnets of their own, with a router between them and no multicast. */
+  subnets?: 1 | 2;
+  /** The number of release keys, which all have to sign; n1 has them. */
+  signers?: 1 | 2 | 3;
+  /** Members of p2p-update's configuration that differ from a test fleet's own. */
+  config?: Partial<Config>;
+  /** Members of Serf's configuration that differ from serf.json. */
+  serf?: Record<string, unknown>;
+  /** Whether to start Transmission. */
+  transmission?: boolean;
+}
+
+/** A running test fleet. */
+export interface Fleet {
+  /** Has every file of the fleet; its path contains a space. */
+  directory: string;
+  /** n1, n2 and so on. */
+  nodes: FleetNode[];
+  /** Asks until a condition holds; the error shows the tail of every log. */
+  waitFor<T>(
+    description: string,
+    condition: () => T | Promise<T>,
+    timeoutMs?: number,
+  ): Promise<Exclude<T, false | undefined>>;
+  /** The tail of every log. */
+  logs(): string;
+  /** Ends every process at once, and removes the network and, unless told otherwise, the files. */
+  stop(options?: { keepFiles?: boolean }): void;
+}
+
+/**
+ * Brings up real Serf agents and Transmission daemons that know each other, each node in a network
+ * namespace and a directory of its own. Works in test/support/sandbox.sh only.
+ */
+export async function startFleet(options: FleetOptions): Promise<Fleet> {
+  const names = Array.from({ length: options.nodes }, (_, index) => `n${index + 1}`);
+  const network = layNetwork(names, options.subnets ?? 1);
+  // The space is on purpose: every path must survive one.
+  const directory = mkdtempSync(join(tmpdir(), 'p2p fleet-'));
+  const stop: Fleet['stop'] = ({ keepFiles = false } = {}) => {
+    network.remove();
+    if (!keepFiles) rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    const { keySet, signingKeys } = makeKeys(options.signers ?? 1);
+    const secrets = {
+      encryptKey: randomBytes(32).toString('base64'),
+      rpcKey: randomBytes(16).toString('hex'),
+      rpcPassword: randomBytes(16).toString('hex'),
+      keySet,
+    };
+    const nodes = network.places.map((place, index) => {
+      const name = names[index] ?? '';
+      return new FleetNode({
+        name,
+        place,
+        directory: join(directory, name),
+        secrets,
+        signingKeys: index === 0 ? signingKeys : [],
+        join: network.places.map(({ address }) => address),
+        config: options.config ?? {},
+        serf: options.serf ?? {},
+      });
+    });
+    const logs = (): string => nodes.map((node) => node.logs()).join('\n');
+    const fleet: Fleet = {
+      directory,
+      nodes,
+      waitFor: (description, condition, timeoutMs) =>
+        waitFor(description, condition, timeoutMs, logs),
+      logs,
+      stop,
+    };
+    await startDaemons(fleet, options.transmission ?? true);
+    return fleet;
+  } catch (error) {
+    stop();
+    throw error;
+  }
+}
+
+async function startDaemons(fleet: Fleet, transmission: boolean): Promise<void> {
+  const { nodes } = fleet;
+  const startSerf = async (): Promise<void> => {
+    // The others find the first one at their first attempt to join.
+    await nodes[0]?.serf.start();
+    await Promise.all(nodes.slice(1).map((node) => node.serf.start()));
+    await fleet.waitFor('every agent knows every node', async () => {
+      const alive = await Promise.all(nodes.map((node) => node.aliveMembers()));
+      return alive.every((members) => members.length === nodes.length);
+    });
+  };
+  await Promise.all([
+    startSerf(),
+    ...(transmission ? nodes.map((node) => node.transmission.start()) : []),
+  ]);
+}
+
+/** A key set in which every release key must sign, and the private halves of those keys. */
+function makeKeys(signers: number): { keySet: string; signingKeys: string[] } {
+  const release = Array.from({ length: signers }, () => generateKeyPairSync('ed25519'));
+  const keySet = formatKeySet({
+    fleet: fleetId,
+    epoch: 1,
+    rootThreshold: 1,
+    rootKeys: [publicKeyOf(generateKeyPairSync('ed25519').publicKey)],
+    releaseThreshold: signers,
+    releaseKeys: release.map(({ publicKey }) => ({ key: publicKeyOf(publicKey), channels: null })),
+  });
+  return {
+    keySet,
+    signingKeys: release.map(({ privateKey }) =>
+      privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    ),
+  };
+}

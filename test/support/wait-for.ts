@@ -1,0 +1,25 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Asks again until a condition gives something other than false or undefined, and returns that.
+ *
+ * @param description what is waited for, for the error
+ * @param timeoutMs when to give up, in milliseconds
+ * @param explain adds what is known about the failure, such as the tail of a log
+ */
+export async function waitFor<T>(
+  description: string,
+  condition: () => T | Promise<T>,
+  timeoutMs = 15_000,
+  explain: () => string = () => '',
+): Promise<Exclude<T, false | undefined>> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const result = await condition();
+    if (result !== false && result !== undefined) return result as Exclude<T, false | undefined>;
+    if (Date.now() > deadline) {
+      throw new Error(`waited ${timeoutMs} ms in vain: ${description}\n${explain()}`);
+    }
+    await sleep(30);
+  }
+}
