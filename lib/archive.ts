@@ -78,9 +78,10 @@ export function findRoot(
   type: 'file' | 'directory',
 ): string | undefined {
   if (listing.get(name) === type) return '';
-  const tops = [...listing.keys()].filter((top) => listing.get(`${top}/${name}`) === type);
-  const [top] = tops;
-  return tops.length === 1 && top !== undefined && !top.includes('/') ? top : undefined;
+  const tops = [...listing.keys()].filter(
+    (path) => !path.includes('/') && listing.get(`${path}/${name}`) === type,
+  );
+  return tops.length === 1 ? tops[0] : undefined;
 }
 
 type Accept = (

@@ -1,37 +1,150 @@
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError } from './errors.ts';
 import { kick, prepareKick } from './kick.ts';
-import { isOurAnnounceUrl, withAnnounceAnswer, type Peer } from './peers.ts';
+import { isOurAnnounceUrl, withAnnounceAnswer } from './peers.ts';
+import type { Peer } from './peers.ts';
 import type { TransmissionClient } from './transmission.ts';
 
-const pollMs = 500;
-const maxKicks = 4;
+const pollMs = 250;
 
-/** Temporary form. */
+/**
+ * A handshake takes two of Transmission's 500 ms pulses before a peer's pieces are known, and a rechoke
+ * before that is in vain: so kick often until the first piece is here, then now and then.
+ */
+const kickEveryMs = { beforeFirstPiece: 500, later: 2000 };
+
+/** Transmission announces within about 1 s of being given a tracker. */
+const announceTimeoutMs = 5000;
+const feedAgainAfterMs = 6000;
+
+/**
+ * A seed waits for others to call. It holds the torrent before they do, and a peer that it calls too
+ * early is put off for 15 min (getReconnectIntervalSecs in peer-mgr.c); each of them calls when it adds
+ * the torrent. But where nobody can reach the seed it has to call, and by then they are ready.
+ */
+const seedFeedsAfterMs = 4000;
+
+/** How long a seed gives its attention to those who have just been told. */
+const seedStaysMs = 15_000;
+
+/**
+ * Helps a torrent that Transmission holds and has running to complete soon: names the fleet's peers to it,
+ * and kicks while it has peers. Takes no lock; any number may run at once, and a killed one leaves at
+ * most a tracker for {@link removeLeftOverTrackers}.
+ *
+ * @param options.peers asked at each announce; when it fails, the torrent is left to local discovery.
+ * @param options.timeoutMs at most 30,000; a torrent that is complete from the start takes 15 s at most.
+ * @param options.log told what did not work; none of it is fatal.
+ * @returns 'complete', 'incomplete' when the time is over, or 'missing' when Transmission has no such
+ *   torrent (any more).
+ * @throws UpdateError of the RPC.
+ */
 export async function feedTorrent(options: {
   transmission: TransmissionClient;
   infoHash: string;
-  downloadDir: string;
-  give: (announceUrl: string) => Promise<void>;
   peers: () => Promise<Peer[]>;
   timeoutMs: number;
-}): Promise<void> {
-  const { transmission, infoHash, give, peers, timeoutMs, downloadDir } = options;
-  const deadline = performance.now() + timeoutMs;
-  await prepareKick(transmission, downloadDir);
-  await withAnnounceAnswer({ infoHash, peers, timeoutMs, use: give });
-  const torrent = await transmission.get(infoHash);
-  const ids = (torrent?.trackers ?? [])
-    .filter(({ announce }) => isOurAnnounceUrl(announce))
-    .map(({ id }) => id);
-  if (ids.length > 0) await transmission.removeTrackers(infoHash, ids);
-  let kicks = 0;
-  while (performance.now() < deadline && kicks < maxKicks) {
-    const now = await transmission.get(infoHash);
-    if (now === undefined) return;
-    if (now.peersConnected > 0) {
-      await kick(transmission);
-      kicks += 1;
+  log: (message: string) => void;
+}): Promise<'complete' | 'incomplete' | 'missing'> {
+  const { transmission, infoHash } = options;
+  const startedAt = Date.now();
+  const first = await transmission.get(infoHash);
+  if (first === undefined) return 'missing';
+  const isSeed = first.percentDone === 1;
+  const endsAt = startedAt + Math.min(options.timeoutMs, isSeed ? seedStaysMs : 30_000);
+  await prepareKick(transmission, first.downloadDir);
+
+  let announce = Promise.resolve();
+  let feedAt = isSeed ? startedAt + seedFeedsAfterMs : startedAt;
+  let kickAt = 0;
+  let peersBefore = 0;
+  try {
+    for (;;) {
+      const torrent = await transmission.get(infoHash);
+      if (torrent === undefined) return 'missing';
+      const { percentDone, peersConnected } = torrent;
+      if (percentDone === 1 && !isSeed) return 'complete';
+      const now = Date.now();
+      if (now >= endsAt) return isSeed ? 'complete' : 'incomplete';
+
+      if (peersConnected === 0 && now >= feedAt) {
+        feedAt = now + feedAgainAfterMs;
+        const timeoutMs = Math.min(announceTimeoutMs, endsAt - now);
+        announce = announcePeers({ ...options, timeoutMs });
+      }
+      if (peersConnected > peersBefore || (peersConnected > 0 && now >= kickAt)) {
+        await kick(transmission);
+        kickAt = now + (percentDone > 0 ? kickEveryMs.later : kickEveryMs.beforeFirstPiece);
+      }
+      peersBefore = peersConnected;
+      await sleep(pollMs);
     }
-    if (now.percentDone === 1 && kicks > 0) return;
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  } finally {
+    await announce;
   }
+}
+
+/** Lets the torrent announce to us once; never throws. */
+async function announcePeers(options: Parameters<typeof feedTorrent>[0]): Promise<void> {
+  const { transmission, infoHash, log } = options;
+  try {
+    let given: string | undefined;
+    const answered = await withAnnounceAnswer({
+      ...options,
+      async use(announceUrl) {
+        given = announceUrl;
+        await transmission.addTracker(infoHash, announceUrl);
+      },
+    }).finally(() => removeTrackers(transmission, infoHash, (announce) => announce === given));
+    if (!answered) log(`Transmission did not ask for peers of ${infoHash}`);
+  } catch (error) {
+    log(`cannot name peers of ${infoHash}: ${describeError(error)}`);
+  }
+}
+
+async function removeTrackers(
+  transmission: TransmissionClient,
+  infoHash: string,
+  isMeant: (announce: string) => boolean,
+): Promise<void> {
+  const torrent = await transmission.get(infoHash);
+  const ids = (torrent?.trackers ?? []).filter(({ announce }) => isMeant(announce));
+  if (ids.length > 0) {
+    await transmission.removeTrackers(
+      infoHash,
+      ids.map(({ id }) => id),
+    );
+  }
+}
+
+/** Removes, from every torrent, trackers of ours that nobody answers for any more. */
+export async function removeLeftOverTrackers(transmission: TransmissionClient): Promise<void> {
+  for (const { infoHash, trackers } of await transmission.list()) {
+    const dead = new Set<string>();
+    for (const { announce } of trackers) {
+      // Another run of ours may be feeding this torrent right now.
+      if (isOurAnnounceUrl(announce) && !(await isListening(announce))) dead.add(announce);
+    }
+    if (dead.size > 0) await removeTrackers(transmission, infoHash, (url) => dead.has(url));
+  }
+}
+
+function isListening(url: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port: Number(new URL(url).port), timeout: 1000 });
+    const settle = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.on('connect', () => {
+      settle(true);
+    });
+    socket.on('timeout', () => {
+      settle(false);
+    });
+    socket.on('error', () => {
+      settle(false);
+    });
+  });
 }

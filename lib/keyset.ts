@@ -97,7 +97,7 @@ export function parseKeySet(text: string): KeySet {
   // What was read loosely above (order, spaces, repeated lines, ids) is settled here.
   const canonical = formatKeySet(keySet).split('\n');
   const wrong = lines.findIndex((line, i) => line !== canonical[i]);
-  const wanted = JSON.stringify(canonical[wrong] ?? 'the end of the text');
+  const wanted = JSON.stringify(canonical[wrong] || 'the end of the text');
   check(wrong === -1, `line ${wrong + 1} of the key set must be ${wanted}`);
   check(lines.length === canonical.length, 'the key set is cut off');
   return keySet;

@@ -2,19 +2,20 @@ import { createHash } from 'node:crypto';
 import type { TransmissionClient } from './transmission.ts';
 
 /**
- * A torrent of one byte that nobody has. Private: neither DHT, PEX nor local discovery ever tells of it
- * (BEP 27), so it finds no peer and never completes.
+ * A torrent of one byte that nobody has. Private (BEP 27), so that neither DHT, PEX nor local discovery
+ * tells of it: it finds no peer, never completes, and never touches the disk.
  */
 const info = Buffer.concat([
-  Buffer.from('d6:lengthi1e4:name32:p2p-update-kick-do-not-remove-me12:piece lengthi16384e6:pieces20:'),
+  Buffer.from('d6:lengthi1e4:name15:p2p-update-kick12:piece lengthi16384e6:pieces20:'),
   Buffer.alloc(20),
   Buffer.from('7:privatei1ee'),
 ]);
 const metainfo = Buffer.concat([Buffer.from('d4:info'), info, Buffer.from('e')]);
 
+/** The dummy torrent that stays in Transmission's list, paused; the same on every node. */
 export const kickInfoHash = createHash('sha1').update(info).digest('hex');
 
-/** Puts the dummy torrent in place, paused; does nothing when it is there. */
+/** Puts the dummy torrent in place; does nothing when it is there. */
 export async function prepareKick(
   transmission: TransmissionClient,
   downloadDir: string,
@@ -23,8 +24,9 @@ export async function prepareKick(
 }
 
 /**
- * Makes the daemon decide at once whom to choke and in whom to be interested. It does so every 10 s, and
- * whenever a torrent starts (tr_peerMgrStartTorrent calls rechokePulse), for all torrents.
+ * Makes the daemon decide at once whom to unchoke and in whom to be interested. It does so every 10 s,
+ * and whenever any torrent starts (tr_peerMgrStartTorrent calls rechokePulse), for all torrents. Killed
+ * half-way it leaves the dummy running, which the next kick puts right.
  */
 export async function kick(transmission: TransmissionClient): Promise<void> {
   await transmission.start(kickInfoHash);

@@ -49,17 +49,24 @@ export function parseMetadata(text: string): ModuleMetadata {
   } catch {
     throw badArchive('metadata.json is not JSON', correct);
   }
-  const has = (key: string): unknown =>
+  const get = (key: string): unknown =>
     typeof metadata === 'object' && metadata !== null && key in metadata
       ? (metadata as Record<string, unknown>)[key]
       : undefined;
-  const name = has('name');
-  const version = has('version');
+  const name = get('name');
+  const version = get('version');
   const parts = typeof name === 'string' ? forgeNamePattern.exec(name) : null;
   if (parts === null || (name as string).length > 100)
     throw badArchive('the "name" in metadata.json is not of the form "author-name"', correct);
   if (typeof version !== 'string' || !versionPattern.test(version))
     throw badArchive('the "version" in metadata.json is not a version such as "1.2.3"', correct);
+  // Puppet::Module.load_metadata fails without any of these.
+  for (const key of ['author', 'license', 'source', 'dependencies']) {
+    const value = get(key);
+    const isFit = key === 'dependencies' ? Array.isArray(value) : typeof value === 'string';
+    if (!isFit)
+      throw badArchive(`metadata.json has no "${key}", without which Puppet fails`, correct);
+  }
   const [, author = '', own = ''] = parts;
   return { forgeName: `${author}-${own}`, name: own, version };
 }

@@ -10,7 +10,8 @@ import type { ProcessIdentity } from './process-group.ts';
 /** A run's log is cut off here, so that a talkative manifest cannot fill the disk. */
 export const maxLogBytes = 4 * 1024 * 1024;
 
-const maxOutputChars = 64 * 1024;
+/** Of the output, this much of its beginning and of its end is returned. */
+const maxOutputChars = 32 * 1024;
 
 /**
  * Waits for one line, the run's mark, before it turns into the command. So nothing runs before its
@@ -38,8 +39,9 @@ export interface RunOutcome {
   exitCode: number | null;
   signal: NodeJS.Signals | null;
   timedOut: boolean;
-  /** Standard output and standard error as they came, the first 64 Ki characters. */
+  /** Standard output and standard error as they came, but of a long one 32 Ki at either end only. */
   output: string;
+  identity: ProcessIdentity;
 }
 
 /** Finds an executable as execvp(3) does, along `path`; undefined when there is none. */
@@ -80,9 +82,12 @@ export async function runCommand(options: RunOptions): Promise<RunOutcome> {
     const closed = once(child, 'close');
     // Where it cannot be started both reject; `exited` is awaited below.
     for (const event of [exited, closed]) event.catch(() => undefined);
-    let output = '';
+    let head = '';
+    let tail = '';
     child.stdout.on('data', (chunk: Buffer) => {
-      if (output.length < maxOutputChars) output += chunk.toString();
+      const text = chunk.toString();
+      if (head.length < maxOutputChars) head += text;
+      else tail = `${tail}${text}`.slice(-maxOutputChars);
       log?.write(chunk);
     });
     // EPIPE, when the gate is gone: its exit says enough.
@@ -120,7 +125,7 @@ export async function runCommand(options: RunOptions): Promise<RunOutcome> {
     child.stdout.destroy();
     const timedOut = ending !== undefined;
     if (timedOut) log?.write(`\n[ended after ${timeoutMs / 1000} s]\n`);
-    return { exitCode, signal, timedOut, output: output.slice(0, maxOutputChars) };
+    return { exitCode, signal, timedOut, output: `${head}${tail}`, identity };
   } finally {
     log?.close();
   }

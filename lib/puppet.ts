@@ -3,7 +3,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { printable } from './archive-entry.ts';
 import { UpdateError, hasErrno } from './errors.ts';
-import type { ProcessIdentity } from './process-group.ts';
+import { endProcessGroup, type ProcessIdentity } from './process-group.ts';
 import { findCommand, runCommand, type RunOutcome } from './process.ts';
 
 export interface PuppetSettings {
@@ -83,13 +83,21 @@ export async function runPuppet(
   });
   // The shell's codes for a program that it cannot execute (sh(1)), such as a lost interpreter.
   if (outcome.exitCode === 126 || outcome.exitCode === 127) throw missing(command, 'try-later');
-  const { signal } = outcome;
-  if (!outcome.timedOut && (signal === 'SIGTERM' || signal === 'SIGINT' || signal === 'SIGHUP')) {
-    throw new UpdateError('try-later', `Puppet was ended from outside (${signal})`, {
+  if (isInterrupted(outcome)) {
+    // It leaves its children behind.
+    await endProcessGroup(outcome.identity);
+    throw new UpdateError('try-later', 'Puppet was ended from outside', {
       hint: 'the update is tried again by itself; nothing needs to be done',
     });
   }
   return outcome;
+}
+
+/** As at a shutdown. Puppet reports the signal as its last error, and exits with 1. */
+function isInterrupted({ timedOut, signal, exitCode, output }: RunOutcome): boolean {
+  if (timedOut) return false;
+  if (signal === 'SIGTERM' || signal === 'SIGINT' || signal === 'SIGHUP') return true;
+  return exitCode === 1 && /^Error: (Could not run: )?SIG(TERM|INT|HUP)$/m.test(output);
 }
 
 function environment(): Record<string, string> {

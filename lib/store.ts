@@ -111,6 +111,8 @@ export function completionMarker(stateDir: string, infoHash: string): string {
 /** Marks a torrent as complete; marking it again rings again. */
 export function markComplete(stateDir: string, infoHash: string): void {
   const directory = join(stateDir, 'complete');
+  // The first wake-up of a new node may be this one.
+  mkdirSync(directory, { recursive: true, mode: 0o750 });
   closeSync(openSync(join(directory, infoHash), 'a', 0o640));
   fsyncDirectory(directory);
 }

@@ -88,7 +88,8 @@ export class TransmissionRpc extends Transmission {
         let size = 0;
         response.on('data', (chunk: Buffer) => {
           size += chunk.length;
-          if (size > maxReplyBytes) response.destroy(new Error(`reply over ${maxReplyBytes} bytes`));
+          if (size > maxReplyBytes)
+            response.destroy(new Error(`reply over ${maxReplyBytes} bytes`));
           else chunks.push(chunk);
         });
         response.on('error', fail);

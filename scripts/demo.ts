@@ -98,8 +98,9 @@ async function play(fleet: Fleet, screen: Screen, reports: Report[]): Promise<bo
   const older = await round(contents.first);
   if (older === undefined || (await round(contents.newer)) === undefined) return false;
 
-  screen.heading('   The older manifest is sent once more, by n2');
-  const again = { ...older, at: Date.now() };
+  screen.heading('The first manifest is sent once more');
+  const again = { ...older, from: n2.name, at: Date.now() };
+  screen.event(0, n2.name, 'sent: the very bytes of update 1');
   await n2.serfCommand(['event', '-coalesce=false', '--', 'update', older.payload]);
   const isRefused = (await followRefusal(fleet.nodes, again, screen)) === nodeCount;
 
@@ -130,7 +131,8 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
   const { kind, channel: chosen, version, payload, payloadChars, pieces } = reply;
   const how = pieces === 'in' ? 'with the torrent in it' : 'with a magnet link in it';
   const size = `an event of ${payloadChars} characters ${how}`;
-  return { kind, channel: chosen, version, payload, at: Date.parse(reply.submittedAt), size };
+  const at = Date.parse(reply.submittedAt);
+  return { kind, channel: chosen, version, payload, from: node.name, at, size };
 }
 
 function isComplete({ nodes }: Report): boolean {

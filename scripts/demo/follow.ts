@@ -9,6 +9,8 @@ export interface Sent {
   channel: string;
   version: number;
   payload: string;
+  /** The name of the node that sent it. */
+  from: string;
   /** Unix milliseconds. */
   at: number;
 }
@@ -105,27 +107,27 @@ function showNew(
   fresh.sort((a, b) => a.event.time.localeCompare(b.event.time));
   for (const { node, event, key } of fresh) {
     shown.add(key);
-    const text = describeEvent(event, screen);
+    const text = describeEvent(event, node.name === sent.from, screen);
     if (text !== undefined) screen.event(Date.parse(event.time) - sent.at, node.name, text);
   }
 }
 
 /** An event in words; undefined for one that tells a spectator nothing. */
-function describeEvent(
-  { handler, decision, reason }: FleetEvent,
-  screen: Screen,
-): string | undefined {
+function describeEvent(event: FleetEvent, isSender: boolean, screen: Screen): string | undefined {
+  const { handler, decision, reason } = event;
   switch (`${handler} ${decision}`) {
     case 'update accept':
       return `event received and accepted: ${reason}`;
+    case 'update ring':
+      return `event received, nothing new: ${reason}`;
+    case 'update refuse':
+      return screen.style('yellow', `event received and refused: ${reason}`);
     case 'advance queued':
       return `download begins (${reason})`;
     case 'advance complete':
-      return 'download complete';
+      return isSender ? 'has the content, and seeds it' : 'download complete';
     case 'apply applied':
       return screen.style('green', reason);
-    case 'update refuse':
-      return screen.style('yellow', `refused: ${reason}`);
     default:
       break;
   }

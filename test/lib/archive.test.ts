@@ -1,19 +1,16 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { checkArchive, findRoot, unpackArchive } from '../../lib/archive.ts';
 import { UpdateError } from '../../lib/errors.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/archives.ts';
 import { readTree } from '../support/tree.ts';
 
 let dir: string;
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'archive-'));
-});
-afterEach(() => {
-  rmSync(dir, { recursive: true, force: true });
+  dir = temporaryDirectory();
 });
 
 function place(name: string, bytes: Buffer): string {
@@ -231,6 +228,7 @@ describe('findRoot', () => {
     ['at the top', ['metadata.json'], ''],
     ['the top before a directory', ['metadata.json', 'a', 'a/metadata.json'], ''],
     ['below one top directory', ['a', 'a/metadata.json', '__MACOSX'], 'a'],
+    ['below one, and deeper too', ['a', 'a/metadata.json', 'a/b', 'a/b/metadata.json'], 'a'],
     ['below two', ['a', 'a/metadata.json', 'b', 'b/metadata.json'], undefined],
     ['too deep', ['a', 'a/b', 'a/b/metadata.json'], undefined],
     ['nowhere', ['a'], undefined],

@@ -1,24 +1,22 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { detectKind } from '../../lib/detect.ts';
 import { parseMetadata } from '../../lib/module.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { tarOf, zipOf, type TarEntry } from '../support/archives.ts';
 import { writeTree } from '../support/tree.ts';
 
 let dir: string;
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'detect-'));
-});
-afterEach(() => {
-  rmSync(dir, { recursive: true, force: true });
+  dir = temporaryDirectory();
 });
 
+const rest = { author: 'acme', license: 'Apache-2.0', source: '', dependencies: [] };
 const metadata = (name: unknown = 'acme/hello', version: unknown = '1.0.0'): string =>
-  JSON.stringify({ name, version });
+  JSON.stringify({ ...rest, name, version });
 const link: TarEntry = { name: 'link', type: 'SymbolicLink', linkpath: '/etc' };
 
 describe('detectKind', () => {
@@ -126,10 +124,18 @@ describe('parseMetadata', () => {
     ['acme/hello', '1.0.0/../..'],
     ['acme/hello', '1.0.0\n'],
     ['acme/hello', 1],
-    ['acme/hello', undefined],
+    ['acme/hello', null],
   ])('refuses name %j with version %j', (name, version) => {
     expect(() => parseMetadata(metadata(name, version))).toThrow(/metadata\.json/);
   });
+
+  test.each(['author', 'license', 'source', 'dependencies'])(
+    'refuses a module without %s, which Puppet would not load',
+    (key) => {
+      const text = JSON.stringify({ ...rest, name: 'acme/hello', version: '1.0.0', [key]: null });
+      expect(() => parseMetadata(text)).toThrow(`no "${key}"`);
+    },
+  );
 
   test.each(['', 'null', '[]', '"acme/hello"', '7'])('refuses %j', (text) => {
     expect(() => parseMetadata(text)).toThrow(/metadata\.json/);

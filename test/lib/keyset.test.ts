@@ -41,7 +41,7 @@ describe('the text of a key set', () => {
   });
 
   it('survives parsing at every limit', () => {
-    const many = Array.from({ length: 64 }, (_, i) => `c${i}`.padEnd(24, '0')).sort();
+    const many = Array.from({ length: 64 }, (_, i) => `${i}`.padStart(24, 'c')).sort();
     const largest: KeySet = {
       fleet: '~'.repeat(64),
       epoch: 2 ** 32 - 1,
@@ -62,6 +62,26 @@ describe('the text of a key set', () => {
     const signature = sign(null, bytes, vectorKey(root.id));
     const again = Buffer.from(formatKeySet(parseKeySet(keySetText)), 'utf8');
     expect(verify(null, again, createPublicKey(vectorKey(root.id)), signature)).toBe(true);
+  });
+
+  it('reads no byte changed, unless as the form of another key set', () => {
+    const lines = keySetText.split('\n');
+    const accepted: string[] = [];
+    for (let i = 0; i < keySetText.length; i += 1)
+      for (const other of [keySetText.charCodeAt(i) ^ 1, 0x20, 0x0a, 0x30]) {
+        const text = keySetText.slice(0, i) + String.fromCharCode(other) + keySetText.slice(i + 1);
+        if (text === keySetText) continue;
+        try {
+          expect(formatKeySet(parseKeySet(text))).toBe(text);
+          accepted.push(text.split('\n').find((line, at) => line !== lines[at]) ?? '');
+        } catch (error) {
+          expect(error).toMatchObject({ name: 'UpdateError' });
+        }
+      }
+    // What remains says something else, in its one form: who may sign is guarded by signatures.
+    expect(new Set(accepted.map((line) => line.replace(/ .*/, '')))).toEqual(
+      new Set(['fleet', 'epoch', 'release']),
+    );
   });
 });
 
@@ -169,25 +189,6 @@ describe('parsing refuses', () => {
     ['a key that is not hexadecimal', 'g'.repeat(64)],
   ])('%s', (_, hex) => {
     expect(refusal(() => parseKeySet(changed(rawOf(a), hex))).code).toBe('untrusted');
-  });
-
-  it('every change of one byte', () => {
-    const accepted: string[] = [];
-    for (let i = 0; i < keySetText.length; i += 1)
-      for (const other of [keySetText.charCodeAt(i) ^ 1, 0x20, 0x0a, 0x30]) {
-        const text = keySetText.slice(0, i) + String.fromCharCode(other) + keySetText.slice(i + 1);
-        if (text === keySetText) continue;
-        try {
-          expect(formatKeySet(parseKeySet(text))).toBe(text);
-          accepted.push(text.split('\n').find((line, at) => line !== lines[at]) ?? '');
-        } catch (error) {
-          expect(error).toMatchObject({ name: 'UpdateError' });
-        }
-      }
-    // What remains says something else, in its one form: who may sign is guarded by signatures.
-    expect(new Set(accepted.map((line) => line.replace(/ .*/, '')))).toEqual(
-      new Set(['fleet', 'epoch', 'release']),
-    );
   });
 });
 

@@ -3,7 +3,6 @@ import {
   chmodSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
@@ -12,20 +11,17 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { unpackArchive } from '../../lib/archive.ts';
 import { packDirectory } from '../../lib/pack.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { readTree, writeTree } from '../support/tree.ts';
 
 let dir: string;
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'pack-'));
-});
-afterEach(() => {
-  rmSync(dir, { recursive: true, force: true });
+  dir = temporaryDirectory();
 });
 
 async function pack(directory: string, name = 'out.tar.gz'): Promise<Buffer> {

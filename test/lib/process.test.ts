@@ -1,14 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import {
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -25,15 +16,16 @@ import {
   type RunOptions,
   type RunOutcome,
 } from '../../lib/process.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 let dir: string;
 const strays: ChildProcess[] = [];
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'process-'));
+  dir = temporaryDirectory();
 });
 afterEach(() => {
   for (const child of strays.splice(0)) child.kill('SIGKILL');
-  rmSync(dir, { recursive: true, force: true });
 });
 
 function run(script: string, options: Partial<RunOptions> = {}): Promise<RunOutcome> {
@@ -48,22 +40,9 @@ function run(script: string, options: Partial<RunOptions> = {}): Promise<RunOutc
   });
 }
 
-async function until<T>(
-  what: string,
-  probe: () => T | undefined | Promise<T | undefined>,
-): Promise<T> {
-  const deadline = Date.now() + 15_000;
-  for (;;) {
-    const value = await probe();
-    if (value !== undefined && value !== false) return value;
-    if (Date.now() > deadline) throw new Error(`still waiting: ${what}`);
-    await delay(20);
-  }
-}
-
 /** The process id that a script wrote into a file. */
 async function pidIn(name: string): Promise<number> {
-  return until(`a process id in ${name}`, () => {
+  return waitFor(`a process id in ${name}`, () => {
     const path = join(dir, name);
     const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
     return text.endsWith('\n') ? Number(text) : undefined;
@@ -78,7 +57,7 @@ async function isAlive(pid: number): Promise<boolean> {
 describe('runCommand', () => {
   test('gives exit status, both outputs in order, and a private log', async () => {
     const outcome = await run('echo one; echo two >&2; echo three; exit 3');
-    expect(outcome).toEqual({
+    expect(outcome).toMatchObject({
       exitCode: 3,
       signal: null,
       timedOut: false,
@@ -114,7 +93,7 @@ describe('runCommand', () => {
 
   test('nothing runs before onStart has returned', async () => {
     const marker = join(dir, 'ran');
-    const { exitCode } = await run(`: > ${marker}`, {
+    const { exitCode } = await run(`: > "${marker}"`, {
       onStart: async ({ processGroup, startTime }) => {
         const stat = await readProcess(processGroup);
         expect(stat).toMatchObject({ group: processGroup, startTime });
@@ -128,7 +107,7 @@ describe('runCommand', () => {
 
   test('nothing runs at all when the start cannot be recorded', async () => {
     let identity: ProcessIdentity | undefined;
-    const refused = run(`: > ${join(dir, 'ran')}`, {
+    const refused = run(`: > "${dir}/ran"`, {
       onStart: (started) => {
         identity = started;
         throw new Error('disk full');
@@ -156,16 +135,16 @@ describe('runCommand', () => {
     expect(signal).toBe('SIGKILL');
     const pid = Number(stdout);
     expect(pid).toBeGreaterThan(1);
-    await until('the child to give up', async () => !(await isAlive(pid)));
+    await waitFor('the child to give up', async () => !(await isAlive(pid)));
     expect(existsSync(join(dir, 'ran'))).toBe(false);
   });
 
   test('after the time-out all is ended: the group, other sessions, orphans', async () => {
     const outcome = await run(
-      `sleep 600 & echo $! > ${dir}/child
-       setsid sh -c 'echo $$ > ${dir}/session; sleep 600' &
-       (setsid sh -c 'echo $$ > ${dir}/orphan; sleep 600' &)
-       echo $$ > ${dir}/leader
+      `sleep 600 & echo $! > "${dir}/child"
+       setsid sh -c 'echo $$ > "${dir}/session"; sleep 600' &
+       (setsid sh -c 'echo $$ > "${dir}/orphan"; sleep 600' &)
+       echo $$ > "${dir}/leader"
        sleep 600`,
       { timeoutMs: 1000 },
     );
@@ -176,7 +155,7 @@ describe('runCommand', () => {
   });
 
   test('a background child that holds the output does not hold us, and lives on', async () => {
-    const { exitCode } = await run(`sleep 600 & echo $! > ${dir}/service; exit 0`);
+    const { exitCode } = await run(`sleep 600 & echo $! > "${dir}/service"; exit 0`);
     expect(exitCode).toBe(0);
     const pid = await pidIn('service');
     expect(await isAlive(pid)).toBe(true);
@@ -212,7 +191,7 @@ describe('endProcessGroup', () => {
   }
 
   test('ends a survivor and returns once it is gone', async () => {
-    const identity = await abandon(`echo $$ > ${dir}/leader; sleep 600`);
+    const identity = await abandon(`echo $$ > "${dir}/leader"; sleep 600`);
     const pid = await pidIn('leader');
     expect(pid).toBe(identity.processGroup);
     await endProcessGroup(identity);
@@ -222,18 +201,18 @@ describe('endProcessGroup', () => {
 
   test('finds what is left in another session when the leader is dead', async () => {
     const identity = await abandon(
-      `setsid sh -c 'echo $$ > ${dir}/orphan; sleep 600' & echo $$ > ${dir}/leader; sleep 600`,
+      `setsid sh -c 'echo $$ > "${dir}/orphan"; sleep 600' & echo $$ > "${dir}/leader"; sleep 600`,
     );
     const [leader, orphan] = [await pidIn('leader'), await pidIn('orphan')];
     process.kill(leader, 'SIGKILL');
-    await until('the leader to die', async () => !(await isAlive(leader)));
+    await waitFor('the leader to die', async () => !(await isAlive(leader)));
     await endProcessGroup(identity);
     expect(await isAlive(orphan)).toBe(false);
   });
 
   test('what ignores SIGTERM gets SIGKILL', async () => {
     const identity = await abandon(
-      `trap '' TERM; echo $$ > ${dir}/leader; while :; do sleep 1; done`,
+      `trap '' TERM; echo $$ > "${dir}/leader"; while :; do sleep 1; done`,
     );
     await endProcessGroup(identity, { graceMs: 300 });
     expect(await isAlive(await pidIn('leader'))).toBe(false);

@@ -1,0 +1,53 @@
+import type { TransmissionClient } from './transmission.ts';
+
+/** What a swarm of updates needs of the daemon, as session-set names it; docs/transmission.md says why. */
+export const requiredSettings: Readonly<Record<string, string | boolean>> = {
+  // rpcimpl.c: "tolerated" is `"encryption": 0` of settings.json, plain connections first.
+  encryption: 'tolerated',
+  'download-queue-enabled': false,
+  'seed-queue-enabled': false,
+  seedRatioLimited: false,
+  'idle-seeding-limit-enabled': false,
+  'dht-enabled': false,
+  'pex-enabled': true,
+  'lpd-enabled': true,
+};
+
+const hookFields = ['script-torrent-done-enabled', 'script-torrent-done-filename'];
+
+/**
+ * Sets what is settable over RPC and not as it should be. The completion hook is the operator's: a wrong
+ * one costs time only, so it is told and left alone.
+ *
+ * @param hook the absolute path that the hook should have; null when it does not matter.
+ * @returns warnings for a person; empty when all is well.
+ * @throws UpdateError of the RPC.
+ */
+export async function ensureSettings(
+  transmission: TransmissionClient,
+  hook: string | null,
+): Promise<string[]> {
+  const names = Object.keys(requiredSettings);
+  const isWrong = (session: Record<string, unknown>) => (name: string) =>
+    session[name] !== requiredSettings[name];
+
+  let session = await transmission.session([...names, ...hookFields]);
+  const wrong = names.filter(isWrong(session));
+  if (wrong.length > 0) {
+    await transmission.setSession(
+      Object.fromEntries(wrong.map((name) => [name, requiredSettings[name]])),
+    );
+    session = await transmission.session([...names, ...hookFields]);
+  }
+  const warnings = names
+    .filter(isWrong(session))
+    .map((name) => `Transmission keeps ${name} at ${JSON.stringify(session[name])}`);
+  const [isEnabled, filename] = hookFields.map((name) => session[name]);
+  if (hook !== null && (isEnabled !== true || filename !== hook)) {
+    const now = isEnabled === true ? JSON.stringify(filename) : 'off';
+    warnings.push(
+      `Transmission's script-torrent-done is ${now}, not ${hook}: finished downloads are noticed late`,
+    );
+  }
+  return warnings;
+}

@@ -1,0 +1,487 @@
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { applyContent, type ApplyRequest } from '../../lib/install.ts';
+import { packDirectory } from '../../lib/pack.ts';
+import { endProcessGroup, readProcess, type ProcessIdentity } from '../../lib/process-group.ts';
+import { checkManifest, type ApplyResult } from '../../lib/puppet.ts';
+import { tarOf, zipOf } from '../support/archives.ts';
+import { readTree, writeTree } from '../support/tree.ts';
+import { waitFor as poll } from '../support/wait-for.ts';
+
+// One node's directories for the whole file, as in life: what one run leaves the next one finds.
+let node: string;
+let run: string;
+let runs = 0;
+let config: ApplyRequest['config'];
+
+beforeAll(() => {
+  node = mkdtempSync(join(tmpdir(), 'puppet node '));
+  writeTree(node, {
+    // What an administrator may have set for the agent, and no update may depend on.
+    'conf/puppet.conf':
+      '[main]\nnoop = true\nsplay = true\nreports = http\nreporturl = http://203.0.113.1/\nserver = puppet.invalid\n',
+    // Puppet without any network: what needs a server or the Forge fails.
+    'offline-puppet': '#!/bin/sh\nexec unshare --net -- puppet "$@"\n',
+  });
+  chmodSync(join(node, 'offline-puppet'), 0o755);
+  config = {
+    command: join(node, 'offline-puppet'),
+    timeoutSeconds: 60,
+    confDir: join(node, 'conf'),
+    varDir: join(node, 'var'),
+    moduleDir: join(node, 'path/modules'),
+    modulePath: ['/usr/share/puppet/modules.available/none', join(node, 'more')],
+    deliveryDir: join(node, 'files'),
+    moduleStoreDir: join(node, 'store'),
+  };
+});
+afterAll(() => {
+  rmSync(node, { recursive: true, force: true });
+});
+beforeEach(() => {
+  runs += 1;
+  run = join(node, `run-${runs}`);
+  mkdirSync(run);
+});
+
+let applied = 0;
+function apply(
+  kind: ApplyRequest['kind'],
+  name: string,
+  content: string | Buffer,
+  more: Partial<ApplyRequest> = {},
+): Promise<ApplyResult> {
+  return applyContent(request(kind, name, content, more));
+}
+
+function request(
+  kind: ApplyRequest['kind'],
+  name: string,
+  content: string | Buffer,
+  more: Partial<ApplyRequest> = {},
+): ApplyRequest {
+  applied += 1;
+  const directory = join(run, `staging-${applied}`);
+  mkdirSync(join(directory, 'work'), { recursive: true, mode: 0o700 });
+  writeFileSync(join(directory, name), content);
+  return {
+    kind,
+    contentPath: join(directory, name),
+    name,
+    channel: 'web',
+    version: 1_700_000_001,
+    workDir: join(directory, 'work'),
+    logFile: join(run, 'log'),
+    noop: false,
+    config,
+    ...more,
+  };
+}
+
+const waitFor = (what: string, condition: () => boolean | Promise<boolean>): Promise<true> =>
+  poll(what, condition, 60_000, log);
+const log = (): string => readFileSync(join(run, 'log'), 'utf8');
+
+async function isAlive(pid: number): Promise<boolean> {
+  const stat = await readProcess(pid);
+  return stat !== undefined && !stat.isZombie;
+}
+
+/** For a shell: says who it is, then hangs. */
+const hang = 'echo \\$\\$ > hang; sleep 613';
+const pidFile = (name: string): number => Number(readFileSync(join(run, name), 'utf8'));
+
+describe('a manifest', () => {
+  test('is applied, and the second time nothing changes', async () => {
+    const target = join(run, 'made');
+    const manifest = `
+      file { '${target}':
+        content => "\${facts['p2p_update_channel']} \${facts['p2p_update_version']}",
+      }
+      exec { '/bin/sh -c "umask > umask; env > env"': cwd => '${run}', creates => '${run}/env' }`;
+    const identities: ProcessIdentity[] = [];
+    const onStart = (identity: ProcessIdentity): void => void identities.push(identity);
+    const umask = process.umask(0o077);
+    try {
+      const first = await apply('manifest', 'site.pp', manifest, { onStart });
+      expect(first).toEqual({ ok: true, reason: 'applied', exitCode: 2, changed: 2, failed: 0 });
+    } finally {
+      process.umask(umask);
+    }
+    expect(readFileSync(target, 'utf8')).toBe('web 1700000001');
+    expect(statSync(target).mode & 0o777).toBe(0o644);
+    expect(readFileSync(join(run, 'umask'), 'utf8')).toBe('0022\n');
+    expect(readFileSync(join(run, 'env'), 'utf8')).not.toMatch(/npm_|VITEST|NODE_/);
+    expect(identities).toHaveLength(1);
+    expect(log()).toContain('Applied catalog');
+    expect(log()).not.toContain('\u001b');
+    expect(statSync(join(run, 'log')).mode & 0o777).toBe(0o600);
+
+    const second = await apply('manifest', 'site.pp', manifest);
+    expect(second).toEqual({ ok: true, reason: 'applied', exitCode: 0, changed: 0, failed: 0 });
+  });
+
+  test('as noop changes nothing', async () => {
+    const manifest = `file { '${run}/made': content => 'x' }`;
+    const result = await apply('manifest', 'site.pp', manifest, { noop: true });
+    expect(result).toMatchObject({
+      ok: true,
+      reason: 'noop: resources out of sync: 1',
+      changed: 0,
+    });
+    expect(existsSync(join(run, 'made'))).toBe(false);
+  });
+
+  test('with failing resources fails, and says how many', async () => {
+    const manifest = `
+      file { '${run}/made': content => 'x' }
+      exec { '/bin/false': }
+      file { '/nonexistent/a/b': content => 'x' }`;
+    const result = await apply('manifest', 'site.pp', manifest);
+    expect(result).toEqual({
+      ok: false,
+      reason: 'failed resources: 2',
+      exitCode: 6,
+      changed: 1,
+      failed: 2,
+    });
+  });
+
+  test("that does not compile changes nothing, with Puppet's own words", async () => {
+    const result = await apply(
+      'manifest',
+      'site.pp',
+      `file { '${run}/made': ensure => file }\ninclude absent\n`,
+    );
+    // Nor does an earlier run's summary show through.
+    expect(result).toMatchObject({ ok: false, exitCode: 1, changed: null, failed: null });
+    expect(result.reason).toMatch(/^did not run: .*Could not find class ::absent/);
+    expect(existsSync(join(run, 'made'))).toBe(false);
+  });
+
+  test('that hangs is ended with all that it started', async () => {
+    const manifest = `
+      Exec { cwd => '${run}', timeout => 0 }
+      exec { 'leave an orphan': command => '/bin/sh -c "sleep 611 & echo \\$! > orphan"' }
+      -> exec { 'hang': command => '/bin/sh -c "sleep 612 & echo \\$! > child; ${hang}"' }`;
+    let leader = 0;
+    const result = await apply('manifest', 'site.pp', manifest, {
+      config: { ...config, timeoutSeconds: 12 },
+      onStart: ({ processGroup }) => void (leader = processGroup),
+    });
+    expect(result).toEqual({
+      ok: false,
+      reason: 'timeout',
+      exitCode: null,
+      changed: null,
+      failed: null,
+    });
+    expect(await isAlive(leader)).toBe(false);
+    for (const name of ['orphan', 'child', 'hang'])
+      expect(await isAlive(pidFile(name)), name).toBe(false);
+  });
+
+  test('survives the kill of who applied it, and is then ended by its record', async () => {
+    const manifest = `exec { '/bin/sh -c "sleep 621 & echo \\$! > child; ${hang}"':
+      cwd => '${run}', timeout => 0 }`;
+    const module = new URL('../../lib/install.ts', import.meta.url).href;
+    const script = `
+      import { writeFileSync } from 'node:fs';
+      import { applyContent } from ${JSON.stringify(module)};
+      const request = ${JSON.stringify(request('manifest', 'site.pp', manifest))};
+      await applyContent({
+        ...request,
+        onStart: (identity) => writeFileSync(${JSON.stringify(join(run, 'identity'))}, JSON.stringify(identity)),
+      });`;
+    const args = ['--import', 'tsx', '--input-type=module', '-e', script];
+    const parent = spawn(process.execPath, args, { stdio: 'inherit' });
+    await waitFor('the exec to hang', () => existsSync(join(run, 'hang')));
+    parent.kill('SIGKILL');
+    const identity = JSON.parse(readFileSync(join(run, 'identity'), 'utf8')) as ProcessIdentity;
+    // Puppet's own end must not hide its exec: that one is in a session of its own.
+    process.kill(identity.processGroup, 'SIGKILL');
+    await waitFor('Puppet to die', async () => !(await isAlive(identity.processGroup)));
+    expect(await isAlive(pidFile('hang'))).toBe(true);
+
+    await endProcessGroup(identity);
+    for (const name of ['hang', 'child']) expect(await isAlive(pidFile(name)), name).toBe(false);
+  });
+
+  test('that is ended from outside says nothing about the update', async () => {
+    const manifest = `exec { '/bin/sh -c "${hang}"': cwd => '${run}', timeout => 0 }`;
+    let leader = 0;
+    const result = apply('manifest', 'site.pp', manifest, {
+      onStart: ({ processGroup }) => void (leader = processGroup),
+    });
+    const outcome = expect(result).rejects.toMatchObject({ code: 'try-later' });
+    await waitFor('the exec to hang', () => existsSync(join(run, 'hang')));
+    process.kill(leader, 'SIGTERM');
+    await outcome;
+    expect(await isAlive(pidFile('hang'))).toBe(false);
+  });
+});
+
+describe('a module', () => {
+  const metadata = (name: string): string =>
+    JSON.stringify({
+      name,
+      version: '1.0.0',
+      author: 'acme',
+      license: 'Apache-2.0',
+      source: 'https://example.invalid/hello',
+      // Never fetched: neither there nor wanted.
+      dependencies: [{ name: 'puppetlabs/absent', version_requirement: '>= 1.0.0' }],
+    });
+  const hello = (greeting: string, name = 'acme/hello'): Buffer =>
+    tarOf([
+      {
+        name: 'acme-hello-1.0.0/metadata.json',
+        content: metadata(name),
+      },
+      {
+        name: 'acme-hello-1.0.0/manifests/init.pp',
+        content: `class hello(String $to) { file { $to: content => '${greeting}' } }`,
+      },
+      { name: 'acme-hello-1.0.0/files/run.sh', content: '#!/bin/sh\n', mode: 0o755 },
+    ]);
+  const use = (): Promise<ApplyResult> =>
+    apply('manifest', 'use.pp', `class { 'hello': to => '${run}/greeting' }`);
+
+  test('is installed, and the same version with other content takes effect', async () => {
+    const umask = process.umask(0o077);
+    try {
+      for (const [greeting, name, content] of [
+        ['good morning', 'hello.tgz', gzipSync(hello('good morning'))],
+        ['good evening', 'any-name.tar', hello('good evening')],
+      ] as const) {
+        const result = await apply('module', name, content);
+        expect(result, log()).toMatchObject({ ok: true, reason: 'applied', exitCode: 0 });
+        expect(await use()).toMatchObject({ ok: true, changed: 1 });
+        expect(readFileSync(join(run, 'greeting'), 'utf8')).toBe(greeting);
+      }
+    } finally {
+      process.umask(umask);
+    }
+    expect(log()).not.toMatch(/Downloading|forgeapi/);
+
+    expect(readdirSync(config.moduleDir)).toEqual(['hello']);
+    const [stored, ...others] = readdirSync(config.moduleStoreDir);
+    expect(stored).toMatch(/^acme-hello-1\.0\.0-[0-9a-f]{16}-/);
+    expect(others).toEqual([]);
+    const link = readlinkSync(join(config.moduleDir, 'hello'));
+    expect(link).toBe(join(config.moduleStoreDir, stored ?? '', 'hello'));
+    const tree = readTree(link);
+    expect(tree['manifests/init.pp']).toMatch(/^644 .*good evening/);
+    expect(tree['files/run.sh']).toMatch(/^755 /);
+    // Whoever applies has umask 077; whoever compiles may be somebody else.
+    for (const directory of [config.moduleDir, config.moduleStoreDir, join(link, '..')])
+      expect(statSync(directory).mode & 0o777, directory).toBe(0o755);
+  });
+
+  test.each<[string, RegExp, (path: string) => void]>([
+    [
+      'a directory',
+      /not installed by p2p-update/,
+      (path) => {
+        mkdirSync(path);
+      },
+    ],
+    [
+      'a file',
+      /not installed by p2p-update/,
+      (path) => {
+        writeFileSync(path, '');
+      },
+    ],
+    [
+      "somebody's link",
+      /did not make/,
+      (path) => {
+        symlinkSync('/etc', path);
+      },
+    ],
+    [
+      "another author's module",
+      /belongs to another/,
+      (path) => {
+        symlinkSync(join(node, 'store/other-mine-1.0.0-0-x/mine'), path);
+      },
+    ],
+  ])('never takes the place of %s', async (_, reason, make) => {
+    const place = join(config.moduleDir, 'mine');
+    rmSync(place, { recursive: true, force: true });
+    mkdirSync(config.moduleDir, { recursive: true });
+    make(place);
+    const result = await apply('module', 'mine.tar', hello('x', 'acme/mine'));
+    expect(result).toMatchObject({ ok: false, exitCode: null });
+    expect(result.reason).toMatch(reason);
+    expect(
+      readdirSync(config.moduleStoreDir).filter((name) => name.startsWith('acme-mine')),
+    ).toEqual([]);
+    rmSync(place, { recursive: true });
+  });
+
+  test.each<[string, Buffer]>([
+    ['without metadata.json', tarOf([{ name: 'manifests/init.pp' }])],
+    [
+      'with a link',
+      tarOf([
+        { name: 'metadata.json', content: metadata('a/b') },
+        { name: 'etc', type: 'SymbolicLink', linkpath: '/etc' },
+      ]),
+    ],
+    ['with a hostile name', tarOf([{ name: 'metadata.json', content: metadata('a/../../b') }])],
+    ['that is no archive', Buffer.from('x'.repeat(600))],
+  ])('%s is malformed and never reaches Puppet', async (_, content) => {
+    const before = readTree(config.moduleDir);
+    await expect(apply('module', 'bad.tar', content)).rejects.toMatchObject({ code: 'malformed' });
+    expect(existsSync(join(run, 'log'))).toBe(false);
+    expect(readTree(config.moduleDir)).toEqual(before);
+  });
+});
+
+describe('an environment', () => {
+  const files = (): Record<string, string> => ({
+    'manifests/site.pp': 'include inner\n',
+    'manifests/two/more.pp': `file { '${run}/two': content => $environment }\n`,
+    'modules/inner/manifests/init.pp': `class inner(String $greeting) { file { '${run}/one': content => "\${greeting} \${lookup('who')}" } }\n`,
+    'hiera.yaml':
+      'version: 5\ndefaults: { datadir: data, data_hash: yaml_data }\nhierarchy: [{ name: common, path: common.yaml }]\n',
+    'data/common.yaml': 'inner::greeting: hello\nwho: "wörld"\n',
+  });
+  const check = (): void => {
+    expect(readFileSync(join(run, 'one'), 'utf8')).toBe('hello wörld');
+    expect(readFileSync(join(run, 'two'), 'utf8')).toBe('production');
+  };
+
+  test('packed from a directory is applied, with its module, Hiera data and all manifests', async () => {
+    writeTree(join(run, 'env'), files());
+    await packDirectory(join(run, 'env'), join(run, 'env.tar.gz'));
+    const content = readFileSync(join(run, 'env.tar.gz'));
+    const result = await apply('environment', 'env.tar.gz', content);
+    expect(result, log()).toMatchObject({ ok: true, reason: 'applied', exitCode: 2, changed: 2 });
+    check();
+  });
+
+  test('from a .zip, below one top directory, is applied', async () => {
+    const entries = Object.entries(files()).map(([name, content]) => ({
+      name: `site/${name}`,
+      content,
+    }));
+    const result = await apply('environment', 'env.zip', zipOf(entries));
+    expect(result, log()).toMatchObject({ ok: true, changed: 2 });
+    check();
+  });
+
+  test.each<[string, string, Buffer]>([
+    ['without manifests/', 'env.tar', tarOf([{ name: 'data/common.yaml' }])],
+    [
+      'with a link',
+      'env.zip',
+      zipOf([{ name: 'manifests/site.pp' }, { name: 'modules', mode: 0o120777, content: '/etc' }]),
+    ],
+  ])('%s is malformed', async (_, name, content) => {
+    await expect(apply('environment', name, content)).rejects.toMatchObject({ code: 'malformed' });
+    expect(existsSync(join(run, 'log'))).toBe(false);
+  });
+});
+
+describe('a file', () => {
+  test('is delivered under its name, readable, and replaced by the next', async () => {
+    const umask = process.umask(0o077);
+    try {
+      for (const content of ['one', 'two'])
+        expect(await apply('file', 'motd.txt', content)).toMatchObject({ ok: true });
+    } finally {
+      process.umask(umask);
+    }
+    expect(readTree(config.deliveryDir)).toEqual({ 'motd.txt': '644 two' });
+    expect(statSync(config.deliveryDir).mode & 0o777).toBe(0o755);
+  });
+
+  test('replaces a link in its place and does not follow it', async () => {
+    const victim = join(run, 'victim');
+    writeFileSync(victim, 'precious');
+    symlinkSync(victim, join(config.deliveryDir, 'linked'));
+    // Where a killed run would have left its half; and no link may wait there either.
+    symlinkSync(victim, join(config.deliveryDir, '.p2p-update-linked'));
+    expect(await apply('file', 'linked', 'new')).toMatchObject({ ok: true });
+    expect(readFileSync(victim, 'utf8')).toBe('precious');
+    expect(readTree(config.deliveryDir)).toMatchObject({ linked: '644 new' });
+    expect(readdirSync(config.deliveryDir)).not.toContain('.p2p-update-linked');
+  });
+
+  test('does not replace a directory', async () => {
+    writeTree(config.deliveryDir, { 'taken/inside': 'precious' });
+    const result = await apply('file', 'taken', 'new');
+    expect(result).toMatchObject({ ok: false });
+    expect(result.reason).toContain('taken is a directory');
+    expect(readTree(config.deliveryDir)['taken/inside']).toContain('precious');
+  });
+});
+
+describe('Puppet missing', () => {
+  const command = '/nonexistent/puppet';
+
+  test('the update waits', async () => {
+    const without = { config: { ...config, command } };
+    await expect(apply('manifest', 'site.pp', '', without)).rejects.toMatchObject({
+      code: 'try-later',
+      hint: expect.stringContaining('puppet-agent') as string,
+    });
+    // Installed, but what runs it is not.
+    writeFileSync(join(run, 'puppet'), '#!/nonexistent/ruby\n', { mode: 0o755 });
+    const broken = { config: { ...config, command: join(run, 'puppet') } };
+    await expect(apply('manifest', 'site.pp', '', broken)).rejects.toMatchObject({
+      code: 'try-later',
+    });
+  });
+
+  test('a file needs none', async () => {
+    const without = { config: { ...config, command } };
+    expect(await apply('file', 'plain', 'x', without)).toMatchObject({ ok: true });
+  });
+
+  test('a manifest cannot be checked', async () => {
+    const path = join(run, 'site.pp');
+    writeFileSync(path, '');
+    await expect(checkManifest(path, { ...config, command })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
+  });
+});
+
+describe('checkManifest', () => {
+  test('passes a good manifest, and leaves the directories of Puppet alone', async () => {
+    const path = join(run, '-good.pp');
+    writeFileSync(path, 'notice("hello")\n');
+    const elsewhere = { confDir: join(run, 'conf'), varDir: join(run, 'var') };
+    await checkManifest(path, { ...config, ...elsewhere });
+    expect(readdirSync(run)).toEqual([basename(path)]);
+  });
+
+  test("refuses a bad one with Puppet's message and line", async () => {
+    const path = join(run, 'bad.pp');
+    writeFileSync(path, 'notify { "a":\n  message =>\n}\n');
+    await expect(checkManifest(path, config)).rejects.toMatchObject({
+      code: 'malformed',
+      message: expect.stringMatching(/bad\.pp.*Syntax error at '}'.*line: 3/) as string,
+    });
+  });
+});
