@@ -3,11 +3,13 @@ import { acceptPayload } from './accept.ts';
 import { loadCandidates } from './candidates.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
+import { removeLeftOverTrackers } from './feed.ts';
 import { decideStep } from './next-step.ts';
 import { outcomesDir, readProgress, updatesDir } from './progress.ts';
 import { isLegalStep } from './states.ts';
 import { listComplete, listPending, prepareStateDir } from './store.ts';
 import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
+import { ensureSettings } from './transmission-settings.ts';
 import { idOf, type UpdateId } from './update.ts';
 
 /**
@@ -25,6 +27,8 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
   const { current, superseded } = await loadCandidates(config);
   if (current.length === 0) return [];
 
+  for (const warning of await ensureSettings(transmission, deps.hook)) deps.warn(warning);
+  await removeLeftOverTrackers(transmission);
   const torrents = new Map((await transmission.list()).map((each) => [each.infoHash, each]));
   const wanted = new Set(current.map((update) => update.infoHash));
   for (const id of superseded) {

@@ -169,7 +169,6 @@ export function decodeAnnouncement(text: string): SignedAnnouncement {
   checkKnown(kind !== undefined, `kind ${kindNumber}`);
   const flags = reader.uint('flags', 1);
   checkKnown((flags & ~(flagNoop | flagRerun)) === 0, `a flag of ${flags}`);
-  checkSize(bytes.length);
   const signerCount = reader.uint('number of signers', 1);
   checkSignerCount(signerCount);
 
@@ -199,7 +198,7 @@ export function decodeAnnouncement(text: string): SignedAnnouncement {
   const spare = bytes.length - reader.offset;
   check(spare === 0, `${spare} bytes follow the last signature`);
 
-  // The encoder holds every rule for a field's value; what it makes of them must be these bytes.
+  // The encoder holds the rules for sizes and values; what it makes of them must be these bytes.
   const canonical = Buffer.from(encodeBody(announcement, signers));
   check(canonical.equals(body), 'the announcement is not in its canonical encoding');
   return { announcement, signers, body, signatures };

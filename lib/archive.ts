@@ -23,9 +23,21 @@ export function isArchiveName(name: string): boolean {
   return /\.(tar|tar\.gz|tgz|zip)$/i.test(name);
 }
 
-/** The raw entries of a `.tar`, `.tar.gz`, `.tgz` or `.zip`, told apart by the file's name. */
-export function readEntries(path: string): AsyncGenerator<ArchiveEntry> {
-  return path.toLowerCase().endsWith('.zip') ? readZip(path) : readTar(path);
+/** The raw, unchecked entries of a `.tar`, `.tar.gz`, `.tgz` or `.zip`. */
+export async function* readEntries(path: string): AsyncGenerator<ArchiveEntry> {
+  // By content as well, since an update may be published under any name.
+  const isZip = path.toLowerCase().endsWith('.zip') || (await startsLikeZip(path));
+  yield* isZip ? readZip(path) : readTar(path);
+}
+
+async function startsLikeZip(path: string): Promise<boolean> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer } = await file.read(Buffer.alloc(4), 0, 4, 0);
+    return buffer.toString('latin1') === 'PK\x03\x04';
+  } finally {
+    await file.close();
+  }
 }
 
 /**

@@ -51,24 +51,28 @@ export async function feedTorrent(options: {
   const startedAt = Date.now();
   const first = await transmission.get(infoHash);
   if (first === undefined) return 'missing';
-  const isSeed = first.percentDone === 1;
-  const endsAt = startedAt + Math.min(options.timeoutMs, isSeed ? seedStaysMs : 30_000);
   await prepareKick(transmission, first.downloadDir);
 
   let announce = Promise.resolve();
-  let feedAt = isSeed ? startedAt + seedFeedsAfterMs : startedAt;
-  let kickAt = 0;
+  let feedAt = startedAt;
+  let kickAt = startedAt;
   let peersBefore = 0;
+  let wasDownloading = false;
   try {
     for (;;) {
       const torrent = await transmission.get(infoHash);
       if (torrent === undefined) return 'missing';
-      const { percentDone, peersConnected } = torrent;
-      if (percentDone === 1 && !isSeed) return 'complete';
-      const now = Date.now();
-      if (now >= endsAt) return isSeed ? 'complete' : 'incomplete';
+      const { percentDone, peersConnected, status } = torrent;
+      const isComplete = percentDone === 1;
+      if (isComplete && wasDownloading) return 'complete';
+      wasDownloading ||= status === 'downloading' && !isComplete;
 
-      if (peersConnected === 0 && now >= feedAt) {
+      const now = Date.now();
+      const endsAt = startedAt + Math.min(options.timeoutMs, isComplete ? seedStaysMs : 30_000);
+      if (now >= endsAt) return isComplete ? 'complete' : 'incomplete';
+
+      const isFed = now < feedAt || (isComplete && now < startedAt + seedFeedsAfterMs);
+      if (peersConnected === 0 && !isFed && (status === 'downloading' || status === 'seeding')) {
         feedAt = now + feedAgainAfterMs;
         const timeoutMs = Math.min(announceTimeoutMs, endsAt - now);
         announce = announcePeers({ ...options, timeoutMs });

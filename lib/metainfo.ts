@@ -126,12 +126,9 @@ async function sizeOf(path: string): Promise<number> {
 /**
  * The .torrent of one file: an info dictionary of the four keys that BEP 3 asks for and no other, so
  * that it is a function of the announcement and every node makes the very same bytes.
- *
- * @param announceUrl outside the info dictionary, so that the info hash does not depend on it
  */
-export function buildMetainfo(file: TorrentFile, announceUrl?: string): Buffer {
-  const announce = announceUrl === undefined ? '' : `8:announce${bencode(announceUrl)}`;
-  return Buffer.concat([Buffer.from(`d${announce}4:info`), buildInfo(file), Buffer.from('e')]);
+export function buildMetainfo(file: TorrentFile): Buffer {
+  return Buffer.concat([Buffer.from('d4:info'), buildInfo(file), Buffer.from('e')]);
 }
 
 /** The info hash of {@link buildMetainfo}'s torrent, 40 lowercase hex digits. */
@@ -151,7 +148,6 @@ function bencode(text: string): string {
 }
 
 /** The magnet link (BEP 9) by which Transmission fetches the metadata from the fleet. */
-export function magnetUri(infoHash: string, announceUrl?: string): string {
-  const tracker = announceUrl === undefined ? '' : `&tr=${encodeURIComponent(announceUrl)}`;
-  return `magnet:?xt=urn:btih:${infoHash}${tracker}`;
+export function magnetUri(infoHash: string): string {
+  return `magnet:?xt=urn:btih:${infoHash}`;
 }

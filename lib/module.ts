@@ -98,7 +98,7 @@ export async function installModule(
   if (obstacle !== undefined)
     return { ok: false, reason: obstacle, exitCode: null, changed: null, failed: null };
 
-  // The name that Puppet gives to a module release; it refuses or guesses at others.
+  // Puppet reads gzipped archives only; this is the name that it gives to a release.
   const release = `${module.forgeName}-${module.version}`;
   const archive = join(run.workDir, `${release}.tar.gz`);
   await packDirectory(join(unpacked, root), archive);
@@ -119,7 +119,10 @@ export async function installModule(
       ],
     ],
     run,
-  );
+  ).catch(async (error: unknown) => {
+    await rm(target, { recursive: true, force: true });
+    throw error;
+  });
   const installed = join(target, module.name);
   const isInstalled =
     outcome.exitCode === 0 && !outcome.timedOut && (await exists(join(installed, 'metadata.json')));

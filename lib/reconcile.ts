@@ -12,6 +12,7 @@ import { connectSerf } from './serf.ts';
 import { describeFacts, prepareStateDir } from './store.ts';
 import type { AdvanceDeps, Chore } from './take-step.ts';
 import { connectTransmission } from './transmission.ts';
+import { distDirectory } from './wake.ts';
 
 const feedTimeoutMs = 30_000;
 /** More than any chain of steps needs; a fault must not keep us here for ever. */
@@ -23,9 +24,10 @@ const now = (): number => Math.floor(Date.now() / 1000);
  * What every trigger runs, be it event, hook, timer or person: advance, then apply, until nothing is
  * left to do now. Several at once do no harm: one works, and looks again before it goes.
  *
+ * @param warn told what a person should put right
  * @throws the first error that kept a side from going on, after the other side had its turn
  */
-export async function reconcile(config: Config): Promise<void> {
+export async function reconcile(config: Config, warn: (message: string) => void): Promise<void> {
   const { stateDir, applyDir } = config;
   prepareStateDir(stateDir);
   prepareApplyDir(applyDir);
@@ -43,7 +45,7 @@ export async function reconcile(config: Config): Promise<void> {
     const seen = look();
     const chores: Chore[] = [];
     await attempt('advance', async () => {
-      const deps = advanceDeps(config);
+      const deps = advanceDeps(config, warn);
       await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
         chores.push(...(await advance(config, deps)));
       });
@@ -65,35 +67,27 @@ function logAs({ stateDir }: Config, handler: string): AdvanceDeps['log'] {
   };
 }
 
-function advanceDeps(config: Config): AdvanceDeps {
+function advanceDeps(config: Config, warn: AdvanceDeps['warn']): AdvanceDeps {
   const log = logAs(config, 'advance');
   const transmission = connectTransmission({
     ...config.transmission,
     timeoutMs: config.transmission.timeoutSeconds * 1000,
   });
   const serf = connectSerf({ ...config.serf, timeoutMs: config.serf.timeoutSeconds * 1000 });
-  const peers = async (): Promise<Peer[]> => {
-    try {
-      return peersFromMembers(await serf.members(), await serf.selfName());
-    } catch (error) {
-      // Without Serf there is still LPD and PEX.
-      log({ decision: 'wait', reason: describeError(error) });
-      return [];
-    }
-  };
+  const peers = async (): Promise<Peer[]> =>
+    peersFromMembers(await serf.members(), await serf.selfName());
   return {
     transmission,
-    feed: (infoHash, give) =>
-      feedTorrent({
-        transmission,
-        infoHash,
-        downloadDir: config.downloadDir,
-        give,
-        peers,
-        timeoutMs: feedTimeoutMs,
-      }),
+    feed: async (infoHash) => {
+      const tell = (reason: string): void => {
+        log({ decision: 'wait', reason });
+      };
+      await feedTorrent({ transmission, infoHash, peers, timeoutMs: feedTimeoutMs, log: tell });
+    },
     now,
     buildTime,
     log,
+    warn,
+    hook: join(distDirectory(), 'handlers', 'transmission-done.cjs'),
   };
 }

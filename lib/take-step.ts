@@ -1,31 +1,30 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Config } from './config.ts';
-import { replaceDurably } from './durable.ts';
 import { UpdateError, describeError } from './errors.ts';
 import type { LoggedEvent } from './event-log.ts';
-import { buildMetainfo, describeContent, infoHashOf, magnetUri } from './metainfo.ts';
+import { magnetUri } from './metainfo.ts';
 import type { Step } from './next-step.ts';
 import { newProgress, readProgress, updatesDir, writeProgress, type Progress } from './progress.ts';
 import { isLegalStep, type State } from './states.ts';
 import { markComplete } from './store.ts';
+import { keepTorrentFile, metainfoOf } from './torrent-file.ts';
 import type { TransmissionClient } from './transmission.ts';
-import { contentLocation, contentName, idOf, type Update, type UpdateId } from './update.ts';
+import { contentLocation, idOf, type Update, type UpdateId } from './update.ts';
 
 const checkPollMs = 500;
 const checkTimeoutMs = 25_000;
 
 export interface AdvanceDeps {
   transmission: TransmissionClient;
-  /**
-   * Feeds a torrent with the fleet's addresses: hands `give` an announce URL to give to the torrent,
-   * then stays for 30 s at most to answer it and to speed the swarm up.
-   */
-  feed: (infoHash: string, give: (announceUrl: string) => Promise<void>) => Promise<void>;
+  /** Names the fleet's addresses to a torrent of Transmission, and speeds the swarm up; 30 s at most. */
+  feed: (infoHash: string) => Promise<void>;
   /** Unix seconds. */
   now: () => number;
   buildTime: number;
   log: (event: Omit<LoggedEvent, 'handler'>) => void;
+  /** Told what a person should put right; nothing fails because of it. */
+  warn: (message: string) => void;
+  /** What Transmission's script-torrent-done should be. */
+  hook: string;
 }
 
 /** Something begun that needs no lock, may take 30 s, and may be lost without harm. */
@@ -40,18 +39,14 @@ export async function takeStep(
 ): Promise<Chore[]> {
   const { transmission } = deps;
   const { infoHash } = update;
-  const feedExisting = (): Chore =>
-    quietly(
-      deps,
-      update,
-      deps.feed(infoHash, (url) => transmission.addTracker(infoHash, url)),
-    );
+  const feed = (): Chore => quietly(deps, update, deps.feed(infoHash));
   switch (step.kind) {
     case 'nothing':
       return [];
     case 'add': {
       if (step.record) walkTo(config, deps, update, 'QUEUED', 'in Transmission');
-      return addTorrent(config, deps, update);
+      await addTorrent(config, deps, update);
+      return [feed()];
     }
     case 'drop':
       walkTo(config, deps, update, step.state, step.reason);
@@ -65,27 +60,23 @@ export async function takeStep(
       const isNew = readProgress(updatesDir(config.stateDir), update) === undefined;
       walkTo(config, deps, update, 'COMPLETE', 'downloaded');
       if (step.mark) markComplete(config.stateDir, infoHash);
-      const chores = [quietly(deps, update, keepMetainfo(config, update))];
+      const chores = [quietly(deps, update, keepTorrentFile(config, update))];
       // The submitter's own node: it seeds what the others have just been told of.
-      if (isNew) chores.push(feedExisting());
+      if (isNew) chores.push(feed());
       return chores;
     }
     case 'download':
       walkTo(config, deps, update, step.state, step.reason);
       if (step.resume) await transmission.start(infoHash);
-      return step.feed ? [feedExisting()] : [];
+      return step.feed ? [feed()] : [];
     default:
       step satisfies never;
       throw new TypeError('unreachable');
   }
 }
 
-/**
- * Gives a torrent to Transmission with an announce URL of ours, and returns once it is there; the
- * feeding goes on as a chore.
- */
-async function addTorrent(config: Config, deps: AdvanceDeps, update: Update): Promise<Chore[]> {
-  const { transmission } = deps;
+async function addTorrent(config: Config, deps: AdvanceDeps, update: Update): Promise<void> {
+  const { transmission, log } = deps;
   const { directory: downloadDir } = contentLocation(update, config.downloadDir);
   const free = await transmission.freeSpace(config.downloadDir);
   // Once for the download, once for the copy that is verified and applied.
@@ -93,55 +84,16 @@ async function addTorrent(config: Config, deps: AdvanceDeps, update: Update): Pr
     throw new UpdateError('try-later', `${free} bytes free, twice ${update.length} are needed`, {
       hint: `free space below ${config.downloadDir}`,
     });
-  let feeding: Promise<void> | undefined;
-  await new Promise<void>((resolve, reject) => {
-    feeding = deps.feed(update.infoHash, async (announceUrl) => {
-      const metainfo = metainfoOf(update, announceUrl);
-      const source =
-        metainfo === undefined ? { magnet: magnetUri(update.infoHash, announceUrl) } : { metainfo };
-      await transmission.add({ ...source, downloadDir });
-      resolve();
-    });
-    feeding.then(resolve, reject);
+  const metainfo = metainfoOf(update);
+  await transmission.add({
+    ...(metainfo === undefined ? { magnet: magnetUri(update.infoHash) } : { metainfo }),
+    downloadDir,
   });
-  deps.log({
+  log({
     decision: 'queued',
-    reason: update.pieces.length > 0 ? 'metainfo' : 'magnet',
+    reason: metainfo === undefined ? 'magnet' : 'metainfo',
     ...idOf(update),
   });
-  return feeding === undefined ? [] : [quietly(deps, update, feeding)];
-}
-
-/** The .torrent of an update, when its pieces are known; undefined when they travel as metadata. */
-function metainfoOf(update: Update, announceUrl?: string): Buffer | undefined {
-  if (update.metainfo !== null) {
-    if (announceUrl === undefined) return update.metainfo;
-    // The keys of a dictionary are sorted (BEP 3): `announce` comes first.
-    const announce = `d8:announce${announceUrl.length}:${announceUrl}`;
-    return Buffer.concat([Buffer.from(announce), update.metainfo.subarray(1)]);
-  }
-  if (update.pieces.length === 0) return undefined;
-  return buildMetainfo({ ...update, name: contentName(update) }, announceUrl);
-}
-
-/**
- * Keeps the update's .torrent, named by channel and version. When the pieces came as metadata, they
- * are computed again from the content.
- */
-async function keepMetainfo(config: Config, update: Update): Promise<void> {
-  const file = join(config.stateDir, 'torrents', `${update.channel}-${update.version}.torrent`);
-  if (existsSync(file)) return;
-  let metainfo = metainfoOf(update);
-  if (metainfo === undefined) {
-    const bases = [config.downloadDir, config.publishDir];
-    const content = bases.map((base) => contentLocation(update, base).file).find(existsSync);
-    if (content === undefined) return;
-    const { pieces } = await describeContent(content, update.pieceLength);
-    const described = { ...update, name: contentName(update), pieces };
-    if (infoHashOf(described) !== update.infoHash) return;
-    metainfo = buildMetainfo(described);
-  }
-  if (metainfo !== undefined) replaceDurably(file, metainfo);
 }
 
 /** After a check that found nothing wrong Transmission runs no hook: mark it again ourselves. */

@@ -19,7 +19,7 @@ const closeOnExec = 0o2000000;
 export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
   if (config.trigger === 'spool') return;
   closeInherited();
-  const child = spawn(process.execPath, [reconcilerPath()], {
+  const child = spawn(process.execPath, [join(distDirectory(), 'scripts', 'reconcile.cjs')], {
     detached: true,
     stdio: 'ignore',
     cwd: '/',
@@ -30,11 +30,10 @@ export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
   child.unref();
 }
 
-/** dist/scripts/reconcile.cjs, seen from lib/ and from any bundle below dist/. */
-function reconcilerPath(): string {
+/** The absolute path of dist/, seen from lib/ and from any bundle below dist/. */
+export function distDirectory(): string {
   const here = import.meta.dirname;
-  const dist = basename(dirname(here)) === 'dist' ? dirname(here) : join(here, '..', 'dist');
-  return join(dist, 'scripts', 'reconcile.cjs');
+  return basename(dirname(here)) === 'dist' ? dirname(here) : join(dirname(here), 'dist');
 }
 
 /**

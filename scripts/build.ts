@@ -16,12 +16,12 @@ const entryPoints = [...handlers.map((name) => `handlers/${name}`), 'scripts/rec
  */
 const withoutFetch: Plugin = {
   name: 'without-fetch',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^cross-fetch-ponyfill$/ }, () => ({
+  setup(builder) {
+    builder.onResolve({ filter: /^cross-fetch-ponyfill$/ }, () => ({
       path: 'none',
       namespace: 'no-fetch',
     }));
-    onLoad({ filter: /.*/, namespace: 'no-fetch' }, () => ({
+    builder.onLoad({ filter: /.*/, namespace: 'no-fetch' }, () => ({
       contents: `export default () => { throw new Error('nothing is fetched by URL'); };`,
     }));
   },

@@ -4,7 +4,7 @@
  * test/support/sandbox.sh (`npm run demo`), so that nothing of the machine is touched.
  */
 import { mkdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
 import type { FleetNode } from '../test/support/fleet-node.ts';
@@ -13,12 +13,12 @@ import { type DemoUpdate, writeContents } from './demo/contents.ts';
 import { type NodeOutcome, type Sent, follow, followRefusal } from './demo/follow.ts';
 import { Screen, seconds, table } from './demo/screen.ts';
 
-const help = `Usage: npm run demo [-- --json] [-- --keep]
+const help = `Usage: npm run demo [-- [--json] [--keep DIRECTORY]]
 
 Shows a fleet of three nodes, in network namespaces of this machine, taking six updates.
 
-  --json   one JSON object with all times as the last line of standard output
-  --keep   leave the files of the fleet behind, to look at its logs
+  --json            one JSON object with all times as the last line of standard output
+  --keep DIRECTORY  put the files of the fleet there, and leave them, to look at its logs
   --help
 
 Exit status: 0 when every node applied every update, 1 when one did not.
@@ -46,7 +46,7 @@ async function main(): Promise<void> {
     screen.style('bold', `p2p-update demo: ${nodeCount} nodes on this machine, no server`),
   );
   screen.status('starting the nodes');
-  const fleet = await startFleet({ nodes: nodeCount });
+  const fleet = await startFleet({ nodes: nodeCount, ...options.files });
   stopOnSignal(fleet);
   let ok = false;
   try {
@@ -57,17 +57,17 @@ async function main(): Promise<void> {
     const refused = await play(fleet, screen, reports);
     ok = refused && reports.length === 6 && reports.every(isComplete);
     showSummary(screen, reports, ok);
-    if (!ok) showLogs(fleet, missing(fleet, reports), options.keep);
+    if (!ok) showLogs(missing(fleet, reports));
     screen.line(`The demo took ${seconds(Date.now() - begin)}.`);
     if (options.json) {
       process.stdout.write(`${JSON.stringify({ nodes: nodeCount, updates: reports, ok })}\n`);
     }
   } catch (error) {
     screen.clearStatus();
-    showLogs(fleet, fleet.nodes.slice(0, 1), options.keep);
+    showLogs(fleet.nodes.slice(0, 1));
     throw error;
   } finally {
-    fleet.stop({ keepFiles: options.keep });
+    fleet.stop();
   }
   process.exitCode = ok ? 0 : 1;
 }
@@ -116,7 +116,7 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
   const result = await node.script('submit.ts', [update.path, ...channel, '--json']);
   if (result.status !== 0) {
     throw new UpdateError('internal', `submit.ts ended with ${result.status}: ${result.stderr}`, {
-      hint: 'npm run demo -- --keep leaves its files behind',
+      hint: 'this node is n1; its logs are above',
     });
   }
   const reply = JSON.parse(result.stdout.trimEnd().split('\n').at(-1) ?? '') as {
@@ -166,10 +166,9 @@ function missing(fleet: Fleet, reports: readonly Report[]): FleetNode[] {
   return fleet.nodes.filter((node) => failed.some(({ name }) => name === node.name));
 }
 
-function showLogs(fleet: Fleet, nodes: readonly FleetNode[], keep: boolean): void {
-  const fate = keep ? 'kept' : 'removed now; --keep keeps it';
+function showLogs(nodes: readonly FleetNode[]): void {
   const logs = nodes.map((node) => node.logs()).join('\n');
-  process.stderr.write(`\n${logs}\n\nThe fleet was in ${fleet.directory} (${fate}).\n`);
+  process.stderr.write(`\n${logs}\n\nThe whole logs: npm run demo -- --keep DIRECTORY\n`);
 }
 
 /** Takes everything down on Ctrl-C and its like, however often they come. */
@@ -199,16 +198,17 @@ function catchSignals(screen: Screen): (fleet: Fleet) => void {
   };
 }
 
-function parseOptions(): { json: boolean; keep: boolean; help: boolean } {
+function parseOptions(): { json: boolean; files: { keepIn?: string }; help: boolean } {
   try {
     const { values } = parseArgs({
       options: {
         json: { type: 'boolean', default: false },
-        keep: { type: 'boolean', default: false },
+        keep: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
-    return values;
+    const { json, help, keep } = values;
+    return { json, help, files: keep === undefined ? {} : { keepIn: resolve(keep) } };
   } catch (cause) {
     throw new UpdateError('usage', cause instanceof Error ? cause.message : String(cause), {
       hint: 'npm run demo -- --help shows the usage',

@@ -22,7 +22,9 @@ async function main(): Promise<void> {
     process.stdout.write(help);
     return;
   }
-  await reconcile(loadConfig(process.env));
+  await reconcile(loadConfig(process.env), (message) => {
+    process.stderr.write(`reconcile: warning: ${message}\n`);
+  });
 }
 
 function parseOptions(): { values: { help?: boolean | undefined } } {

@@ -384,7 +384,7 @@ describe('an environment', () => {
       name: `site/${name}`,
       content,
     }));
-    const result = await apply('environment', 'env.zip', zipOf(entries));
+    const result = await apply('environment', 'under-any-name', zipOf(entries));
     expect(result, log()).toMatchObject({ ok: true, changed: 2 });
     check();
   });
@@ -451,6 +451,18 @@ describe('Puppet missing', () => {
     await expect(apply('manifest', 'site.pp', '', broken)).rejects.toMatchObject({
       code: 'try-later',
     });
+  });
+
+  test('a module waits too, and leaves nothing in the store', async () => {
+    const before = readdirSync(config.moduleStoreDir);
+    const rest = '"author":"a","license":"","source":"","dependencies":[]';
+    const content = `{"name":"a/b","version":"1.0.0",${rest}}`;
+    const module = tarOf([{ name: 'metadata.json', content }]);
+    const without = { config: { ...config, command } };
+    await expect(apply('module', 'b.tar', module, without)).rejects.toMatchObject({
+      code: 'try-later',
+    });
+    expect(readdirSync(config.moduleStoreDir)).toEqual(before);
   });
 
   test('a file needs none', async () => {

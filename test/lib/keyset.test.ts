@@ -38,6 +38,10 @@ describe('the text of a key set', () => {
     ];
     expect(formatKeySet({ ...published, releaseKeys })).toBe(keySetText);
     expect(channels).toEqual(['default', 'acme-hello']);
+    const two: Partial<KeySet> = { releaseKeys: [{ key: a, channels: null }] };
+    expect(formatKeySet({ ...published, ...two, rootKeys: [root, b] })).toBe(
+      formatKeySet({ ...published, ...two, rootKeys: [b, root] }),
+    );
   });
 
   it('survives parsing at every limit', () => {

@@ -312,7 +312,7 @@ describe('verifying', () => {
         });
         expect(['malformed', 'untrusted', 'try-later']).toContain(code);
       }),
-      { numRuns: 600 },
+      { numRuns: 500 },
     );
   });
 });

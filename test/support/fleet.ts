@@ -24,6 +24,8 @@ export interface FleetOptions {
   serf?: Record<string, unknown>;
   /** Whether to start Transmission. */
   transmission?: boolean;
+  /** Where its files are to be, and to stay; without it they are temporary. */
+  keepIn?: string;
 }
 
 /** A running test fleet. */
@@ -40,8 +42,8 @@ export interface Fleet {
   ): Promise<Exclude<T, false | undefined>>;
   /** The tail of every log. */
   logs(): string;
-  /** Ends every process at once, and removes the network and, unless told otherwise, the files. */
-  stop(options?: { keepFiles?: boolean }): void;
+  /** Ends every process at once, and removes the network and the files. */
+  stop(): void;
 }
 
 /**
@@ -52,10 +54,10 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const names = Array.from({ length: options.nodes }, (_, index) => `n${index + 1}`);
   const network = layNetwork(names, options.subnets ?? 1);
   // The space is on purpose: every path must survive one.
-  const directory = mkdtempSync(join(tmpdir(), 'p2p fleet-'));
-  const stop: Fleet['stop'] = ({ keepFiles = false } = {}) => {
+  const directory = options.keepIn ?? mkdtempSync(join(tmpdir(), 'p2p fleet-'));
+  const stop = (): void => {
     network.remove();
-    if (!keepFiles) rmSync(directory, { recursive: true, force: true });
+    if (options.keepIn === undefined) rmSync(directory, { recursive: true, force: true });
   };
   try {
     const { keySet, signingKeys } = makeKeys(options.signers ?? 1);

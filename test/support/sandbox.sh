@@ -9,7 +9,7 @@ set -eu
 
 [ $# -gt 0 ] || { echo 'usage: sandbox.sh COMMAND [ARGUMENT...]' >&2; exit 64; }
 
-# Runs a command as a child, passes signals on to it, and ends with its status.
+# Runs a command as a child, passes signals on to it, and leaves its exit status in $status.
 supervise() {
   # Without job control a shell gives a background command no input, and makes it deaf to Ctrl-C.
   exec 3<&0
@@ -29,7 +29,6 @@ supervise() {
   do
     signalled=
   done
-  exit "$status"
 }
 
 case ${P2P_UPDATE_SANDBOX:-outside} in
@@ -60,14 +59,20 @@ parent)
   # Its first child becomes process 1 of the new namespace: with that one everything ends.
   export P2P_UPDATE_SANDBOX=init
   supervise setpriv --pdeathsig KILL sh "$0" "$@"
+  exit "$status"
   ;;
 init)
   mount -t proc proc /proc
   # `ip netns` keeps its names in /run.
   mount -t tmpfs -o mode=755 tmpfs /run
   ip link set lo up
-  export P2P_UPDATE_SANDBOX=inside
+  TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/p2p-sandbox-XXXXXX")
+  export P2P_UPDATE_SANDBOX=inside TMPDIR
   supervise "$@"
+  # Nobody may write there any more.
+  kill -KILL -1 2>/dev/null || :
+  rm -rf "$TMPDIR" 2>/dev/null || { sleep 1; rm -rf "$TMPDIR"; }
+  exit "$status"
   ;;
 *) exec "$@" ;;
 esac
