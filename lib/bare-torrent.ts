@@ -20,7 +20,7 @@ export interface BareTorrent {
 
 /** True for a bencoded dictionary, raw or in base64. */
 export function looksLikeTorrent(payload: Uint8Array): boolean {
-  return /^\s*(d\d|ZD[A-P])/.test(Buffer.from(payload.subarray(0, 64)).toString('latin1'));
+  return /^\s*(d\d|ZD[A-Za-n])/.test(Buffer.from(payload.subarray(0, 64)).toString('latin1'));
 }
 
 /**

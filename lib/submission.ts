@@ -109,34 +109,34 @@ async function takeInput(
   config: Config,
   workDir: string,
 ): Promise<{ path: string; name: string; kind: Announcement['kind']; channel: string }> {
-  const { isDirectory, size } = await inspect(file);
-  if (!isDirectory) checkSize(size, file, config.maxContentBytes);
-  const detected = await detectKind(file);
-  const name = isDirectory ? `${basename(resolve(file))}.tar.gz` : basename(file);
-  const path = join(workDir, isDirectory ? 'content.tar.gz' : name);
-  if (isDirectory) await packDirectory(file, path);
-  else await copyFile(file, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-  // The daemon seeds it, under another user.
-  await chmod(path, 0o644);
-  // A module is its own channel, so that module and manifest never supersede each other.
-  const channel = detected.kind === 'module' ? detected.channel.slice(0, 24) : 'default';
-  return { path, name, kind: detected.kind, channel };
-}
-
-async function inspect(file: string): Promise<{ isDirectory: boolean; size: number }> {
   try {
     const stats = await stat(file);
-    if (stats.isDirectory() || stats.isFile())
-      return { isDirectory: stats.isDirectory(), size: stats.size };
-  } catch (cause) {
-    const why = hasErrno(cause, 'ENOENT') ? 'there is no such file' : 'it cannot be read';
-    throw new UpdateError('usage', `cannot submit ${JSON.stringify(file)}: ${why}`, {
-      hint: 'name a file or a directory that you can read',
-      ...(hasErrno(cause, 'ENOENT') ? {} : { cause }),
-    });
+    const isDirectory = stats.isDirectory();
+    if (!isDirectory && !stats.isFile()) throw cannotSubmit(file, 'it is a special file');
+    if (!isDirectory) checkSize(stats.size, file, config.maxContentBytes);
+    const detected = await detectKind(file);
+    const name = isDirectory ? `${basename(resolve(file))}.tar.gz` : basename(file);
+    const path = join(workDir, isDirectory ? 'content.tar.gz' : name);
+    if (isDirectory) await packDirectory(file, path);
+    else await copyFile(file, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    // The daemon seeds it, under another user.
+    await chmod(path, 0o644);
+    // A module is its own channel, so that module and manifest never supersede each other.
+    const channel = detected.kind === 'module' ? detected.channel.slice(0, 24) : 'default';
+    return { path, name, kind: detected.kind, channel };
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG'))
+      throw cannotSubmit(file, 'there is no such file');
+    if (hasErrno(error, 'EACCES', 'EPERM', 'EIO', 'ELOOP'))
+      throw cannotSubmit(file, 'it cannot be read', error);
+    throw error;
   }
-  throw new UpdateError('usage', `cannot submit ${JSON.stringify(file)}: it is a special file`, {
-    hint: 'name a regular file or a directory',
+}
+
+function cannotSubmit(file: string, why: string, cause?: unknown): UpdateError {
+  return new UpdateError('usage', `cannot submit ${JSON.stringify(file)}: ${why}`, {
+    hint: 'name a regular file, or a directory, that you can read',
+    cause,
   });
 }
 

@@ -43,7 +43,7 @@ async function main(): Promise<void> {
   const begin = Date.now();
   const stopOnSignal = catchSignals(screen);
   screen.line(
-    screen.style('bold', `p2p-update demo: ${nodeCount} nodes on this machine, no server`),
+    screen.style('bold', `p2p-update demo: ${nodeCount} nodes on this machine, and no server`),
   );
   screen.status('starting the nodes');
   const fleet = await startFleet({ nodes: nodeCount, ...options.files });
@@ -52,7 +52,8 @@ async function main(): Promise<void> {
   try {
     screen.clearStatus();
     const addresses = fleet.nodes.map(({ name, address }) => `${name} ${address}`).join(', ');
-    screen.line(`${addresses}; Serf and Transmission are up after ${seconds(Date.now() - begin)}`);
+    screen.line(`${addresses}: each with Serf, Transmission and Puppet of its own.`);
+    screen.line(`Serf and Transmission were up after ${seconds(Date.now() - begin)}.`);
     const reports: Report[] = [];
     const refused = await play(fleet, screen, reports);
     ok = refused && reports.length === 6 && reports.every(isComplete);

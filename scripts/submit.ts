@@ -12,6 +12,7 @@ import { publishContent, readPublished, sendUpdate, type PublishedUpdate } from 
 import { connectSerf } from '../lib/serf.ts';
 import { prepareSubmission, type SubmitRequest } from '../lib/submission.ts';
 import { parseMoment, parseSpan } from '../lib/time.ts';
+import { stateError } from '../lib/store.ts';
 import { connectTransmission } from '../lib/transmission.ts';
 import { parseAnnouncement } from '../lib/update.ts';
 import { progressBar } from './progress-bar.ts';
@@ -126,6 +127,8 @@ async function submit(
     }
     const published = await publishContent(prepared, config);
     await send(published, config, options.json);
+  } catch (error) {
+    throw stateError(error, parent);
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }

@@ -225,6 +225,8 @@ function writeConfig(settings: NodeSettings): Config {
       confDir: at('puppet', 'conf'),
       varDir: at('puppet', 'var'),
       moduleDir: at('puppet', 'modules'),
+      // Facts of other modules, stdlib's above all, would add seconds to each run.
+      modulePath: [],
     },
     ...settings.config,
   };

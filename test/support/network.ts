@@ -50,6 +50,12 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
       const subnet = index % subnets;
       const namespace = `p2p${id}-${name}`;
       const address = `10.${id}.${subnet}.${index + 1}`;
+      // Nothing else may be reachable, and at once so: Facter asks a cloud's metadata server, and waits.
+      const route =
+        subnets === 1
+          ? 'route add 224.0.0.0/4 dev eth0'
+          : `route add default via 10.${id}.${subnet}.254
+             route add unreachable 224.0.0.0/4`;
       ip(['netns', 'add', namespace]);
       namespaces.push(namespace);
       batch([], plug(namespace, `p2p${id}-${index}`, 'eth0', bridges[subnet] ?? ''));
@@ -58,8 +64,7 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
         `link set lo up
          link set eth0 up
          addr add ${address}/24 dev eth0
-         route add default via 10.${id}.${subnet}.254
-         route add ${subnets === 1 ? '224.0.0.0/4 dev eth0' : 'unreachable 224.0.0.0/4'}`,
+         ${route}`,
       );
       return { namespace, address };
     });

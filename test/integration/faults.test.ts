@@ -1,0 +1,242 @@
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { startFleet, type Fleet } from '../support/fleet.ts';
+import { repository, type FleetNode } from '../support/fleet-node.ts';
+import { readState } from '../support/state.ts';
+import { hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
+
+let fleet: Fleet;
+let operator: FleetNode;
+let other: FleetNode;
+
+beforeAll(async () => {
+  fleet = await startFleet({ nodes: 2 });
+  [operator, other] = fleet.nodes as [FleetNode, FleetNode];
+});
+
+afterAll(() => {
+  fleet.stop();
+});
+
+const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+
+function file(name: string, content: string): string {
+  const path = join(fleet.directory, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
+  fleet.waitFor(
+    `every node: ${decision} ${update.channel}@${update.version}`,
+    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
+    60_000,
+  );
+
+describe('submit refuses', () => {
+  const sentNothing = async (args: string[], status: number, message: RegExp): Promise<void> => {
+    const before = readState(operator.config.publishDir);
+    const seen = other.events().length;
+    const result = await operator.script('submit.ts', args);
+    expect(result).toMatchObject({ status, stdout: '' });
+    expect(result.stderr).toMatch(message);
+    expect(result.stderr).toMatch(/^submit: error: .+\nsubmit: hint: .+\n$/s);
+    expect(readState(operator.config.publishDir)).toEqual(before);
+    expect(other.events()).toHaveLength(seen);
+  };
+
+  it.each<[string, () => string[], number, RegExp]>([
+    ['nothing', () => [], 64, /no file is named/],
+    ['two files', () => ['a', 'b'], 64, /one file at a time/],
+    ['an unknown option', () => ['--chanel', 'x', 'a'], 64, /--chanel/],
+    ['a missing file', () => [join(fleet.directory, 'none.pp')], 64, /there is no such file/],
+    ['a device', () => ['/dev/null'], 64, /special file/],
+    ['an empty file', () => [file('empty.bin', '')], 65, /is empty/],
+    [
+      'a manifest that does not parse, and names the line',
+      () => [file('bad.pp', 'file { "/x":\n  ensure => \n}\n')],
+      65,
+      /does not parse.*line: 3/s,
+    ],
+    ['a name with a space', () => [file('two words.bin', 'x')], 64, /two words.*--name two-words/s],
+    ['a name with quotes', () => [file(`it's"so".bin`, 'x')], 64, /--name it-s-so-.bin/],
+    ['a name with a newline', () => [file('a\nb.bin', 'x')], 64, /a\\nb.bin/],
+    ['a name in another script', () => [file('обновление', 'x')], 64, /--name update.bin/],
+    ['a leading dash', () => ['--', file('-rf', 'x')], 64, /--name rf/],
+    ['a leading dot', () => [file('.profile', 'x')], 64, /--name profile/],
+    ['a bad --name', () => ['--name', '../evil', file('a.bin', 'x')], 64, /--name is/],
+    ['a bad channel', () => ['--channel', 'No', file('a.bin', 'x')], 65, /channel/],
+    ['a bad span', () => ['--expires', '1 year', file('a.bin', 'x')], 64, /span of time/],
+    ['a time without a zone', () => ['--not-before', '2030-01-01T00:00', 'x'], 64, /moment/],
+    ['a version of zero', () => ['--version', '0', file('a.bin', 'x')], 64, /whole number/],
+    [
+      'an archive that is cut off',
+      () => [file('cut.tar.gz', '\u001f\u008b\u0008')],
+      65,
+      /archive cannot be used/,
+    ],
+    [
+      'a directory without manifests',
+      () => {
+        const directory = join(fleet.directory, 'plain');
+        mkdirSync(directory, { recursive: true });
+        return [directory];
+      },
+      65,
+      /without manifests/,
+    ],
+  ])('%s', async (_, args, status, message) => {
+    await sentNothing(args(), status, message);
+  });
+
+  it('a file above the configured size', async () => {
+    const configFile = join(operator.directory, 'small.json');
+    writeFileSync(configFile, JSON.stringify({ ...operator.config, maxContentBytes: 10 }));
+    const env = { P2P_UPDATE_CONFIG: configFile };
+    const result = await operator.script('submit.ts', [file('large.bin', 'x'.repeat(11))], { env });
+    expect(result).toMatchObject({ status: 76 });
+    expect(result.stderr).toMatch(/11 bytes, more than 10/);
+  });
+
+  it('a file that it may not read', async () => {
+    const path = file('secret.bin', 'x');
+    // Only the file itself may be what is in the way.
+    for (const directory of [fleet.directory, dirname(fleet.directory)])
+      chmodSync(directory, 0o755);
+    chmodSync(path, 0o600);
+    // Root ignores mode bits.
+    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    const tsx = join(repository, 'node_modules/.bin/tsx');
+    const script = join(repository, 'scripts/submit.ts');
+    const result = await operator.run([...nobody, tsx, script, '--dry-run', path]);
+    expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
+    expect(result).toMatchObject({ status: 64, stdout: '' });
+  });
+});
+
+describe('submit --dry-run', () => {
+  it('says what would be sent, and sends and keeps nothing', async () => {
+    const before = readState(operator.config.publishDir);
+    const path = file('dry.bin', 'x'.repeat(100_000));
+    const result = await operator.script('submit.ts', ['--dry-run', '--json', path]);
+    expect(result).toMatchObject({ status: 0, stderr: '' });
+    const facts = JSON.parse(result.stdout) as Submitted & { sent: boolean; bytesBudget: number };
+    expect(facts).toMatchObject({ sent: false, submittedAt: null, pieces: 'in', bytesBudget: 351 });
+    expect(parseAnnouncement(facts.payload).update).toMatchObject({ name: 'dry.bin', length: 1e5 });
+    expect(readState(operator.config.publishDir)).toEqual(before);
+    expect(other.events().some(({ version }) => version === facts.version)).toBe(false);
+  });
+});
+
+describe('when a daemon is down', () => {
+  it.each([
+    ['Serf', () => operator.serf],
+    ['Transmission', () => operator.transmission],
+  ])(
+    'submit keeps the announcement, and --resend sends the very bytes (%s)',
+    async (name, daemon) => {
+      await daemon().end('SIGTERM');
+      const path = file('kept.bin', `kept without ${name}`);
+      const failed = await operator.script('submit.ts', [path, '--channel', 'kept']);
+      expect(failed.status).toBe(69);
+      expect(failed.stderr).toMatch(/is signed and kept/);
+      const key = /submit.ts --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
+      expect(key).toMatch(/^kept@/);
+      const kept = join(operator.config.publishDir, 'announcements');
+      const names = readdirSync(kept).filter((each) => each.startsWith('kept@'));
+      const record = readFileSync(join(kept, names.sort().at(-1) ?? ''), 'utf8');
+      await daemon().start();
+      await fleet.waitFor('the fleet is whole', async () => {
+        const alive = await other.aliveMembers();
+        return alive.length === 2;
+      });
+      const again = await operator.script('submit.ts', ['--resend', key, '--json']);
+      expect(again).toMatchObject({ status: 0, stderr: '' });
+      const sent = JSON.parse(again.stdout) as Submitted;
+      expect(record).toContain(JSON.stringify(sent.payload));
+      await everywhere(sent, 'applied');
+    },
+  );
+
+  it('a node keeps what it hears without Transmission, and the next wake-up finishes it', async () => {
+    await other.transmission.end('SIGTERM');
+    const update = await submit(operator, file('later.bin', 'later'), '--channel', 'later');
+    await fleet.waitFor('it is accepted', () => hasEvent(other, update, 'accept'));
+    await fleet.waitFor('the reconciler has seen that Transmission is down', () =>
+      other
+        .events()
+        .some(({ handler, decision, reason }) =>
+          handler === 'advance' && decision === 'wait' ? /Transmission/.test(reason) : false,
+        ),
+    );
+    expect(outcomeOf(other, update)).toBeUndefined();
+    await other.transmission.start();
+    const { status, stderr } = await other.run([reconciler]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    await everywhere(update, 'applied');
+  });
+
+  it('says so when it is run by hand without Transmission', async () => {
+    await other.transmission.end('SIGTERM');
+    const result = await other.run([reconciler]);
+    expect(result.status).toBe(69);
+    expect(result.stderr).toMatch(/^reconcile: error: .+\nreconcile: hint: .+\n$/s);
+    await other.transmission.start();
+  });
+});
+
+describe('a failing manifest', () => {
+  it('is tried three times, then given up, and says why', async () => {
+    const update = await submit(
+      operator,
+      file('fail.pp', 'fail("on purpose")\n'),
+      '--channel',
+      'f',
+    );
+    await everywhere(update, 'failed');
+    const outcome = outcomeOf(other, update);
+    expect(outcome).toMatchObject({ state: 'FAILED', tries: 1 });
+    expect(outcome?.reason).toMatch(/on purpose/);
+    expect(readFileSync(outcome?.run?.log ?? '', 'utf8')).toMatch(/on purpose/);
+    // Before its time it is left alone.
+    await other.run([reconciler]);
+    expect(outcomeOf(other, update)).toMatchObject({ state: 'FAILED', tries: 1 });
+  });
+});
+
+describe('the trigger spool', () => {
+  it('starts nothing: the fact waits for whoever runs the reconciler', async () => {
+    const configFile = join(other.directory, 'spool.json');
+    const stateDir = join(other.directory, 'spool-state');
+    mkdirSync(stateDir);
+    const config = { ...other.config, stateDir, trigger: 'spool' };
+    writeFileSync(configFile, JSON.stringify(config));
+    const env = { P2P_UPDATE_CONFIG: configFile };
+    const update = await submit(operator, file('spool.bin', 'spooled'), '--channel', 'spool');
+    await everywhere(update, 'applied');
+    const serfEnv = {
+      ...env,
+      SERF_EVENT: 'user',
+      SERF_USER_EVENT: 'update',
+      SERF_USER_LTIME: '1',
+      SERF_SELF_NAME: other.name,
+    };
+    const handler = join(repository, 'dist/handlers/update.cjs');
+    const woken = await other.run([handler], { env: serfEnv, input: update.payload });
+    expect(woken).toMatchObject({ status: 0, stderr: '' });
+    expect(readdirSync(join(stateDir, 'announcements'))).toHaveLength(1);
+    const progress = join(stateDir, 'updates', updateKey(update));
+    expect(existsSync(progress)).toBe(false);
+    expect((await other.run([reconciler], { env })).status).toBe(0);
+    expect(existsSync(progress)).toBe(true);
+  });
+});
