@@ -52,7 +52,8 @@ export function decide(input: DecisionInput): Decision {
       `this node does not follow channel ${channel}`,
       'nothing to do, or add the channel to "channels" in the configuration',
     );
-  if (stored === 'same') return { kind: 'ring', reason: 'already accepted' };
+  // Bytes of the past are a replay like any other older version.
+  if (stored === 'same' && version >= mark) return { kind: 'ring', reason: 'already accepted' };
   if (stored === 'other')
     return refuse(
       `equivocation: version ${version} of ${channel} was signed twice with different content`,

@@ -1,10 +1,11 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { printable } from './archive-entry.ts';
-import { UpdateError, hasErrno } from './errors.ts';
+import { UpdateError } from './errors.ts';
 import { endProcessGroup, type ProcessIdentity } from './process-group.ts';
 import { findCommand, runCommand, type RunOutcome } from './process.ts';
+import { readSummary, type RunSummary } from './run-summary.ts';
 
 export interface PuppetSettings {
   /** A name to be found in {@link commandPath}, or an absolute path. */
@@ -130,6 +131,7 @@ export async function applyManifest(
   modules: readonly string[],
   run: RunContext & { channel: string; version: number; noop: boolean },
 ): Promise<ApplyResult> {
+  // Of this run alone: an earlier one must not show through.
   const summaryFile = join(run.workDir, 'summary.yaml');
   const outcome = await runPuppet(
     settings,
@@ -156,16 +158,10 @@ export async function applyManifest(
   return judgeApply(outcome, await readSummary(summaryFile), run.noop);
 }
 
-interface Summary {
-  changed: number;
-  failed: number;
-  outOfSync: number;
-}
-
 /** By the codes of `puppet apply --detailed-exitcodes`: 0 and 2 are success, 4 and 6 are not. */
 export function judgeApply(
   outcome: RunOutcome,
-  summary: Summary | undefined,
+  summary: RunSummary | undefined,
   noop: boolean,
 ): ApplyResult {
   const { exitCode } = outcome;
@@ -198,25 +194,6 @@ export function didNotRun(outcome: RunOutcome): ApplyResult {
 function firstError(output: string): string | undefined {
   const error = /^Error: (?!Facter: )(.+)$/m.exec(output)?.[1];
   return error === undefined ? undefined : printable(error).slice(1, -1).replaceAll('\\"', '"');
-}
-
-/** The run's own summary: Puppet writes it last, to a file that no other run uses. */
-async function readSummary(file: string): Promise<Summary | undefined> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return undefined;
-    throw error;
-  }
-  const { parse } = await import('yaml');
-  const summary = parse(text) as { resources?: Record<string, unknown> } | null;
-  const count = (key: string): number => Number(summary?.resources?.[key] ?? 0);
-  return {
-    changed: count('changed'),
-    failed: count('failed') + count('failed_to_restart'),
-    outOfSync: count('out_of_sync'),
-  };
 }
 
 /**

@@ -154,10 +154,15 @@ function showSummary(screen: Screen, reports: readonly Report[], ok: boolean): v
   const header = ['', 'kind', 'version', ...names];
   for (const line of table([header, ...rows])) screen.line(line);
   screen.line();
-  const verdict = ok
-    ? screen.style('green', 'Every node applied every update, and refused the older one.')
-    : screen.style('red', 'A node missed something: see above.');
-  screen.line(verdict);
+  if (ok) {
+    screen.line(
+      screen.style('green', 'Every node applied every update, and refused the older one.'),
+    );
+  } else if (reports.every(isComplete)) {
+    screen.line(screen.style('red', 'Not every node refused the older manifest.'));
+  } else {
+    screen.line(screen.style('red', 'A node missed an update.'));
+  }
 }
 
 /** The nodes that did not do as they should. */

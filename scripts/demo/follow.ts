@@ -26,6 +26,7 @@ export interface NodeOutcome {
 
 const pollMs = 100;
 const timeoutMs = 60_000;
+const answerTimeoutMs = 15_000;
 
 /** Shows what the nodes do with an update until all have applied it, or a minute has passed. */
 export async function follow(
@@ -61,7 +62,7 @@ export async function follow(
   }
 }
 
-/** Waits until every node has refused what was just sent; shows it, and returns how many did. */
+/** Waits until every node has answered what was just sent; shows it, and returns how many refused. */
 export async function followRefusal(
   nodes: readonly FleetNode[],
   sent: Sent,
@@ -74,20 +75,16 @@ export async function followRefusal(
   const shown = new Set<string>();
   for (;;) {
     showNew(nodes, concerns, sent, shown, screen);
-    const refusals = nodes.filter((node) =>
-      node.events().some((event) => concerns(event) && isRefusal(event)),
+    const answers = nodes.flatMap(
+      (node) => node.events().find((e) => e.handler === 'update' && concerns(e)) ?? [],
     );
-    if (refusals.length === nodes.length || Date.now() - sent.at > timeoutMs / 4) {
+    if (answers.length === nodes.length || Date.now() - sent.at > answerTimeoutMs) {
       screen.clearStatus();
-      return refusals.length;
+      return answers.filter((e) => e.decision === 'refuse' && e.reason.includes('older')).length;
     }
-    screen.status(`refused by ${refusals.length} of ${nodes.length}`);
+    screen.status(`answered by ${answers.length} of ${nodes.length}`);
     await sleep(pollMs);
   }
-}
-
-function isRefusal({ handler, decision, reason }: FleetEvent): boolean {
-  return handler === 'update' && decision === 'refuse' && reason.includes('older');
 }
 
 function showNew(
@@ -108,7 +105,7 @@ function showNew(
   for (const { node, event, key } of fresh) {
     shown.add(key);
     const text = describeEvent(event, node.name === sent.from, screen);
-    if (text !== undefined) screen.event(Date.parse(event.time) - sent.at, node.name, text);
+    if (text !== undefined) screen.event(since(sent, event), node.name, text);
   }
 }
 
@@ -138,7 +135,7 @@ function describeEvent(event: FleetEvent, isSender: boolean, screen: Screen): st
 function outcomeOf(node: FleetNode, sent: Sent, events: readonly FleetEvent[]): NodeOutcome {
   const when = (handler: string, decision: string): number | null => {
     const event = events.find((e) => e.handler === handler && e.decision === decision);
-    return event === undefined ? null : Date.parse(event.time) - sent.at;
+    return event === undefined ? null : since(sent, event);
   };
   const acceptedMs = when('update', 'accept');
   const completeMs = when('advance', 'complete');
@@ -148,4 +145,9 @@ function outcomeOf(node: FleetNode, sent: Sent, events: readonly FleetEvent[]): 
   else if (completeMs !== null) state = 'COMPLETE';
   else if (acceptedMs !== null) state = 'ACCEPTED';
   return { name: node.name, acceptedMs, completeMs, appliedMs, state };
+}
+
+/** Submit takes its time when Serf has sent the event: a fast node may have it by then. */
+function since(sent: Sent, event: FleetEvent): number {
+  return Math.max(0, Date.parse(event.time) - sent.at);
 }

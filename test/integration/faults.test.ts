@@ -1,3 +1,4 @@
+import { createHash, createPrivateKey } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -8,9 +9,13 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { readKeySet } from '../../lib/accept.ts';
+import { infoHashOf } from '../../lib/metainfo.ts';
+import { contentName, parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
-import { repository, type FleetNode } from '../support/fleet-node.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
+import { repository } from '../support/node-files.ts';
 import { readState } from '../support/state.ts';
 import { hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
 
@@ -210,6 +215,78 @@ describe('a failing manifest', () => {
     // Before its time it is left alone.
     await other.run([reconciler]);
     expect(outcomeOf(other, update)).toMatchObject({ state: 'FAILED', tries: 1 });
+  });
+});
+
+describe('content that is not what was signed', () => {
+  it('is checked again twice, then rejected and removed, and never applied', async () => {
+    const content = Buffer.from('not what the announcement says');
+    const sha256 = 'ab'.repeat(32);
+    const name = 'wrong.bin';
+    const pieces = createHash('sha1').update(content).digest();
+    const torrent = {
+      name: contentName({ sha256, name }),
+      length: content.length,
+      pieceLength: 16_384,
+      pieces,
+    };
+    const keys = {
+      keySet: readKeySet(operator.config.keySetFile),
+      releaseKeys: operator.config.signingKeyFiles.map((key) =>
+        createPrivateKey(readFileSync(key)),
+      ),
+    };
+    const announcement = makeAnnouncement({
+      kind: 'file',
+      channel: 'wrong',
+      infoHash: infoHashOf(torrent),
+      sha256,
+      ...torrent,
+      name,
+    });
+    // Both daemons find the content in place: whoever rejects it first stops seeding it.
+    for (const node of fleet.nodes)
+      writeFileSync(join(node.config.downloadDir, torrent.name), content);
+    const payload = signAnnouncement(announcement, keys);
+    await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
+    await fleet.waitFor(
+      'both nodes have rejected it',
+      () => fleet.nodes.every((node) => hasEvent(node, announcement, 'rejected')),
+      90_000,
+    );
+    for (const node of fleet.nodes) {
+      expect(outcomeOf(node, announcement)).toMatchObject({ state: 'REJECTED', badContent: 3 });
+      expect(hasEvent(node, announcement, 'staged')).toBe(false);
+      expect(existsSync(join(node.config.deliveryDir, name))).toBe(false);
+      await fleet.waitFor('the content is gone', () => {
+        return !existsSync(join(node.config.downloadDir, torrent.name));
+      });
+    }
+  });
+});
+
+describe('an apply that was killed', () => {
+  it('is taken up again, its Puppet ended before, and that is no failed try', async () => {
+    const runs = join(fleet.directory, 'runs-of-killed');
+    const script = file('slow.sh', `echo run >> "${runs}"; sleep 4; echo end >> "${runs}"\n`);
+    const manifest = `exec { 'slow': command => ['/bin/sh', '${script}'] }\n`;
+    const update = await submit(operator, file('slow.pp', manifest), '--channel', 'slow');
+    const killAll = 'kill -9 $(pgrep -f scripts/reconcile[.]cjs)';
+    await fleet.waitFor('Puppet is at it', () => existsSync(runs), 60_000);
+    const { status } = await other.run(['sh', '-c', killAll]);
+    expect(status).toBe(0);
+    const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);
+    expect(states).toContain('APPLYING');
+    for (const node of fleet.nodes) {
+      const again = await node.run([reconciler]);
+      expect(again).toMatchObject({ status: 0, stderr: '' });
+    }
+    await everywhere(update, 'applied');
+    for (const node of fleet.nodes)
+      expect(outcomeOf(node, update)).toMatchObject({ state: 'APPLIED', tries: 0 });
+    // Whoever was killed did not get to its end.
+    const lines = readFileSync(runs, 'utf8').trimEnd().split('\n');
+    expect(lines.filter((line) => line === 'end')).toHaveLength(2);
   });
 });
 

@@ -365,10 +365,6 @@ describe('an environment', () => {
       'version: 5\ndefaults: { datadir: data, data_hash: yaml_data }\nhierarchy: [{ name: common, path: common.yaml }]\n',
     'data/common.yaml': 'inner::greeting: hello\nwho: "wörld"\n',
   });
-  const check = (): void => {
-    expect(readFileSync(join(run, 'one'), 'utf8')).toBe('hello wörld');
-    expect(readFileSync(join(run, 'two'), 'utf8')).toBe('production');
-  };
 
   test('packed from a directory is applied, with its module, Hiera data and all manifests', async () => {
     writeTree(join(run, 'env'), files());
@@ -376,17 +372,29 @@ describe('an environment', () => {
     const content = readFileSync(join(run, 'env.tar.gz'));
     const result = await apply('environment', 'env.tar.gz', content);
     expect(result, log()).toMatchObject({ ok: true, reason: 'applied', exitCode: 2, changed: 2 });
-    check();
+    expect(readFileSync(join(run, 'one'), 'utf8')).toBe('hello wörld');
+    expect(readFileSync(join(run, 'two'), 'utf8')).toBe('production');
   });
 
-  test('from a .zip, below one top directory, is applied', async () => {
-    const entries = Object.entries(files()).map(([name, content]) => ({
-      name: `site/${name}`,
+  test('from a .zip is applied as well, with its environment.conf, below the Hiera data of the node', async () => {
+    const own = join(config.confDir, 'hiera.yaml');
+    const hierarchy = `[{ name: node, data_hash: yaml_data, path: '${node}/node.yaml' }]`;
+    writeTree(node, { 'node.yaml': 'who: this node' });
+    writeFileSync(own, `version: 5\nhierarchy: ${hierarchy}\n`);
+    const tree = {
+      ...files(),
+      'environment.conf': 'modulepath = site:modules:$basemodulepath\n',
+      'manifests/site.pp': 'include outer\n',
+      'site/outer/manifests/init.pp': 'class outer { include inner }\n',
+    };
+    const entries = Object.entries(tree).map(([name, content]) => ({
+      name: `top/${name}`,
       content,
     }));
     const result = await apply('environment', 'under-any-name', zipOf(entries));
+    rmSync(own);
     expect(result, log()).toMatchObject({ ok: true, changed: 2 });
-    check();
+    expect(readFileSync(join(run, 'one'), 'utf8')).toBe('hello this node');
   });
 
   test.each<[string, string, Buffer]>([

@@ -1,38 +1,19 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Config, parseConfig } from '../../lib/config.ts';
+import type { Config } from '../../lib/config.ts';
 import { eventLogFile, type LoggedEvent } from '../../lib/event-log.ts';
 import { type Member, parseMembers } from '../../lib/serf.ts';
 import { Daemon, tail } from './daemon.ts';
-import type { Place } from './network.ts';
+import {
+  type NodeSettings,
+  repository,
+  writeConfig,
+  writeSerfConfig,
+  writeTransmissionSettings,
+} from './node-files.ts';
 
-export const repository = join(import.meta.dirname, '..', '..');
-
-/** What the nodes of one fleet share. */
-export interface FleetSecrets {
-  /** Serf's encrypt_key. */
-  encryptKey: string;
-  /** Serf's rpc_auth. */
-  rpcKey: string;
-  /** Transmission's. */
-  rpcPassword: string;
-  keySet: string;
-}
-
-export interface NodeSettings {
-  name: string;
-  place: Place;
-  /** Of this node alone; everything it reads and writes is below. */
-  directory: string;
-  secrets: FleetSecrets;
-  /** PEM texts of the private release keys. */
-  signingKeys: readonly string[];
-  /** The addresses of the fleet. */
-  join: readonly string[];
-  config: Partial<Config>;
-  serf: Record<string, unknown>;
-}
+export { repository };
 
 /** A line of events.log. */
 export interface FleetEvent extends LoggedEvent {
@@ -189,126 +170,4 @@ export class FleetNode {
       .map((file) => tail(file, 10))
       .join('\n');
   }
-}
-
-/** Writes everything below etc/, and makes the directories that the configuration names. */
-function writeConfig(settings: NodeSettings): Config {
-  const { directory, secrets } = settings;
-  const at = (...parts: string[]): string => join(directory, ...parts);
-  const secret = { mode: 0o600 };
-  mkdirSync(at('etc'), { recursive: true });
-  writeFileSync(at('etc', 'keyset.txt'), secrets.keySet);
-  writeFileSync(at('etc', 'serf-rpc.key'), `${secrets.rpcKey}\n`, secret);
-  const login = { username: 'p2p-update', password: secrets.rpcPassword };
-  writeFileSync(at('etc', 'transmission.json'), JSON.stringify(login), secret);
-  const signingKeyFiles = settings.signingKeys.map((pem, index) => {
-    const file = at('etc', `release-${index + 1}.pem`);
-    writeFileSync(file, pem, secret);
-    return file;
-  });
-  const defaults = parseConfig('{}', 'the defaults');
-  const config: Config = {
-    ...defaults,
-    stateDir: at('state'),
-    applyDir: at('apply'),
-    keySetFile: at('etc', 'keyset.txt'),
-    signingKeyFiles,
-    downloadDir: at('downloads'),
-    publishDir: at('publish'),
-    deliveryDir: at('delivery'),
-    trigger: 'spawn',
-    transmission: { ...defaults.transmission, credentialsFile: at('etc', 'transmission.json') },
-    serf: { ...defaults.serf, rpcAuthFile: at('etc', 'serf-rpc.key') },
-    puppet: {
-      ...defaults.puppet,
-      timeoutSeconds: 120,
-      confDir: at('puppet', 'conf'),
-      varDir: at('puppet', 'var'),
-      moduleDir: at('puppet', 'modules'),
-      // Facts of other modules, stdlib's above all, would add seconds to each run.
-      modulePath: [],
-    },
-    ...settings.config,
-  };
-  const { stateDir, applyDir, downloadDir, publishDir, deliveryDir, puppet } = config;
-  const { confDir, varDir, moduleDir } = puppet;
-  for (const made of [
-    stateDir,
-    applyDir,
-    downloadDir,
-    publishDir,
-    deliveryDir,
-    confDir,
-    varDir,
-    moduleDir,
-    at('home'),
-  ]) {
-    mkdirSync(made, { recursive: true });
-  }
-  writeFileSync(at('etc', 'config.json'), JSON.stringify(config, null, 2));
-  return config;
-}
-
-/** Writes Serf's configuration: the repository's serf.json with this node's paths, and the secrets. */
-function writeSerfConfig({
-  name,
-  place,
-  directory,
-  secrets,
-  join: known,
-  serf,
-}: NodeSettings): void {
-  const sample = readFileSync(join(repository, 'serf.json'), 'utf8');
-  const stateDir = join(directory, 'serf-state');
-  const configDir = join(directory, 'serf');
-  mkdirSync(stateDir);
-  mkdirSync(configDir);
-  const settings = {
-    ...(JSON.parse(sample) as { event_handlers: string[] }),
-    node_name: name,
-    bind: `${place.address}:7946`,
-    snapshot_path: join(stateDir, 'serf.snapshot'),
-    retry_join: known,
-    // The sample's 30 s is for a fleet that stays up.
-    retry_interval: '1s',
-  };
-  settings.event_handlers = settings.event_handlers.map((handler) =>
-    // A shell runs it.
-    handler.replace(
-      /=\/opt\/p2p-update\/(\S+)/,
-      (_, path: string) => `='${join(repository, path)}'`,
-    ),
-  );
-  writeFileSync(join(configDir, '10-serf.json'), JSON.stringify({ ...settings, ...serf }, null, 2));
-  const keys = { encrypt_key: secrets.encryptKey, rpc_auth: secrets.rpcKey };
-  writeFileSync(join(configDir, '20-secrets.json'), JSON.stringify(keys), { mode: 0o600 });
-}
-
-function writeTransmissionSettings({ directory, secrets }: NodeSettings, config: Config): void {
-  const configDir = join(directory, 'transmission');
-  mkdirSync(configDir);
-  const settings = {
-    'dht-enabled': false,
-    'download-dir': config.downloadDir,
-    'download-queue-enabled': false,
-    encryption: 0,
-    'idle-seeding-limit-enabled': false,
-    'lpd-enabled': true,
-    'message-level': 2,
-    'pex-enabled': true,
-    'port-forwarding-enabled': false,
-    'ratio-limit-enabled': false,
-    'rpc-authentication-required': true,
-    'rpc-bind-address': '127.0.0.1',
-    'rpc-password': secrets.rpcPassword,
-    'rpc-username': 'p2p-update',
-    'rpc-whitelist': '127.0.0.1',
-    'script-torrent-done-enabled': true,
-    'script-torrent-done-filename': join(repository, 'dist', 'handlers', 'transmission-done.cjs'),
-    'seed-queue-enabled': false,
-    'upload-slots-per-torrent': 4,
-  };
-  writeFileSync(join(configDir, 'settings.json'), JSON.stringify(settings, null, 2), {
-    mode: 0o600,
-  });
 }

@@ -1,0 +1,73 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { readState } from '../support/state.ts';
+
+const handler = join(import.meta.dirname, '../../dist/handlers/transmission-done.cjs');
+const infoHash = '0123456789abcdef0123456789abcdef01234567';
+
+function makeNode() {
+  const directory = temporaryDirectory();
+  const stateDir = join(directory, 'state');
+  const configFile = join(directory, 'config.json');
+  mkdirSync(stateDir);
+  writeFileSync(configFile, JSON.stringify({ stateDir }));
+  const run = (env: Record<string, string>, cwd = '/') =>
+    spawnSync(handler, {
+      cwd,
+      env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile, ...env },
+      encoding: 'utf8',
+    });
+  return { stateDir, run };
+}
+
+describe('the completion hook', () => {
+  it('marks the info hash with an empty file, and marking again is no error', () => {
+    const { stateDir, run } = makeNode();
+    for (let time = 0; time < 2; time += 1) {
+      const { status, stdout, stderr } = run({ TR_TORRENT_HASH: infoHash, TR_TORRENT_NAME: 'x' });
+      expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
+    }
+    expect(readdirSync(join(stateDir, 'complete'))).toEqual([infoHash]);
+    expect(readFileSync(join(stateDir, 'complete', infoHash), 'utf8')).toBe('');
+    const log = readFileSync(join(stateDir, 'events.log'), 'utf8').trimEnd().split('\n');
+    expect(log).toHaveLength(2);
+    expect(JSON.parse(log[0] ?? '')).toMatchObject({
+      handler: 'transmission-done',
+      decision: 'complete',
+      reason: infoHash,
+    });
+  });
+
+  it.each([
+    ['missing', undefined],
+    ['empty', ''],
+    ['upper case', infoHash.toUpperCase()],
+    ['too short', infoHash.slice(1)],
+    ['a path', `../../${infoHash.slice(6)}`],
+    ['followed by a newline', `${infoHash}\n`],
+    ['a command', '; rm -rf / #'],
+  ])('refuses a hash that is %s, and leaves no mark', (_, hash) => {
+    const { stateDir, run } = makeNode();
+    const before = readState(stateDir);
+    const { status, stderr } = run(hash === undefined ? {} : { TR_TORRENT_HASH: hash });
+    expect(status).toBe(64);
+    expect(stderr).toMatch(/hint: .*script-torrent-done/);
+    expect(readState(stateDir)).toEqual(before);
+  });
+
+  it('believes nothing else of its environment', () => {
+    const { stateDir, run } = makeNode();
+    const { status } = run({
+      TR_TORRENT_HASH: infoHash,
+      TR_TORRENT_NAME: '../../evil"; touch /tmp/evil; "',
+      TR_TORRENT_DIR: '/etc',
+      TR_TORRENT_ID: '-1',
+    });
+    expect(status).toBe(0);
+    expect(Object.keys(readState(stateDir))).toEqual(['complete', `complete/${infoHash}`]);
+    expect(existsSync('/tmp/evil')).toBe(false);
+  });
+});
