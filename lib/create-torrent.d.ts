@@ -1,18 +1,10 @@
-/** What we use of create-torrent, which has no types of its own. */
+// The package has no types of its own; this is the part that lib/describe-content.ts calls.
 declare module 'create-torrent' {
   import type { Readable } from 'node:stream';
 
-  interface Options {
-    name: string;
-    /** Bytes. */
-    pieceLength: number;
-    /** Public trackers are added unless this is given. */
-    announceList: string[][];
-  }
-
   export default function createTorrent(
     input: Readable,
-    options: Options,
-    callback: (error: Error | null, torrent: Uint8Array) => void,
+    options: { name: string; pieceLength: number; announceList: string[][] },
+    callback: (error: Error | null, torrent?: Uint8Array) => void,
   ): void;
 }

@@ -1,153 +1,85 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { Readable } from 'node:stream';
-import { UpdateError, hasErrno } from './errors.ts';
 
-const minPieceLength = 2 ** 14;
-const maxPieceLength = 2 ** 24;
-/** The largest piece of an update whose pieces travel in the announcement. */
-const maxEmbeddedPieceLength = 2 ** 20;
-/** Pieces for large content: small ones let every node upload early. */
-const minSwarmPieceLength = 2 ** 16;
-const maxSwarmPieceLength = 2 ** 18;
-/** So many pieces make 1 MiB of metadata, which each node fetches before any content. */
-const maxPieces = 2 ** 20 / 20;
-const pieceHashBytes = 20;
-const readBytes = 2 ** 20;
-
-/** What a torrent says of its one file. */
-export interface TorrentFile {
-  /** The name in the torrent, which is the file's name in the download directory. */
-  name: string;
-  /** Bytes. */
+/** What decides the metainfo of an update: a part of its announcement. */
+export interface Content {
+  /** Bytes, 1 or more. */
   length: number;
-  /** Bytes, a power of two from 2^14 to 2^24. */
-  pieceLength: number;
-  /** The pieces' SHA-1, 20 bytes each. */
-  pieces: Uint8Array;
-}
-
-export interface DescribedContent {
-  length: number;
+  /** Of the content, 64 lowercase hex digits. */
   sha256: string;
+  /** The update's own name, without the prefix that {@link contentFileName} adds. */
+  name: string;
+  /** Bytes, a power of two. */
   pieceLength: number;
+  /** The SHA-1 of each piece, 20 bytes each. */
   pieces: Uint8Array;
 }
 
+const kiB = 1024;
+const minPieceLength = 16 * kiB;
+const maxPieceLength = 16 * 1024 * kiB;
+
+/** BEP 9 sends metadata in blocks of 16 KiB, and Transmission asks for one at a time. */
+const metadataBlock = 16 * kiB;
+const maxMetadataBytes = 1_000_000;
+
+/** The name of an update's file in the swarm and on disk: two contents never share one. */
+export function contentFileName({ sha256, name }: { sha256: string; name: string }): string {
+  return `${sha256.slice(0, 32)}-${name}`;
+}
+
 /**
- * Chooses the piece length: for small content the smallest with which all pieces fit into the
- * announcement, since that spares each node a round for the metadata; else one of 64 to 256 KiB,
- * larger only where the metadata would grow beyond 1 MiB.
+ * Chooses the piece length in bytes, a power of two from 16 KiB to 16 MiB.
  *
- * @param length bytes of content, above 0
- * @param room bytes left for pieces in the announcement
+ * Where the hashes of all pieces, of up to 1 MiB each, fit into `pieceBudgetBytes` of the announcement:
+ * the smallest such, because a node passes on nothing before it has a whole piece. Else the metadata
+ * travels in the swarm: 64 to 256 KiB, so that it is one block of metadata for as long as possible, and
+ * more only to keep it below 1 MB.
  */
-export function choosePieceLength(length: number, room: number): number {
-  const count = Math.floor(room / pieceHashBytes);
-  for (let size = minPieceLength; size <= maxEmbeddedPieceLength; size *= 2)
-    if (Math.ceil(length / size) <= count) return size;
-  let size = minSwarmPieceLength;
-  // Some thousand pieces are enough for any swarm that we know.
-  while (size < maxSwarmPieceLength && length / size > 1024) size *= 2;
-  while (size < maxPieceLength && length / size > maxPieces) size *= 2;
-  return size;
+export function choosePieceLength(length: number, pieceBudgetBytes: number): number {
+  const fits = (bytes: number) => (pieceLength: number) =>
+    Math.ceil(length / pieceLength) * 20 <= bytes;
+  return (
+    powersOfTwo(minPieceLength, 1024 * kiB).find(fits(pieceBudgetBytes)) ??
+    powersOfTwo(64 * kiB, 256 * kiB).find(fits(metadataBlock)) ??
+    powersOfTwo(256 * kiB, maxPieceLength).find(fits(maxMetadataBytes)) ??
+    maxPieceLength
+  );
+}
+
+function powersOfTwo(first: number, last: number): number[] {
+  return first > last ? [] : [first, ...powersOfTwo(first * 2, last)];
 }
 
 /**
- * Reads a file once for its SHA-256 and its pieces.
- *
- * @param pieceLength bytes, a power of two
- * @param onProgress called with bytes read so far and in total
- * @throws UpdateError `malformed` for an empty file, `usage` for one that cannot be read,
- *   `try-later` for one that changes meanwhile
+ * The .torrent of an update, without trackers. BEP 3 sorts keys: the same content, name and piece length
+ * give the same bytes everywhere, hence the same info hash.
  */
-export async function describeContent(
-  path: string,
-  pieceLength: number,
-  onProgress?: (bytesDone: number, bytesTotal: number) => void,
-): Promise<DescribedContent> {
-  const size = await sizeOf(path);
-  const hash = createHash('sha256');
-  let length = 0;
-  async function* read(): AsyncGenerator<Buffer> {
-    const chunks: AsyncIterable<Buffer> = createReadStream(path, { highWaterMark: readBytes });
-    for await (const chunk of chunks) {
-      hash.update(chunk);
-      length += chunk.length;
-      onProgress?.(length, size);
-      yield chunk;
-    }
-  }
-  const pieces = await computePieces(Readable.from(read(), { objectMode: false }), pieceLength);
-  if (length !== size)
-    throw new UpdateError('try-later', `${path} changed while it was read`, {
-      hint: 'submit it once nothing writes to it any more',
-    });
-  return { length, sha256: hash.digest('hex'), pieceLength, pieces };
+export function buildMetainfo(content: Content): Buffer {
+  return wrapInfo(encodeInfo(content));
 }
 
-async function computePieces(content: Readable, pieceLength: number): Promise<Buffer> {
-  const [{ default: createTorrent }, { default: parseTorrent }] = await Promise.all([
-    import('create-torrent'),
-    import('parse-torrent'),
-  ]);
-  const torrent = await new Promise<Uint8Array>((resolve, reject) => {
-    // Without a list of trackers it adds public ones; its name and dates are not used.
-    const options = { name: 'content', pieceLength, announceList: [] };
-    createTorrent(content, options, (error, made) => {
-      if (error === null) resolve(made);
-      else reject(error);
-    });
-  });
-  const { pieces } = await parseTorrent(torrent);
-  return Buffer.from(pieces?.join('') ?? '', 'hex');
+/** The BitTorrent v1 info hash of an update, 40 lowercase hex digits. */
+export function computeInfoHash(content: Content): string {
+  return createHash('sha1').update(encodeInfo(content)).digest('hex');
 }
 
-async function sizeOf(path: string): Promise<number> {
-  let size: number;
-  try {
-    const stats = await stat(path);
-    if (!stats.isFile()) throw new Error('it is not a regular file');
-    size = stats.size;
-  } catch (cause) {
-    const why = hasErrno(cause, 'ENOENT') ? 'there is no such file' : 'it cannot be read';
-    throw new UpdateError('usage', `${path}: ${why}`, {
-      hint: 'name a regular file that you can read',
-      cause,
-    });
-  }
-  if (size > 0) return size;
-  throw new UpdateError('malformed', `${path} is empty`, {
-    hint: 'Transmission cannot share an empty file',
-  });
-}
-
-/**
- * The .torrent of one file: an info dictionary of the four keys that BEP 3 asks for and no other, so
- * that it is a function of the announcement and every node makes the very same bytes.
- */
-export function buildMetainfo(file: TorrentFile): Buffer {
-  return Buffer.concat([Buffer.from('d4:info'), buildInfo(file), Buffer.from('e')]);
-}
-
-/** The info hash of {@link buildMetainfo}'s torrent, 40 lowercase hex digits. */
-export function infoHashOf(file: TorrentFile): string {
-  return createHash('sha1').update(buildInfo(file)).digest('hex');
-}
-
-function buildInfo({ name, length, pieceLength, pieces }: TorrentFile): Buffer {
-  // The keys of a dictionary are sorted (BEP 3).
-  const head = `d6:lengthi${length}e4:name${bencode(name)}12:piece lengthi${pieceLength}e`;
-  const tail = `6:pieces${pieces.length}:`;
-  return Buffer.concat([Buffer.from(head + tail), pieces, Buffer.from('e')]);
-}
-
-function bencode(text: string): string {
-  return `${Buffer.byteLength(text)}:${text}`;
-}
-
-/** The magnet link (BEP 9) by which Transmission fetches the metadata from the fleet. */
-export function magnetUri(infoHash: string): string {
+/** A magnet link that names the torrent and nothing else. */
+export function magnetUri({ infoHash }: { infoHash: string }): string {
   return `magnet:?xt=urn:btih:${infoHash}`;
+}
+
+/** A .torrent around a bencoded info dictionary. */
+export function wrapInfo(info: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from('d4:info'), info, Buffer.from('e')]);
+}
+
+function encodeInfo(content: Content): Buffer {
+  const { length, pieceLength, pieces } = content;
+  const name = contentFileName(content); // ASCII, so its length in bytes is its length
+  return Buffer.concat([
+    Buffer.from(`d6:lengthi${length}e4:name${name.length}:${name}`),
+    Buffer.from(`12:piece lengthi${pieceLength}e6:pieces${pieces.length}:`),
+    pieces,
+    Buffer.from('e'),
+  ]);
 }
