@@ -1,13 +1,15 @@
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { acceptPayload } from './accept.ts';
 import { loadCandidates } from './candidates.ts';
 import type { Config } from './config.ts';
+import { removeLeftOvers } from './durable.ts';
 import { UpdateError, describeError } from './errors.ts';
 import { removeLeftOverTrackers } from './feed.ts';
 import { decideStep } from './next-step.ts';
 import { outcomesDir, readProgress, updatesDir } from './progress.ts';
 import { isLegalStep } from './states.ts';
-import { listComplete, listPending, prepareStateDir } from './store.ts';
+import { factDirectories, listComplete, listPending, prepareStateDir } from './store.ts';
 import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
 import { ensureSettings } from './transmission-settings.ts';
 import { idOf, type UpdateId } from './update.ts';
@@ -23,6 +25,7 @@ import { idOf, type UpdateId } from './update.ts';
 export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[]> {
   const { transmission, now, log } = deps;
   prepareStateDir(config.stateDir);
+  for (const name of factDirectories) removeLeftOvers(join(config.stateDir, name), now() * 1000);
   await offerPending(config, deps);
   const { current, superseded } = await loadCandidates(config);
   if (current.length === 0) return [];

@@ -4,6 +4,7 @@ import { loadCandidates } from './candidates.ts';
 import type { Config } from './config.ts';
 import { isIntact } from './content-copy.ts';
 import { detectKind } from './detect.ts';
+import { removeLeftOvers } from './durable.ts';
 import { UpdateError, describeError } from './errors.ts';
 import { applyContent } from './install.ts';
 import { endProcessGroup } from './process-group.ts';
@@ -11,7 +12,7 @@ import { outcomesDir, readProgress, writeProgress, type Progress } from './progr
 import type { ApplyResult } from './puppet.ts';
 import { readRecord, replaceRecord } from './record.ts';
 import { copyToStaging, removeStaging, stage, stagingOf, type ApplyDeps } from './staging.ts';
-import { listDirectory } from './store.ts';
+import { completionMarker, listComplete, listDirectory } from './store.ts';
 import {
   idOf,
   isExpired,
@@ -22,6 +23,8 @@ import {
 } from './update.ts';
 
 const maxTries = 3;
+/** Removed in one go: whoever can make markers must not keep us busy. */
+const maxStrayMarkers = 1000;
 /** Seconds before the second and the third try. */
 const backOffSeconds = [60, 600];
 /** What is ready at once is applied in this order (design: kinds of update). */
@@ -45,6 +48,7 @@ export function prepareApplyDir(applyDir: string): void {
  */
 export async function applyReady(config: Config, deps: ApplyDeps): Promise<void> {
   prepareApplyDir(config.applyDir);
+  removeLeftOvers(outcomesDir(config.applyDir), deps.now() * 1000);
   await endSurvivor(config.applyDir);
   const tried = new Set<string>();
   for (;;) {
@@ -52,6 +56,7 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     for (const id of superseded) supersede(config, deps, id);
     const updates = current.filter((update) => !isRollback(config.applyDir, update));
     for (const update of updates) await stage(config, deps, update);
+    removeStrayMarkers(config, updates);
     const [first] = updates
       .filter((update) => !tried.has(updateKey(update)))
       .filter((update) => isDue(config.applyDir, update, deps.now()))
@@ -62,6 +67,17 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     // What failed before may have waited for this module.
     if (first.kind === 'module') tried.clear();
   }
+}
+
+/**
+ * Removes markers of torrents that are no current update: superseded, somebody else's, or of an
+ * announcement that has yet to come, which advance then marks again.
+ */
+function removeStrayMarkers({ stateDir }: Config, updates: readonly Update[]): void {
+  const wanted = new Set(updates.map(({ infoHash }) => infoHash));
+  const strays = listComplete(stateDir).filter((infoHash) => !wanted.has(infoHash));
+  for (const infoHash of strays.slice(0, maxStrayMarkers))
+    rmSync(completionMarker(stateDir, infoHash), { force: true });
 }
 
 /** True when an update newer than this one was staged before: announcements were rolled back. */

@@ -1,79 +1,126 @@
-import { isContentName } from './announcement.ts';
-import { UpdateError } from './errors.ts';
+import { isContentName } from './announcement-rules.ts';
+import { UpdateError, describeError } from './errors.ts';
+import { wrapInfo } from './metainfo.ts';
 
-/** A .torrent that came as the payload of an event, as the predecessor of this project sent it. */
+/** A .torrent that came as the payload itself, unsigned. */
 export interface BareTorrent {
   /** 40 lowercase hex digits. */
   infoHash: string;
-  /** A name that is safe on every disk. */
   name: string;
   /** Bytes. */
   length: number;
-  /** Bytes. */
+  /** Bytes, a power of two. */
   pieceLength: number;
-  pieces: Buffer;
-  /** Unix seconds; serves as its version. */
+  /** 20 bytes for each piece. */
+  pieces: Uint8Array;
+  /** Unix seconds; serves as the version. */
   created: number;
-  /** The .torrent with its info dictionary alone: no tracker is ever asked. */
+  /** The info dictionary alone, as a .torrent: trackers and the rest are dropped. */
   metainfo: Buffer;
 }
 
-/** True for a bencoded dictionary, raw or in base64. */
-export function looksLikeTorrent(payload: Uint8Array): boolean {
-  return /^\s*(d\d|ZD[A-Za-n])/.test(Buffer.from(payload.subarray(0, 64)).toString('latin1'));
-}
+const newline = 0x0a;
+const hintBase64 = `send it base64-encoded: serf event update "$(base64 -w0 FILE.torrent)"`;
 
 /**
- * Parses a bare .torrent: raw, as `serf event update "$(cat FILE)"` sends it, or base64.
+ * Reads a .torrent of one file, raw or in base64 (either alphabet, padding optional).
  *
- * @throws UpdateError `malformed` unless it is one file's torrent, version 1, with a creation date
+ * @param payload at most 2,048 bytes, as Serf hands them over: with `\n` added to raw bytes.
+ * @throws UpdateError 'malformed'.
  */
 export async function parseBareTorrent(payload: Uint8Array): Promise<BareTorrent> {
-  const bytes = decodePayload(payload);
-  // Heavy, and needed for this kind of payload only.
+  const { bytes, isRaw } = decodePayload(payload);
+  // parse-torrent takes any 20 bytes for an info hash, and trusts what it decodes.
   const { default: parseTorrent } = await import('parse-torrent');
-  const torrent = await parseTorrent(bytes).catch((cause: unknown) => {
-    throw new UpdateError('malformed', 'the .torrent cannot be parsed', {
-      hint: 'a shell drops NUL bytes: send it as serf event update "$(base64 -w0 FILE.torrent)"',
-      cause,
-    });
-  });
-  const { infoHash, infoBuffer, name, length, pieceLength, pieces, created } = torrent;
-  const info = torrent.info as Record<string, unknown>;
-  check(/^[0-9a-f]{40}$/.test(infoHash) && infoBuffer !== undefined, 'it has no info hash');
-  check(info['files'] === undefined, 'it has several files: pack them into one');
-  check(info['meta version'] === undefined, 'it is a version 2 torrent');
-  check(name !== undefined && isContentName(name), 'the name in it is not a safe file name');
-  check(isPositive(length), 'it says no length');
-  check(isPieceLength(pieceLength), 'its piece length is not a power of two');
-  const hashes = Buffer.from(pieces?.join('') ?? '', 'hex');
-  check(hashes.length === 20 * Math.ceil(length / pieceLength), 'its pieces do not fit its length');
-  const seconds = created === undefined ? NaN : Math.floor(created.getTime() / 1000);
-  check(isPositive(seconds), 'it has no creation date, which would be its version');
-  const metainfo = Buffer.concat([Buffer.from('d4:info'), infoBuffer, Buffer.from('e')]);
-  return { infoHash, name, length, pieceLength, pieces: hashes, created: seconds, metainfo };
+  let parsed: { info?: unknown; infoBuffer?: unknown; infoHash?: unknown; created?: unknown };
+  try {
+    parsed = await parseTorrent(bytes);
+  } catch (error) {
+    throw broken(isRaw, `is not a .torrent (${describeError(error)})`);
+  }
+  const { info, infoBuffer, infoHash, created } = parsed;
+  if (!isDictionary(info) || !(infoBuffer instanceof Uint8Array) || !isInfoHash(infoHash)) {
+    throw broken(isRaw, 'is not a .torrent');
+  }
+  const metainfo = wrapInfo(infoBuffer);
+  // The hash is that of the re-encoded dictionary: with any other encoding, a node that hashes the
+  // bytes as they came would call the torrent by another name.
+  if (!bytes.includes(metainfo.subarray(1, -1))) throw broken(isRaw, 'is not canonical bencoding');
+
+  if ('files' in info) throw malformed('holds several files', 'Send one file, or a tar of them.');
+  const { name: nameBytes, length, 'piece length': pieceLength, pieces } = info;
+  const name = nameBytes instanceof Uint8Array ? Buffer.from(nameBytes).toString('latin1') : '';
+  if ('name.utf-8' in info || !isContentName(name)) {
+    const hint = 'Rename the file: 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit.';
+    throw malformed('has a file name that is not safe', hint);
+  }
+  if (!isNumber(length) || !Number.isSafeInteger(length) || length < 1) {
+    throw malformed('has no valid length', hintRemake);
+  }
+  if (!isNumber(pieceLength) || !isPieceLength(pieceLength)) {
+    throw malformed('has no valid piece length', hintRemake);
+  }
+  if (!(pieces instanceof Uint8Array) || pieces.length !== Math.ceil(length / pieceLength) * 20) {
+    throw broken(isRaw, 'has not the right number of pieces');
+  }
+  return {
+    infoHash,
+    name,
+    length,
+    pieceLength,
+    pieces,
+    created: parseCreated(created),
+    metainfo,
+  };
 }
 
-function decodePayload(payload: Uint8Array): Buffer {
-  const text = Buffer.from(payload).toString('latin1').trim();
-  if (text.startsWith('d')) return Buffer.from(payload);
-  check(/^[A-Za-z0-9+/_-]+={0,2}$/.test(text), 'it is neither bencoded nor base64');
-  return Buffer.from(text, 'base64');
+const hintRemake = 'Make it again, with create-torrent or transmission-create.';
+
+function decodePayload(payload: Uint8Array): { bytes: Buffer; isRaw: boolean } {
+  let bytes = Buffer.from(payload);
+  // A dictionary with a key, which the base64 alphabets cannot spell for lack of a colon.
+  if (/^d\d+:/.test(bytes.toString('latin1', 0, 8))) {
+    while (bytes.at(-1) === newline) bytes = bytes.subarray(0, -1);
+    return { bytes, isRaw: true };
+  }
+  const text = bytes.toString('latin1').replace(/\s/g, '');
+  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text)) throw malformed('is not a .torrent', hintBase64);
+  const decoded = Buffer.from(text, 'base64');
+  if (decoded[0] !== 0x64) throw malformed('is not a .torrent', hintBase64);
+  return { bytes: decoded, isRaw: false };
 }
 
-function isPositive(value: number | undefined): value is number {
-  return value !== undefined && Number.isSafeInteger(value) && value > 0;
+function parseCreated(created: unknown): number {
+  const seconds = created instanceof Date ? created.getTime() / 1000 : NaN;
+  if (Number.isInteger(seconds) && seconds > 0 && seconds < 2 ** 32) return seconds;
+  throw malformed('has no creation date', 'The creation date is its version: make it with one.');
 }
 
-function isPieceLength(value: number | undefined): value is number {
-  return (
-    isPositive(value) && value >= 2 ** 14 && value <= 2 ** 26 && Number.isInteger(Math.log2(value))
-  );
+function isDictionary(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !ArrayBuffer.isView(value);
 }
 
-function check(holds: boolean, why: string): asserts holds {
-  if (!holds)
-    throw new UpdateError('malformed', `the .torrent cannot be used: ${why}`, {
-      hint: 'make it with a creation date, of one file; or use scripts/submit.ts',
-    });
+function isNumber(value: unknown): value is number {
+  return typeof value === 'number';
+}
+
+function isInfoHash(value: unknown): value is string {
+  return typeof value === 'string' && /^[0-9a-f]{40}$/.test(value);
+}
+
+/** What an announcement can say: a power of two, 2^14 to 2^24. */
+function isPieceLength(value: number): boolean {
+  const log2 = Math.log2(value);
+  return Number.isInteger(log2) && log2 >= 14 && log2 <= 24;
+}
+
+function malformed(what: string, hint: string): UpdateError {
+  return new UpdateError('malformed', `the payload ${what}`, { hint });
+}
+
+/** A shell drops NUL bytes from `$(cat FILE.torrent)`, and hashes have one byte in 256. */
+function broken(isRaw: boolean, what: string): UpdateError {
+  return isRaw
+    ? malformed(`${what}; a shell may have dropped NUL bytes from it`, hintBase64)
+    : malformed(what, hintRemake);
 }

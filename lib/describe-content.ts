@@ -15,11 +15,11 @@ export interface DescribedContent extends Omit<Content, 'name'> {
 }
 
 /**
- * Hashes a file for its announcement, reading it once and holding a few pieces in memory.
+ * Hashes a file for its announcement; reads it once and holds a few pieces in memory.
  *
- * @param options.name the update's name; the file's own does not matter.
- * @param options.pieceLength bytes, see {@link choosePieceLength}.
- * @param options.onProgress told, after each piece of reading, how many bytes are done of how many.
+ * @param options.name the update's name; what the file itself is called does not matter.
+ * @param options.pieceLength bytes, see `choosePieceLength`.
+ * @param options.onProgress told, about every MiB, how many bytes are done of how many.
  * @throws UpdateError 'usage' when the file is missing, unreadable or no regular file; 'malformed' when it
  *   is empty (Transmission refuses such a torrent); 'try-later' when it changes meanwhile.
  */
@@ -32,25 +32,30 @@ export async function describeContent(
   },
 ): Promise<DescribedContent> {
   const { name, pieceLength, onProgress } = options;
-  const { handle, length } = await openContent(path);
+  const handle = await openContent(path);
   try {
+    const before = await handle.stat();
+    checkIsContent(before, path);
+    const length = before.size;
     const sha256 = createHash('sha256');
     let bytesRead = 0;
-    const input = Readable.from(
-      (async function* () {
-        // One byte more than there should be, to see a file that has grown.
-        for await (const chunk of readChunks(handle, length + 1)) {
-          bytesRead += chunk.length;
-          sha256.update(chunk);
-          yield chunk;
-          onProgress?.(Math.min(bytesRead, length), length);
-        }
-      })(),
-    );
-    const pieces = await hashPieces(input, pieceLength);
-    const { size, mtimeMs } = await handle.stat();
-    const before = await handle.stat();
-    if (bytesRead !== length || size !== length || mtimeMs !== before.mtimeMs) {
+    async function* readOnce() {
+      // Up to one byte more than there was, to see a file that grows without following it for ever.
+      const stream = handle.createReadStream({
+        end: length,
+        highWaterMark: readSize,
+        autoClose: false,
+      });
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
+        bytesRead += chunk.length;
+        sha256.update(chunk);
+        yield chunk;
+        onProgress?.(Math.min(bytesRead, length), length);
+      }
+    }
+    const pieces = await hashPieces(Readable.from(readOnce()), pieceLength);
+    const after = await handle.stat();
+    if (bytesRead !== length || after.size !== length || after.mtimeMs !== before.mtimeMs) {
       throw new UpdateError('try-later', `${path} changed while it was being read`, {
         hint: 'Submit it again when nothing writes to it any more.',
       });
@@ -60,4 +65,47 @@ export async function describeContent(
   } finally {
     await handle.close();
   }
+}
+
+async function openContent(path: string): Promise<FileHandle> {
+  try {
+    // Non-blocking, or opening a FIFO would wait for its writer.
+    return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (cause) {
+    const isMissing = hasErrno(cause, 'ENOENT', 'ENOTDIR');
+    throw new UpdateError('usage', `cannot read ${path}`, {
+      hint: isMissing ? 'There is no such file.' : 'You must be allowed to read it.',
+      cause,
+    });
+  }
+}
+
+function checkIsContent(stats: Awaited<ReturnType<FileHandle['stat']>>, path: string): void {
+  if (!stats.isFile()) {
+    throw new UpdateError('usage', `${path} is not a file`, {
+      hint: 'Give a regular file; a directory is packed into one first.',
+    });
+  }
+  if (stats.size === 0) {
+    throw new UpdateError('malformed', `${path} is empty`, {
+      hint: 'BitTorrent cannot carry an empty file.',
+    });
+  }
+}
+
+/** The SHA-1 of each piece, as create-torrent makes them. Without an announce list it adds trackers. */
+async function hashPieces(input: Readable, pieceLength: number): Promise<Uint8Array> {
+  // Only who submits needs these two, so that nobody else waits for them to load.
+  const { default: createTorrent } = await import('create-torrent');
+  const { default: parseTorrent } = await import('parse-torrent');
+  const torrent = await new Promise<Uint8Array>((resolve, reject) => {
+    const options = { name: 'content', pieceLength, announceList: [] };
+    createTorrent(input, options, (error, made) => {
+      if (made === undefined) reject(error ?? new Error('create-torrent made nothing'));
+      else resolve(made);
+    });
+  });
+  const { info } = (await parseTorrent(torrent)) as { info?: { pieces?: unknown } };
+  if (info?.pieces instanceof Uint8Array) return info.pieces;
+  throw new Error('create-torrent made no pieces');
 }

@@ -4,7 +4,10 @@ import {
   fsyncSync,
   linkSync,
   openSync,
+  readdirSync,
   renameSync,
+  rmSync,
+  statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
@@ -12,7 +15,8 @@ import { dirname, join } from 'node:path';
 import { hasErrno } from './errors.ts';
 
 /** How the name of a file that is still being written begins; one left over may be deleted. */
-export const temporaryPrefix = '.tmp-';
+const temporaryPrefix = '.tmp-';
+const leftOverAfterMs = 600_000;
 
 const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants;
 
@@ -78,4 +82,18 @@ export function replaceDurably(file: string, content: string | Uint8Array, mode 
     throw error;
   }
   fsyncDirectory(dirname(file));
+}
+
+/**
+ * Removes what killed writers left in a directory: temporary files of more than ten minutes ago, so
+ * that one which is being written now is left alone.
+ */
+export function removeLeftOvers(directory: string, nowMs: number): void {
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith(temporaryPrefix)) continue;
+    const file = join(directory, name);
+    const stats = statSync(file, { throwIfNoEntry: false });
+    if (stats !== undefined && nowMs - stats.mtimeMs > leftOverAfterMs)
+      rmSync(file, { force: true });
+  }
 }
