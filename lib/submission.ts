@@ -9,12 +9,12 @@ import type { Config } from './config.ts';
 import { detectKind } from './detect.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 import type { KeySet } from './keyset.ts';
-import { buildMetainfo, choosePieceLength, describeContent, infoHashOf } from './metainfo.ts';
+import { describeContent } from './describe-content.ts';
+import { buildMetainfo, choosePieceLength } from './metainfo.ts';
 import { packDirectory } from './pack.ts';
 import { checkManifest } from './puppet.ts';
 import { publicKeyOf, signBody } from './signature.ts';
 import { listAccepted } from './store.ts';
-import { contentName } from './update.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface SubmitRequest {
@@ -70,8 +70,11 @@ export async function prepareSubmission(
     });
   const { size } = statSync(input.path);
   checkSize(size, request.file, config.maxContentBytes);
-  const content = await describeContent(input.path, choosePieceLength(size, pieceRoom), onProgress);
-  const torrent = { ...content, name: contentName({ sha256: content.sha256, name }) };
+  const content = await describeContent(input.path, {
+    name,
+    pieceLength: choosePieceLength(size, pieceRoom),
+    ...(onProgress === undefined ? {} : { onProgress }),
+  });
 
   const announcement: Announcement = {
     kind: input.kind,
@@ -82,7 +85,7 @@ export async function prepareSubmission(
     created: now,
     notBefore: request.notBefore,
     expires: request.expires,
-    infoHash: infoHashOf(torrent),
+    infoHash: content.infoHash,
     sha256: content.sha256,
     length: content.length,
     pieceLength: content.pieceLength,
@@ -98,7 +101,7 @@ export async function prepareSubmission(
   return {
     announcement,
     payload,
-    metainfo: buildMetainfo(torrent),
+    metainfo: buildMetainfo({ ...content, name }),
     contentFile: input.path,
   };
 }

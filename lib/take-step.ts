@@ -86,7 +86,7 @@ async function addTorrent(config: Config, deps: AdvanceDeps, update: Update): Pr
     });
   const metainfo = metainfoOf(update);
   await transmission.add({
-    ...(metainfo === undefined ? { magnet: magnetUri(update.infoHash) } : { metainfo }),
+    ...(metainfo === undefined ? { magnet: magnetUri(update) } : { metainfo }),
     downloadDir,
   });
   log({

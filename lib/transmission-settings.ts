@@ -11,6 +11,8 @@ export const requiredSettings: Readonly<Record<string, string | boolean>> = {
   'dht-enabled': false,
   'pex-enabled': true,
   'lpd-enabled': true,
+  // A peer is called by µTP first; where a firewall passes TCP alone that takes more than 30 s to fail.
+  'utp-enabled': false,
 };
 
 const hookFields = ['script-torrent-done-enabled', 'script-torrent-done-filename'];

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { decodeAnnouncement, type Kind, type SignedAnnouncement } from './announcement.ts';
-import { looksLikeTorrent, parseBareTorrent, type BareTorrent } from './bare-torrent.ts';
+import { parseBareTorrent, type BareTorrent } from './bare-torrent.ts';
+import { contentFileName } from './metainfo.ts';
 
 /** One version of one channel: what names an update everywhere. */
 export interface UpdateId {
@@ -65,7 +66,6 @@ const bareChannel = 'default';
  */
 export async function parsePayload(payload: Uint8Array): Promise<Offer> {
   const text = Buffer.from(payload).toString('latin1');
-  // Format 1 begins with the byte 1, in base64url `A`: the two cannot be confused.
   if (!looksLikeTorrent(payload)) return parseAnnouncement(text);
   const torrent = await parseBareTorrent(payload);
   return offerOfTorrent(torrent, text.trimStart().startsWith('d') ? base64(payload) : text);
@@ -81,6 +81,14 @@ export function parseAnnouncement(text: string): AnnouncementOffer {
     text,
     signed,
   };
+}
+
+/**
+ * True for a bencoded dictionary, `d<digit>`, raw or in base64. Announcement format 1 begins with the
+ * byte 1, in base64url `A`, so the two cannot be confused.
+ */
+export function looksLikeTorrent(payload: Uint8Array): boolean {
+  return /^\s*(d\d|ZD[A-Za-n])/.test(Buffer.from(payload.subarray(0, 64)).toString('latin1'));
 }
 
 function base64(bytes: Uint8Array): string {
@@ -117,8 +125,8 @@ export function contentLocation(update: Update, base: string): { directory: stri
 }
 
 /** The name in the torrent: of an announcement's content, unique by its hash. */
-export function contentName(update: Pick<Update, 'sha256' | 'name'>): string {
-  return update.sha256 === null ? update.name : `${update.sha256.slice(0, 32)}-${update.name}`;
+export function contentName({ sha256, name }: Pick<Update, 'sha256' | 'name'>): string {
+  return sha256 === null ? name : contentFileName({ sha256, name });
 }
 
 /** The identity alone, as events.log has it. */

@@ -30,9 +30,6 @@ need flock util-linux
 need unshare util-linux
 need setsid util-linux
 need git git
-[ -e /usr/share/puppet/modules.available/puppetlabs-stdlib ] || [ ! -e /etc/debian_version ] ||
-  missing="$missing puppet-module-puppetlabs-stdlib"
-
 if [ -n "$missing" ]; then
   if ! command -v apt-get >/dev/null 2>&1; then
     say "this is not Debian: install these by hand, then run the command again:$missing"
@@ -85,3 +82,4 @@ if [ -n "$missing" ]; then
 fi
 
 # ---- dist/ ---------------------------------------------------------------------------------------
+npm run --silent build

@@ -10,8 +10,8 @@ import {
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readKeySet } from '../../lib/accept.ts';
-import { infoHashOf } from '../../lib/metainfo.ts';
-import { contentName, parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { computeInfoHash, contentFileName } from '../../lib/metainfo.ts';
+import { parseAnnouncement, updateKey } from '../../lib/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
@@ -220,16 +220,15 @@ describe('a failing manifest', () => {
 
 describe('content that is not what was signed', () => {
   it('is checked again twice, then rejected and removed, and never applied', async () => {
-    const content = Buffer.from('not what the announcement says');
-    const sha256 = 'ab'.repeat(32);
-    const name = 'wrong.bin';
-    const pieces = createHash('sha1').update(content).digest();
-    const torrent = {
-      name: contentName({ sha256, name }),
-      length: content.length,
+    const bytes = Buffer.from('not what the announcement says');
+    const content = {
+      name: 'wrong.bin',
+      sha256: 'ab'.repeat(32),
+      length: bytes.length,
       pieceLength: 16_384,
-      pieces,
+      pieces: createHash('sha1').update(bytes).digest(),
     };
+    const downloaded = contentFileName(content);
     const keys = {
       keySet: readKeySet(operator.config.keySetFile),
       releaseKeys: operator.config.signingKeyFiles.map((key) =>
@@ -239,14 +238,11 @@ describe('content that is not what was signed', () => {
     const announcement = makeAnnouncement({
       kind: 'file',
       channel: 'wrong',
-      infoHash: infoHashOf(torrent),
-      sha256,
-      ...torrent,
-      name,
+      infoHash: computeInfoHash(content),
+      ...content,
     });
     // Both daemons find the content in place: whoever rejects it first stops seeding it.
-    for (const node of fleet.nodes)
-      writeFileSync(join(node.config.downloadDir, torrent.name), content);
+    for (const node of fleet.nodes) writeFileSync(join(node.config.downloadDir, downloaded), bytes);
     const payload = signAnnouncement(announcement, keys);
     await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
     await fleet.waitFor(
@@ -257,9 +253,9 @@ describe('content that is not what was signed', () => {
     for (const node of fleet.nodes) {
       expect(outcomeOf(node, announcement)).toMatchObject({ state: 'REJECTED', badContent: 3 });
       expect(hasEvent(node, announcement, 'staged')).toBe(false);
-      expect(existsSync(join(node.config.deliveryDir, name))).toBe(false);
+      expect(existsSync(join(node.config.deliveryDir, content.name))).toBe(false);
       await fleet.waitFor('the content is gone', () => {
-        return !existsSync(join(node.config.downloadDir, torrent.name));
+        return !existsSync(join(node.config.downloadDir, downloaded));
       });
     }
   });
