@@ -4,15 +4,27 @@ import { acceptPayload } from './accept.ts';
 import { loadCandidates } from './candidates.ts';
 import type { Config } from './config.ts';
 import { removeLeftOvers } from './durable.ts';
-import { UpdateError, describeError } from './errors.ts';
+import { UpdateError, describeError, hasErrno } from './errors.ts';
 import { removeLeftOverTrackers } from './feed.ts';
 import { decideStep } from './next-step.ts';
 import { outcomesDir, readProgress, updatesDir } from './progress.ts';
 import { isLegalStep } from './states.ts';
-import { factDirectories, listComplete, listPending, prepareStateDir } from './store.ts';
+import {
+  factDirectories,
+  listComplete,
+  listPending,
+  prepareStateDir,
+  readAccepted,
+} from './store.ts';
 import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
 import { ensureSettings } from './transmission-settings.ts';
-import { idOf, type UpdateId } from './update.ts';
+import {
+  contentLocation,
+  idOf,
+  looksLikeTorrent,
+  parseAnnouncement,
+  type UpdateId,
+} from './update.ts';
 
 /**
  * Advance's pass over all channels: queues in Transmission what is accepted, notices what is
@@ -38,6 +50,7 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
     const infoHash = supersede(config, deps, id);
     if (infoHash === undefined || wanted.has(infoHash) || !torrents.has(infoHash)) continue;
     await transmission.remove(infoHash, { deleteData: true });
+    removePublished(config, id);
   }
 
   const marked = new Set(listComplete(config.stateDir));
@@ -60,6 +73,19 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
     }
   }
   return chores;
+}
+
+/** Removes submitted content that the daemon, which only reads it, could not delete. */
+function removePublished({ stateDir, publishDir }: Config, id: UpdateId): void {
+  const stored = readAccepted(stateDir, id);
+  if (stored === undefined || looksLikeTorrent(Buffer.from(stored.payload))) return;
+  const { update } = parseAnnouncement(stored.payload);
+  try {
+    rmSync(contentLocation(update, publishDir).file, { force: true });
+  } catch (error) {
+    // The directory is the operator's; where we may not write, it is for submit to clean up.
+    if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
+  }
 }
 
 /** Looks again at what waited for a plausible clock. */

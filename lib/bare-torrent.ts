@@ -47,11 +47,12 @@ export async function parseBareTorrent(payload: Uint8Array): Promise<BareTorrent
   // bytes as they came would call the torrent by another name.
   if (!bytes.includes(metainfo.subarray(1, -1))) throw broken(isRaw, 'is not canonical bencoding');
 
-  if ('files' in info) throw malformed('holds several files', 'Send one file, or a tar of them.');
+  if ('files' in info)
+    throw malformed('holds several files', 'send one file, or an archive of them');
   const { name: nameBytes, length, 'piece length': pieceLength, pieces } = info;
   const name = nameBytes instanceof Uint8Array ? Buffer.from(nameBytes).toString('latin1') : '';
   if ('name.utf-8' in info || !isContentName(name)) {
-    const hint = 'Rename the file: 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit.';
+    const hint = 'rename the file: 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit';
     throw malformed('has a file name that is not safe', hint);
   }
   if (!isNumber(length) || !Number.isSafeInteger(length) || length < 1) {
@@ -74,7 +75,7 @@ export async function parseBareTorrent(payload: Uint8Array): Promise<BareTorrent
   };
 }
 
-const hintRemake = 'Make it again, with create-torrent or transmission-create.';
+const hintRemake = 'make it again, with create-torrent or transmission-create';
 
 function decodePayload(payload: Uint8Array): { bytes: Buffer; isRaw: boolean } {
   let bytes = Buffer.from(payload);
@@ -93,7 +94,7 @@ function decodePayload(payload: Uint8Array): { bytes: Buffer; isRaw: boolean } {
 function parseCreated(created: unknown): number {
   const seconds = created instanceof Date ? created.getTime() / 1000 : NaN;
   if (Number.isInteger(seconds) && seconds > 0 && seconds < 2 ** 32) return seconds;
-  throw malformed('has no creation date', 'The creation date is its version: make it with one.');
+  throw malformed('has no creation date', 'the creation date is its version: make it with one');
 }
 
 function isDictionary(value: unknown): value is Record<string, unknown> {

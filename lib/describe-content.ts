@@ -57,7 +57,7 @@ export async function describeContent(
     const after = await handle.stat();
     if (bytesRead !== length || after.size !== length || after.mtimeMs !== before.mtimeMs) {
       throw new UpdateError('try-later', `${path} changed while it was being read`, {
-        hint: 'Submit it again when nothing writes to it any more.',
+        hint: 'submit it once nothing writes to it any more',
       });
     }
     const content = { length, sha256: sha256.digest('hex'), pieceLength, pieces };
@@ -74,7 +74,7 @@ async function openContent(path: string): Promise<FileHandle> {
   } catch (cause) {
     const isMissing = hasErrno(cause, 'ENOENT', 'ENOTDIR');
     throw new UpdateError('usage', `cannot read ${path}`, {
-      hint: isMissing ? 'There is no such file.' : 'You must be allowed to read it.',
+      hint: isMissing ? 'there is no such file' : 'name a file that you can read',
       cause,
     });
   }
@@ -83,12 +83,12 @@ async function openContent(path: string): Promise<FileHandle> {
 function checkIsContent(stats: Awaited<ReturnType<FileHandle['stat']>>, path: string): void {
   if (!stats.isFile()) {
     throw new UpdateError('usage', `${path} is not a file`, {
-      hint: 'Give a regular file; a directory is packed into one first.',
+      hint: 'name a regular file that you can read',
     });
   }
   if (stats.size === 0) {
     throw new UpdateError('malformed', `${path} is empty`, {
-      hint: 'BitTorrent cannot carry an empty file.',
+      hint: 'Transmission cannot share an empty file: submit one with content',
     });
   }
 }

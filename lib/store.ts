@@ -1,5 +1,6 @@
 import {
   closeSync,
+  fsyncSync,
   futimesSync,
   mkdirSync,
   openSync,
@@ -108,13 +109,25 @@ export function completionMarker(stateDir: string, infoHash: string): string {
   return join(stateDir, 'complete', infoHash);
 }
 
-/** Marks a torrent as complete; marking it again rings again. */
+/**
+ * Marks a torrent as complete; marking it again rings again. The hook may run as a user who can create
+ * files in the directory but not list it (0730), so the file itself is flushed.
+ */
 export function markComplete(stateDir: string, infoHash: string): void {
   const directory = join(stateDir, 'complete');
   // The first wake-up of a new node may be this one.
   mkdirSync(directory, { recursive: true, mode: 0o750 });
-  closeSync(openSync(join(directory, infoHash), 'a', 0o640));
-  fsyncDirectory(directory);
+  const descriptor = openSync(join(directory, infoHash), 'a', 0o640);
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  try {
+    fsyncDirectory(directory);
+  } catch (error) {
+    if (!hasErrno(error, 'EACCES')) throw error;
+  }
 }
 
 /** The info hashes marked as complete; other names are none of ours. */

@@ -13,7 +13,7 @@ type LibraryResponse<T> = ReturnType<typeof Transmission.prototype.request<T>>;
 /** A daemon with ten thousand torrents answers with some 10 MB. */
 const maxReplyBytes = 32 * 1024 * 1024;
 
-const downHint = 'Start transmission-daemon; check the configuration key transmission.url.';
+const downHint = 'start transmission-daemon; is transmission.url the address of its RPC?';
 
 /**
  * The library's client, with its `request` replaced. The library's own loops for as long as it is
@@ -114,13 +114,13 @@ export class TransmissionRpc extends Transmission {
         return new UpdateError('configuration', `${at} refused the user name or password (401)`, {
           hint:
             this.#credentialsFile === null
-              ? 'Set the configuration key transmission.credentialsFile.'
-              : `Put rpc-username and rpc-password of Transmission's settings.json into ${this.#credentialsFile}.`,
+              ? 'set the configuration key transmission.credentialsFile'
+              : `put rpc-username and rpc-password of Transmission's settings.json into ${this.#credentialsFile}`,
         });
       case 403:
         // rpc-server.c: 100 failed logins in a row, or an address that is not on the white list.
         return new UpdateError('try-later', `${at} is closed to us (403)`, {
-          hint: 'Restart transmission-daemon: 100 wrong passwords in a row lock it until then. If that does not help, put 127.0.0.1 into rpc-whitelist.',
+          hint: 'restart transmission-daemon: 100 wrong passwords in a row lock it until then; if that does not help, put 127.0.0.1 into its rpc-whitelist',
         });
       case 409:
         return new UpdateError('unavailable', `${at} refuses the session id it gave (409)`, {
@@ -140,20 +140,20 @@ function parseReply(text: string, method: string): { result: 'success'; argument
     reply = JSON.parse(text);
   } catch (cause) {
     throw new UpdateError('unavailable', `the reply to ${method} is not JSON`, {
-      hint: 'Something else than Transmission may be listening at transmission.url.',
+      hint: 'something else than Transmission may be listening at transmission.url',
       cause,
     });
   }
   if (typeof reply !== 'object' || reply === null || !('result' in reply)) {
     throw new UpdateError('unavailable', `the reply to ${method} is not one of Transmission's`, {
-      hint: 'Something else than Transmission may be listening at transmission.url.',
+      hint: 'something else than Transmission may be listening at transmission.url',
     });
   }
   const { result } = reply;
   if (result !== 'success') {
     const why = typeof result === 'string' ? result.slice(0, 200) : typeof result;
     throw new UpdateError('unavailable', `Transmission refused ${method}: ${why}`, {
-      hint: "Look into transmission-daemon's log.",
+      hint: "look into transmission-daemon's log",
     });
   }
   return { result, arguments: 'arguments' in reply ? reply.arguments : undefined };
@@ -161,7 +161,7 @@ function parseReply(text: string, method: string): { result: 'success'; argument
 
 /** The daemon shares our files and dials 127.0.0.1 for peers, so it cannot be another machine's. */
 function parseRpcUrl(text: string): URL {
-  const hint = 'Example: http://127.0.0.1:9091/transmission/rpc';
+  const hint = 'example: http://127.0.0.1:9091/transmission/rpc';
   const refuse = (why: string) =>
     new UpdateError('configuration', `transmission.url ${why}`, { hint });
   if (!URL.canParse(text)) throw refuse('is not a URL');
@@ -191,7 +191,7 @@ export function readCredentials(file: string): Credentials {
     const descriptor = openSync(file, 'r');
     try {
       if ((fstatSync(descriptor).mode & 0o007) !== 0) {
-        throw refuse('is open to every user of this machine', `Run: chmod o= ${file}`);
+        throw refuse('is open to every user of this machine', `run: chmod o= ${file}`);
       }
       text = readFileSync(descriptor, 'utf8');
     } finally {
@@ -199,9 +199,13 @@ export function readCredentials(file: string): Credentials {
     }
   } catch (error) {
     if (error instanceof UpdateError) throw error;
-    throw refuse('cannot be read', 'Create it, readable by the user p2p-update.', error);
+    throw refuse(
+      'cannot be read',
+      'it must exist and be readable by this user; see docs/transmission.md',
+      error,
+    );
   }
-  const hint = 'It must hold {"username": "…", "password": "…"}.';
+  const hint = 'it must hold {"username": "…", "password": "…"}';
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -106,7 +106,7 @@ export function connectTransmission(options: {
       // Without a directory the library says /downloads, and a relative one means the daemon's own.
       if (!isAbsolute(torrent.downloadDir)) {
         throw new UpdateError('configuration', `${torrent.downloadDir} is not an absolute path`, {
-          hint: 'Set the configuration key downloadDir to an absolute path.',
+          hint: 'set downloadDir to an absolute path',
         });
       }
       const place = { 'download-dir': torrent.downloadDir, paused: torrent.paused ?? false };
@@ -116,7 +116,7 @@ export function connectTransmission(options: {
       // Transmission would fetch any other URL and open any path given here.
       if (!torrent.magnet.startsWith('magnet:?xt=urn:btih:')) {
         throw new UpdateError('malformed', 'not a BitTorrent magnet link', {
-          hint: 'It begins with magnet:?xt=urn:btih: and the info hash.',
+          hint: 'it begins with magnet:?xt=urn:btih: and the info hash',
         });
       }
       return parseAdded(await rpc.addMagnet(torrent.magnet, place));
@@ -159,7 +159,7 @@ export function connectTransmission(options: {
       const bytes = asNumber(reply['size-bytes'], 'size-bytes');
       if (bytes >= 0) return bytes;
       throw new UpdateError('unavailable', `Transmission cannot tell the free space of ${path}`, {
-        hint: 'The directory must exist and be open to the user debian-transmission.',
+        hint: 'it must exist and be open to the user debian-transmission',
       });
     },
   };
@@ -218,7 +218,7 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
 
 function unexpected(field: string): UpdateError {
   return new UpdateError('unavailable', `Transmission's reply has an unexpected ${field}`, {
-    hint: 'This software knows transmission-daemon 3.00 and 4.x.',
+    hint: 'this software knows transmission-daemon 3.00',
   });
 }
 

@@ -1,7 +1,7 @@
 /**
  * Announces a file or directory to the fleet: makes the torrent, signs, seeds, sends the Serf event.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,7 @@ or Serf is down (the announcement is kept: --resend), 76 refused, 78 configurati
 `;
 
 const defaultExpiry = '1y';
+const workPrefix = '.submit-';
 
 type Command =
   | { kind: 'help' }
@@ -116,7 +117,8 @@ async function submit(
   // On the file system of the publish directory, so that publishing is a rename.
   if (!options.dryRun) mkdirSync(config.publishDir, { recursive: true, mode: 0o755 });
   const parent = options.dryRun ? tmpdir() : config.publishDir;
-  const workDir = await mkdtemp(join(parent, '.submit-'));
+  if (!options.dryRun) removeOldWork(parent);
+  const workDir = await mkdtemp(join(parent, workPrefix));
   try {
     const now = Math.floor(Date.now() / 1000);
     const onProgress = progressBar('hashing');
@@ -131,6 +133,16 @@ async function submit(
     throw stateError(error, parent);
   } finally {
     await rm(workDir, { recursive: true, force: true });
+  }
+}
+
+/** Removes work directories that a killed submit left a day ago or more: content can be large. */
+function removeOldWork(publishDir: string): void {
+  for (const name of readdirSync(publishDir)) {
+    const directory = join(publishDir, name);
+    if (!name.startsWith(workPrefix) || Date.now() - statSync(directory).mtimeMs < 86_400_000)
+      continue;
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 
