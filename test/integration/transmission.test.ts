@@ -366,18 +366,19 @@ describe('the RPC', () => {
     await daemon.kill();
     await expect(transmission.list()).rejects.toMatchObject({ code: 'unavailable' });
     await daemon.start();
-    expect(await transmission.list()).not.toEqual([]);
+    // It answers before it has loaded its torrents.
+    await isSeeding(content.infoHash);
   });
 
-  it('tells a wrong password from being locked out, and from being let in again', async () => {
+  it('tells a wrong password from being locked out, until a restart', async () => {
     const wrong = daemon.connect('wrong');
     await expect(wrong.list()).rejects.toMatchObject({ code: 'configuration' });
-    expect(await transmission.list()).not.toEqual([]);
+    await expect(transmission.list()).resolves.toBeDefined();
     for (let attempt = 0; attempt < 100; attempt += 1) await wrong.list().catch(() => undefined);
     await expect(wrong.list()).rejects.toMatchObject({ code: 'try-later' });
     await expect(transmission.list()).rejects.toMatchObject({ code: 'try-later' });
     await daemon.kill();
     await daemon.start();
-    expect(await transmission.list()).not.toEqual([]);
+    await expect(transmission.list()).resolves.toBeDefined();
   });
 });
