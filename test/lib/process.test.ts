@@ -216,8 +216,10 @@ describe('endProcessGroup', () => {
     const identity = await abandon(
       `trap '' TERM; echo $$ > "${dir}/leader"; while :; do sleep 1; done`,
     );
+    // Only once it is there is the trap set.
+    const leader = await pidIn('leader');
     await endProcessGroup(identity, { graceMs: 300 });
-    expect(await isAlive(await pidIn('leader'))).toBe(false);
+    expect(await isAlive(leader)).toBe(false);
   });
 
   test('leaves alone who got the same number later', async () => {
