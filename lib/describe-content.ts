@@ -40,9 +40,9 @@ export async function describeContent(
     const sha256 = createHash('sha256');
     let bytesRead = 0;
     async function* readOnce() {
-      // Up to one byte more than there was, to see a file that grows without following it for ever.
+      // Not beyond its end: a file that grows must not be followed for ever.
       const stream = handle.createReadStream({
-        end: length,
+        end: length - 1,
         highWaterMark: readSize,
         autoClose: false,
       });
@@ -50,7 +50,7 @@ export async function describeContent(
         bytesRead += chunk.length;
         sha256.update(chunk);
         yield chunk;
-        onProgress?.(Math.min(bytesRead, length), length);
+        onProgress?.(bytesRead, length);
       }
     }
     const pieces = await hashPieces(Readable.from(readOnce()), pieceLength);

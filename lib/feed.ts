@@ -10,9 +10,11 @@ const pollMs = 250;
 
 /**
  * A handshake takes two of Transmission's 500 ms pulses before a peer's pieces are known, and a rechoke
- * before that is in vain: so kick often until the first piece is here, then now and then.
+ * before that is in vain: so kick often until the first piece is here, then now and then. A seed cannot
+ * see when that is, only that somebody has come.
  */
-const kickEveryMs = { beforeFirstPiece: 500, later: 2000 };
+const kickEveryMs = { early: 500, later: 2000 };
+const seedHurriesMs = 3000;
 
 /** Transmission announces within about 1 s of being given a tracker. */
 const announceTimeoutMs = 5000;
@@ -57,6 +59,7 @@ export async function feedTorrent(options: {
   let feedAt = startedAt;
   let kickAt = startedAt;
   let peersBefore = 0;
+  let peersSince = 0;
   let wasDownloading = false;
   try {
     for (;;) {
@@ -79,7 +82,9 @@ export async function feedTorrent(options: {
       }
       if (peersConnected > peersBefore || (peersConnected > 0 && now >= kickAt)) {
         await kick(transmission);
-        kickAt = now + (percentDone > 0 ? kickEveryMs.later : kickEveryMs.beforeFirstPiece);
+        if (peersConnected > peersBefore) peersSince = now;
+        const isEarly = isComplete ? now - peersSince < seedHurriesMs : percentDone === 0;
+        kickAt = now + (isEarly ? kickEveryMs.early : kickEveryMs.later);
       }
       peersBefore = peersConnected;
       await sleep(pollMs);

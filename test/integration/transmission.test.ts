@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { describeContent } from '../../lib/describe-content.ts';
 import { feedTorrent, removeLeftOverTrackers } from '../../lib/feed.ts';
 import { kick, kickInfoHash, prepareKick } from '../../lib/kick.ts';
@@ -22,12 +22,11 @@ class TestDaemon {
   url = '';
   #child: ChildProcess | undefined;
 
-  async configure(): Promise<void> {
+  async configure(base: Record<string, unknown> = {}): Promise<void> {
     const [rpcPort, peerPort] = [await freePort(), await freePort()];
     const settings = {
+      ...base,
       'download-dir': this.downloadDir,
-      encryption: 1,
-      'lpd-enabled': false,
       'peer-port': peerPort,
       'port-forwarding-enabled': false,
       'rpc-authentication-required': true,
@@ -87,7 +86,7 @@ const daemon = new TestDaemon();
 let transmission: TransmissionClient;
 
 beforeAll(async () => {
-  await daemon.configure();
+  await daemon.configure({ encryption: 1, 'lpd-enabled': false });
   transmission = await daemon.start();
 });
 
@@ -236,20 +235,57 @@ describe('the real daemon', () => {
     expect(await trackersOf(infoHash)).toEqual(urls.slice(1));
   });
 
-  it('gets the settings that a swarm needs, and is told of a wrong hook', async () => {
-    const hook = '/opt/p2p-update/dist/handlers/transmission-done.cjs';
-    const [warning, ...others] = await ensureSettings(transmission, hook);
-    expect(warning).toMatch(/script-torrent-done is off, not \/opt/);
-    expect(others).toEqual([]);
-    const names = Object.keys(requiredSettings);
-    expect(await transmission.session(names)).toEqual(requiredSettings);
-    await transmission.setSession({
-      'script-torrent-done-enabled': true,
-      'script-torrent-done-filename': hook,
-    });
-    expect(await ensureSettings(transmission, hook)).toEqual([]);
+  it('gets the settings that a swarm needs', async () => {
+    expect(await ensureSettings(transmission, null)).toEqual([]);
+    const settings = {
+      encryption: 'tolerated',
+      'download-queue-enabled': false,
+      'seed-queue-enabled': false,
+      seedRatioLimited: false,
+      'idle-seeding-limit-enabled': false,
+      'dht-enabled': false,
+      'pex-enabled': true,
+      'lpd-enabled': true,
+      'utp-enabled': false,
+    };
+    expect(await transmission.session(Object.keys(settings))).toEqual(settings);
+    // A second time there is nothing to set.
     expect(await ensureSettings(transmission, null)).toEqual([]);
   });
+
+  it('is not given a hook, but a wrong one is told', async () => {
+    const hook = '/opt/p2p-update/dist/handlers/transmission-done.cjs';
+    const setHook = (isEnabled: boolean, file: string): Promise<void> =>
+      transmission.setSession({
+        'script-torrent-done-enabled': isEnabled,
+        'script-torrent-done-filename': file,
+      });
+    await setHook(false, hook);
+    const late = `not ${hook}: finished downloads are noticed late`;
+    expect(await ensureSettings(transmission, hook)).toEqual([
+      `Transmission's script-torrent-done is off, ${late}`,
+    ]);
+    await setHook(true, '/bin/true');
+    expect(await ensureSettings(transmission, hook)).toEqual([
+      `Transmission's script-torrent-done is "/bin/true", ${late}`,
+    ]);
+    await setHook(true, hook);
+    expect(await ensureSettings(transmission, hook)).toEqual([]);
+  });
+});
+
+it('the sample settings are what a swarm needs', async () => {
+  const sample = new URL('../../docs/transmission-settings.json', import.meta.url);
+  const other = new TestDaemon();
+  onTestFinished(async () => {
+    await other.kill();
+    rmSync(other.directory, { recursive: true });
+  });
+  await other.configure(JSON.parse(readFileSync(sample, 'utf8')) as Record<string, unknown>);
+  const client = await other.start();
+  expect(await client.session(Object.keys(requiredSettings))).toEqual(requiredSettings);
+  const hook = '/opt/p2p-update/dist/handlers/transmission-done.cjs';
+  expect(await ensureSettings(client, hook)).toEqual([]);
 });
 
 describe('a kick', () => {
@@ -367,7 +403,7 @@ describe('the RPC', () => {
     await expect(transmission.list()).rejects.toMatchObject({ code: 'unavailable' });
     await daemon.start();
     // It answers before it has loaded its torrents.
-    await isSeeding(content.infoHash);
+    await waitFor('it has loaded them', () => transmission.get(content.infoHash));
   });
 
   it('tells a wrong password from being locked out, until a restart', async () => {

@@ -153,8 +153,13 @@ describe('the answer to an announce', () => {
 
   const otherHash = query.replace('%00', '%01');
   it.each<[string, string, (url: string) => string]>([
-    ['another path', 'GET', () => '/'],
-    ['another token', 'GET', (url) => url.replace(/.$/, (last) => (last === '0' ? '1' : '0'))],
+    ['another path', 'GET', () => `/${query}`],
+    [
+      'another token',
+      'GET',
+      (url) => url.replace(/.$/, (last) => (last === '0' ? '1' : '0')) + query,
+    ],
+    ['no token', 'GET', (url) => url.replace(/[0-9a-f]{32}$/, '') + query],
     ['no info hash', 'GET', (url) => url],
     ['another info hash', 'GET', (url) => url + otherHash],
     ['a shorter info hash', 'GET', (url) => `${url}?info_hash=%00%ff`],

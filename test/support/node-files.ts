@@ -123,33 +123,20 @@ export function writeSerfConfig({
   writeFileSync(join(configDir, '20-secrets.json'), JSON.stringify(keys), { mode: 0o600 });
 }
 
-/** Writes Transmission's settings, with what docs/transmission.md asks for. */
+/** Writes the sample settings of docs/ with this node's paths and password. */
 export function writeTransmissionSettings(
   { directory, secrets }: NodeSettings,
   config: Config,
 ): void {
   const configDir = join(directory, 'transmission');
   mkdirSync(configDir);
+  const sample = readFileSync(join(repository, 'docs', 'transmission-settings.json'), 'utf8');
   const settings = {
-    'dht-enabled': false,
+    ...(JSON.parse(sample) as Record<string, unknown>),
     'download-dir': config.downloadDir,
-    'download-queue-enabled': false,
-    encryption: 0,
-    'idle-seeding-limit-enabled': false,
-    'lpd-enabled': true,
     'message-level': 2,
-    'pex-enabled': true,
-    'port-forwarding-enabled': false,
-    'ratio-limit-enabled': false,
-    'rpc-authentication-required': true,
-    'rpc-bind-address': '127.0.0.1',
     'rpc-password': secrets.rpcPassword,
-    'rpc-username': 'p2p-update',
-    'rpc-whitelist': '127.0.0.1',
-    'script-torrent-done-enabled': true,
     'script-torrent-done-filename': join(repository, 'dist', 'handlers', 'transmission-done.cjs'),
-    'seed-queue-enabled': false,
-    'upload-slots-per-torrent': 4,
   };
   writeFileSync(join(configDir, 'settings.json'), JSON.stringify(settings, null, 2), {
     mode: 0o600,
