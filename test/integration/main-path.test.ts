@@ -93,10 +93,17 @@ describe('an update submitted on one node', () => {
     }
   });
 
-  it('goes through the states in order, one log line each', () => {
+  it('goes through the states in order, each once in the log', () => {
     for (const node of fleet.nodes.slice(1)) {
       const decisions = eventsOf(node, update).map(({ decision }) => decision);
-      expect(decisions).toEqual(['accept', 'queued', 'complete', 'staged', 'applied']);
+      // Advance and apply log on their own: the hook's mark may reach apply before advance.
+      expect(decisions.toSorted()).toEqual(['accept', 'applied', 'complete', 'queued', 'staged']);
+      expect(decisions.filter((decision) => decision !== 'complete')).toEqual([
+        'accept',
+        'queued',
+        'staged',
+        'applied',
+      ]);
     }
   });
 });
