@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
 import { eventLogFile, type LoggedEvent } from '../../lib/event-log.ts';
@@ -124,9 +125,11 @@ export class FleetNode {
   }
 
   /** Runs a script of ours from scripts/, as an operator on this node would. */
-  script(name: string, args: readonly string[], options?: RunOptions): Promise<RunResult> {
+  script(name: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
     const tsx = join(repository, 'node_modules', '.bin', 'tsx');
-    return this.run([tsx, join(repository, 'scripts', name), ...args], options);
+    // tsx keeps a directory per user id in there; outside the sandbox that one may be somebody else's.
+    const env = { TMPDIR: tmpdir(), ...options.env };
+    return this.run([tsx, join(repository, 'scripts', name), ...args], { ...options, env });
   }
 
   /** Runs Serf's own command against this node's agent. */
