@@ -84,6 +84,9 @@ export function writeConfig(settings: NodeSettings): Config {
   ]) {
     mkdirSync(made, { recursive: true });
   }
+  // In a user namespace there is one user, whom Puppet could not give its files away from.
+  const puppetConf = '[main]\nmanage_internal_file_permissions = false\n';
+  writeFileSync(join(confDir, 'puppet.conf'), puppetConf);
   writeFileSync(at('etc', 'config.json'), JSON.stringify(config, null, 2));
   return config;
 }
