@@ -215,6 +215,42 @@ describe('a failing manifest', () => {
     // Before its time it is left alone.
     await other.run([reconciler]);
     expect(outcomeOf(other, update)).toMatchObject({ state: 'FAILED', tries: 1 });
+
+    // The pauses are 1 and 10 minutes: the clock of the reconciler is put forward instead.
+    const clock = file(
+      'clock.cjs',
+      'const now = Date.now; Date.now = () => now() + +process.env.LEAD;',
+    );
+    const later = (seconds: number) =>
+      other.run(['node', '--require', clock, reconciler], {
+        env: { LEAD: String(seconds * 1000) },
+      });
+    await later(90);
+    expect(outcomeOf(other, update)).toMatchObject({ state: 'FAILED', tries: 2 });
+    await later(120);
+    expect(outcomeOf(other, update)).toMatchObject({ state: 'FAILED', tries: 2 });
+    await later(900);
+    expect(outcomeOf(other, update)).toMatchObject({ state: 'POISONED', tries: 3 });
+    await later(9000);
+    expect(outcomeOf(other, update)).toMatchObject({ state: 'POISONED', tries: 3 });
+  });
+
+  it('waits for its time when it is not to be applied before', async () => {
+    const manifest = file('later.pp', 'notice("at last")\n');
+    const update = await submit(
+      operator,
+      manifest,
+      '--channel',
+      'not-before',
+      '--not-before',
+      '+1h',
+    );
+    await everywhere(update, 'complete');
+    await other.run([reconciler]);
+    expect(outcomeOf(other, update)).toBeUndefined();
+    const clock = file('clock.cjs', 'const now = Date.now; Date.now = () => now() + 3_700_000;');
+    await other.run(['node', '--require', clock, reconciler]);
+    expect(outcomeOf(other, update)).toMatchObject({ state: 'APPLIED' });
   });
 });
 
