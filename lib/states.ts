@@ -51,8 +51,3 @@ export function assertLegalStep(from: State, to: State, key: string): void {
     hint: 'report this with the events.log of the node',
   });
 }
-
-/** True for a state that no later step leaves by itself. */
-export function isFinal(state: State): boolean {
-  return next[state].length === 0;
-}

@@ -29,11 +29,6 @@ export function writeKeySet(file: string, { keySet }: TestKeys): void {
   writeFileSync(file, formatKeySet(keySet));
 }
 
-/** A private key as a file of keygen has it. */
-export function privateKeyPem(key: KeyObject): string {
-  return key.export({ format: 'pem', type: 'pkcs8' }) as string;
-}
-
 /** A valid announcement of a small manifest, made now; `change` replaces fields. */
 export function makeAnnouncement(change: Partial<Announcement> = {}): Announcement {
   const now = Math.floor(Date.now() / 1000);
