@@ -1,10 +1,13 @@
 import type { Announcement } from './announcement.ts';
 import { UpdateError } from './errors.ts';
+import { checkTarget } from './target.ts';
 
 // The table of docs/announcement.md: the same rules for what we make and for what we are sent.
 
 const maxSigners = 3;
 const pieceHashBytes = 20;
+/** Key sets are ordered by epoch, in a channel of their own that no other kind may enter. */
+export const keySetChannel = 'keyset';
 
 /** True for 1 to 24 of `[a-z0-9._-]`, the first a letter or digit. */
 export function isChannel(text: string): boolean {
@@ -54,11 +57,20 @@ export function checkFields(a: Announcement): void {
     isChannel(a.channel),
     'the channel must be 1 to 24 of a-z 0-9 . _ -, first a letter or digit',
   );
+  const isKeySet = a.kind === 'keyset';
+  check(
+    (a.channel === keySetChannel) === isKeySet,
+    `channel ${keySetChannel} is for key sets, and they are for no other channel`,
+  );
+  check(
+    !isKeySet || (a.version === a.epoch + 1 && a.target === '' && !a.rerun),
+    'a key set has the version epoch + 1, no target and no rerun',
+  );
   check(
     isContentName(a.name),
     'the name must be 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit',
   );
-  check(/^[ -~]{0,64}$/.test(a.target), 'the target must be 0 to 64 printable ASCII characters');
+  checkTarget(a.target);
 }
 
 /**

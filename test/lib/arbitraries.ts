@@ -14,13 +14,45 @@ const bytes = (length: number): fc.Arbitrary<Uint8Array> =>
 const hex = (length: number): fc.Arbitrary<string> =>
   bytes(length).map((value) => Buffer.from(value).toString('hex'));
 
+const anyOf = (characters: string[]): fc.Arbitrary<string> => fc.constantFrom(...characters);
+const share = fc.integer({ min: 1, max: 10_000 }).map((hundredths) => `share=${hundredths / 100}%`);
+const tagKey = fc.oneof(anyOf(['node', 'a', 'b']), text('aZ0._-', '', 6));
+const tagValue = text('abc', ' _~"%', 8).map((letters) => letters.trim());
+const tagTest = fc
+  .tuple(tagKey, fc.array(tagValue, { minLength: 1, maxLength: 3 }))
+  .map(([key, values]) => `${key}=${values.join('|')}`);
+const condition = fc
+  .tuple(anyOf(['', '!']), fc.oneof(share, tagTest))
+  .map(([negation, positive]) => negation + positive);
+const longestTarget = fc
+  .string({
+    unit: anyOf(printable.filter((character) => !' !,=|'.includes(character))),
+    minLength: 62,
+    maxLength: 62,
+  })
+  .map((letters) => `k=${letters}`);
+
+/** Every kind of target that the grammar allows, up to its 64 characters. */
+export const targets: fc.Arbitrary<string> = fc.oneof(
+  {
+    weight: 9,
+    arbitrary: fc.array(condition, { maxLength: 6 }).map((conditions) =>
+      conditions.reduce((target, next) => {
+        const longer = target === '' ? next : `${target},${next}`;
+        return longer.length > 64 ? target : longer;
+      }, ''),
+    ),
+  },
+  longestTarget,
+);
+
 const signed = fc.record({
   epoch: uint32,
   version: fc.maxSafeNat().map((value) => Math.max(1, value)),
   times: fc.uniqueArray(uint32, { minLength: 3, maxLength: 3 }).map((t) => t.sort((a, b) => a - b)),
   channel: text(lower, '._-', 24),
   name: text(`${lower}ABZ`, '._+-', 64),
-  target: fc.string({ unit: fc.constantFrom(...printable), maxLength: 64 }),
+  target: targets,
   rerun: fc.boolean(),
   noop: fc.boolean(),
 });
@@ -61,7 +93,10 @@ export const announcements: fc.Arbitrary<{ announcement: Announcement; signers: 
       .map(([{ times, noop, ...fields }, what]) => {
         const [created = 0, notBefore = 0, expires = 0] = times;
         const mayTry = what.kind === 'manifest' || what.kind === 'environment';
-        return { ...fields, ...what, created, notBefore, expires, noop: noop && mayTry };
+        const announcement = { ...fields, ...what, created, notBefore, expires };
+        if (what.kind !== 'keyset') return { ...announcement, noop: noop && mayTry };
+        const order = { channel: 'keyset', version: fields.epoch + 1 };
+        return { ...announcement, ...order, target: '', rerun: false, noop: false };
       }),
     signers: fc.uniqueArray(hex(8), { minLength: 1, maxLength: 3 }).map((ids) => ids.sort()),
   });

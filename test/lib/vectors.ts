@@ -25,7 +25,7 @@ export const vectors = JSON.parse(codeBlock('json vectors')) as Vectors;
 export const keySetText = codeBlock('text keyset');
 
 /** The text between a fence with this info string and the fence that closes it. */
-function codeBlock(info: string): string {
+export function codeBlock(info: string): string {
   const block = new RegExp(`^\`\`\`${info}\\n(.*?)^\`\`\`$`, 'ms').exec(page)?.[1];
   if (block === undefined) throw new Error(`docs/announcement.md has no block "${info}"`);
   return block;
