@@ -15,7 +15,7 @@ export default defineConfig({
         test: {
           // Real daemons in network namespaces; one file at a time, since the machine is small.
           name: 'integration',
-          include: ['test/integration/**/*.test.ts'],
+          include: ['test/{integration,attacks}/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -3,9 +3,10 @@
  * reconciler, and is gone. The hash is all that is believed of the environment, and only as a
  * look-up: the name is whatever a torrent's maker wrote.
  */
+import { markComplete } from '../lib/completion.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
-import { markComplete, stateError } from '../lib/store.ts';
+import { stateError } from '../lib/store.ts';
 import { wakeReconciler } from '../lib/wake.ts';
 
 void runHandler('transmission-done', process.env, ({ config, log }) => {
@@ -15,9 +16,9 @@ void runHandler('transmission-done', process.env, ({ config, log }) => {
       hint: 'Transmission runs this: set script-torrent-done-filename (docs/transmission.md)',
     });
   try {
-    markComplete(config.stateDir, infoHash);
+    markComplete(config.applyDir, infoHash);
   } catch (error) {
-    throw stateError(error, config.stateDir);
+    throw stateError(error, config.applyDir);
   }
   log({ decision: 'complete', reason: infoHash });
   wakeReconciler(config, process.env);

@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
 import type { Config } from './config.ts';
 import { decide, type Decision } from './decide.ts';
 import { UpdateError } from './errors.ts';
-import { parseKeySet, type KeySet } from './keyset.ts';
+import { currentKeySet } from './key-chain.ts';
+import type { KeySet } from './keyset.ts';
+import { markFor, roleOfUpdate } from './marks.ts';
 import { verifyAnnouncement } from './signature.ts';
 import {
   keepAccepted,
@@ -34,7 +35,7 @@ export async function acceptPayload(
   deps: AcceptDeps,
 ): Promise<{ update: UpdateId; decision: Decision }> {
   const offer = await parsePayload(payload);
-  verifyOffer(offer, config);
+  verifyOffer(offer, config, currentKeySet(config));
   const { update } = offer;
   const stored = await compareStored(offer, config);
   const accepted = listAccepted(config.stateDir);
@@ -45,10 +46,9 @@ export async function acceptPayload(
     created: offer.source === 'announcement' ? offer.signed.announcement.created : update.version,
     expires: update.expires,
     length: update.length,
-    target: offer.source === 'announcement' ? offer.signed.announcement.target : '',
-    noop: offer.source === 'announcement' && offer.signed.announcement.noop,
+    isForUs: roleOfUpdate(config, update).role !== 'other',
     stored: stored === 'damaged' ? 'same' : stored,
-    mark: highestVersion(accepted, update.channel),
+    mark: markFor(config, update),
     knownChannels: new Set(accepted.map((id) => id.channel)),
     allowedChannels: config.channels,
     maxContentBytes: config.maxContentBytes,
@@ -68,7 +68,9 @@ export async function acceptPayload(
         ringAccepted(config.stateDir, update);
         break;
       case 'wait':
-        keepPending(config.stateDir, update, offer.text);
+        // One for each channel: what is for others, or a trial, must not take its place.
+        if (roleOfUpdate(config, update).role === 'real')
+          keepPending(config.stateDir, update, offer.text);
         break;
       case 'refuse':
         break;
@@ -84,29 +86,21 @@ export async function acceptPayload(
 /**
  * Checks that an offer comes from somebody whom this node trusts.
  *
- * @throws UpdateError `untrusted`, `try-later` (an epoch above ours), `configuration` (no key set)
+ * @throws UpdateError `untrusted`, `try-later` (an epoch above ours)
  */
-export function verifyOffer(offer: Offer, config: Config): void {
+export function verifyOffer(
+  offer: Offer,
+  { allowUnsigned }: Pick<Config, 'allowUnsigned'>,
+  keySet: KeySet,
+): void {
   if (offer.source === 'announcement') {
-    verifyAnnouncement(offer.signed, readKeySet(config.keySetFile));
+    verifyAnnouncement(offer.signed, keySet);
     return;
   }
-  if (!config.allowUnsigned)
+  if (!allowUnsigned)
     throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
       hint: 'send it with scripts/submit.ts; only a closed lab may set "allowUnsigned"',
     });
-}
-
-/** Reads the trusted key set; throws UpdateError `configuration` when it is missing or not usable. */
-export function readKeySet(file: string): KeySet {
-  try {
-    return parseKeySet(readFileSync(file, 'utf8'));
-  } catch (cause) {
-    throw new UpdateError('configuration', `the key set ${file} cannot be used`, {
-      hint: 'place the keyset.txt that scripts/keygen.ts made there',
-      cause,
-    });
-  }
 }
 
 /** The highest accepted version of a channel: the high-water mark. 0 when there is none. */

@@ -1,7 +1,8 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { acceptPayload } from './accept.ts';
-import { loadCandidates } from './candidates.ts';
+import { loadCandidates, type EndedUpdate } from './candidates.ts';
+import { isMarked } from './completion.ts';
 import type { Config } from './config.ts';
 import { removeLeftOvers } from './durable.ts';
 import { UpdateError, describeError, hasErrno } from './errors.ts';
@@ -9,20 +10,16 @@ import { removeLeftOverTrackers } from './feed.ts';
 import { decideStep } from './next-step.ts';
 import { outcomesDir, readProgress, updatesDir } from './progress.ts';
 import { isLegalStep } from './states.ts';
-import {
-  factDirectories,
-  listComplete,
-  listPending,
-  prepareStateDir,
-  readAccepted,
-} from './store.ts';
+import { factDirectories, listPending, prepareStateDir, readAccepted } from './store.ts';
 import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
 import { ensureSettings } from './transmission-settings.ts';
+import type { Torrent } from './transmission.ts';
 import {
   contentLocation,
   idOf,
   looksLikeTorrent,
   parseAnnouncement,
+  type Update,
   type UpdateId,
 } from './update.ts';
 
@@ -39,40 +36,51 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
   prepareStateDir(config.stateDir);
   for (const name of factDirectories) removeLeftOvers(join(config.stateDir, name), now() * 1000);
   await offerPending(config, deps);
-  const { current, superseded } = await loadCandidates(config);
-  if (current.length === 0) return [];
+  const { current, ended, unusable } = await loadCandidates(config);
+  for (const { id, reason } of unusable) log({ decision: 'wait', reason, ...idOf(id) });
+  // An emergency stop must not wait for a daemon that is down.
+  const chores: Chore[] = [];
+  const isWithdrawal = ({ kind }: Update): boolean => kind === 'withdraw';
+  for (const update of current.filter(isWithdrawal))
+    chores.push(...(await stepOf(config, deps, update, undefined)));
+  const endedHashes = new Map(ended.map((each) => [each.id, end(config, deps, each)]));
+  if (current.length === 0 && endedHashes.size === 0) return chores;
 
   for (const warning of await ensureSettings(transmission, deps.hook)) deps.warn(warning);
   await removeLeftOverTrackers(transmission);
   const torrents = new Map((await transmission.list()).map((each) => [each.infoHash, each]));
   const wanted = new Set(current.map((update) => update.infoHash));
-  for (const id of superseded) {
-    const infoHash = supersede(config, deps, id);
+  for (const [id, infoHash] of endedHashes) {
     if (infoHash === undefined || wanted.has(infoHash) || !torrents.has(infoHash)) continue;
     await transmission.remove(infoHash, { deleteData: true });
     removePublished(config, id);
   }
-
-  const marked = new Set(listComplete(config.stateDir));
-  const chores: Chore[] = [];
-  for (const update of current) {
-    const { infoHash } = update;
-    try {
-      const step = decideStep({
-        update,
-        torrent: torrents.get(infoHash),
-        progress: readProgress(updatesDir(config.stateDir), update),
-        outcome: readProgress(outcomesDir(config.applyDir), update),
-        isMarked: marked.has(infoHash),
-        now: now(),
-      });
-      chores.push(...(await takeStep(step, config, deps, update)));
-    } catch (error) {
-      // One update that cannot go on must not hold up the other channels.
-      log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
-    }
-  }
+  for (const update of current.filter((each) => !isWithdrawal(each)))
+    chores.push(...(await stepOf(config, deps, update, torrents.get(update.infoHash))));
   return chores;
+}
+
+/** The next step of one update, which must not hold up the other channels when it cannot go on. */
+async function stepOf(
+  config: Config,
+  deps: AdvanceDeps,
+  update: Update,
+  torrent: Torrent | undefined,
+): Promise<Chore[]> {
+  try {
+    const step = decideStep({
+      update,
+      torrent,
+      progress: readProgress(updatesDir(config.stateDir), update),
+      outcome: readProgress(outcomesDir(config.applyDir), update),
+      isMarked: isMarked(config.applyDir, update.infoHash),
+      now: deps.now(),
+    });
+    return await takeStep(step, config, deps, update);
+  } catch (error) {
+    deps.log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
+    return [];
+  }
 }
 
 /** Removes submitted content that the daemon, which only reads it, could not delete. */
@@ -104,13 +112,14 @@ async function offerPending(config: Config, deps: AdvanceDeps): Promise<void> {
   }
 }
 
-/** Ends an older update that the apply side has not begun; returns its info hash. */
-function supersede(config: Config, deps: AdvanceDeps, id: UpdateId): string | undefined {
+/** Ends an update that must not go on and that the apply side has not begun; returns its info hash. */
+function end(config: Config, deps: AdvanceDeps, ended: EndedUpdate): string | undefined {
+  const { id, state, reason } = ended;
   const progress = readProgress(updatesDir(config.stateDir), id);
   if (progress === undefined) return undefined;
-  const isOpen = isLegalStep(progress.state, 'SUPERSEDED') || progress.state === 'STALLED';
+  const isOpen = isLegalStep(progress.state, state) || progress.state === 'STALLED';
   const isBegun = readProgress(outcomesDir(config.applyDir), id) !== undefined;
-  if (progress.state !== 'SUPERSEDED' && isOpen && !isBegun)
-    walkTo(config, deps, { ...id, ...progress }, 'SUPERSEDED', 'a newer version was accepted');
+  if (progress.state !== state && isOpen && !isBegun)
+    walkTo(config, deps, { ...id, ...progress }, state, reason);
   return progress.infoHash;
 }

@@ -1,41 +1,44 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadCandidates } from './candidates.ts';
+import { completeDir, completeDirMode, listMarkers, removeMarker } from './completion.ts';
 import type { Config } from './config.ts';
 import { isIntact } from './content-copy.ts';
 import { detectKind } from './detect.ts';
 import { removeLeftOvers } from './durable.ts';
 import { UpdateError, describeError } from './errors.ts';
 import { applyContent } from './install.ts';
+import { keySetsDir } from './key-chain.ts';
+import { endOutcome, isRollback, outcomeMode } from './outcomes.ts';
 import { endProcessGroup } from './process-group.ts';
 import { outcomesDir, readProgress, writeProgress, type Progress } from './progress.ts';
 import type { ApplyResult } from './puppet.ts';
 import { readRecord, replaceRecord } from './record.ts';
 import { copyToStaging, removeStaging, stage, stagingOf, type ApplyDeps } from './staging.ts';
-import { completionMarker, listComplete, listDirectory } from './store.ts';
-import {
-  idOf,
-  isExpired,
-  parseUpdateKey,
-  updateKey,
-  type Update,
-  type UpdateId,
-} from './update.ts';
+import { takeUpKeySet } from './take-up-key-set.ts';
+import { idOf, isExpired, updateKey, type Update } from './update.ts';
 
 const maxTries = 3;
-/** Removed in one go: whoever can make markers must not keep us busy. */
-const maxStrayMarkers = 1000;
 /** Seconds before the second and the third try. */
 const backOffSeconds = [60, 600];
 /** What is ready at once is applied in this order (design: kinds of update). */
 const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];
 
-/** Creates the apply side's directories; staging is closed to everybody else. */
+/** Creates what is missing of the apply side's directories; staging is closed to everybody else. */
 export function prepareApplyDir(applyDir: string): void {
-  mkdirSync(outcomesDir(applyDir), { recursive: true, mode: 0o755 });
-  for (const name of ['staging', 'runs'])
-    mkdirSync(join(applyDir, name), { recursive: true, mode: 0o700 });
-  mkdirSync(join(applyDir, 'modules'), { recursive: true, mode: 0o755 });
+  const modes: [directory: string, mode: number][] = [
+    [applyDir, 0o755],
+    [outcomesDir(applyDir), 0o755],
+    [keySetsDir(applyDir), 0o755],
+    [join(applyDir, 'modules'), 0o755],
+    [join(applyDir, 'staging'), 0o700],
+    [join(applyDir, 'runs'), 0o700],
+    [completeDir(applyDir), completeDirMode],
+  ];
+  for (const [directory, mode] of modes)
+    // The modes are these whatever the umask is; a set-up's own group stays.
+    if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined)
+      chmodSync(directory, mode);
 }
 
 /**
@@ -52,11 +55,11 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
   await endSurvivor(config.applyDir);
   const tried = new Set<string>();
   for (;;) {
-    const { current, superseded } = await loadCandidates(config);
-    for (const id of superseded) supersede(config, deps, id);
+    const { current, ended } = await loadCandidates(config);
+    for (const each of ended)
+      if (endOutcome(config.applyDir, each, deps)) removeStaging(config.applyDir, each.id);
     const updates = current.filter((update) => !isRollback(config.applyDir, update));
-    for (const update of updates) await stage(config, deps, update);
-    removeStrayMarkers(config, updates);
+    await stageAll(config, deps, updates);
     const [first] = updates
       .filter((update) => !tried.has(updateKey(update)))
       .filter((update) => isDue(config.applyDir, update, deps.now()))
@@ -70,22 +73,28 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
 }
 
 /**
- * Removes markers of torrents that are no current update: superseded, somebody else's, or of an
- * announcement that has yet to come, which advance then marks again.
+ * Stages what is marked as complete, and removes the markers that have served, and those of torrents
+ * that are no current update: superseded, somebody else's, or of an announcement that has yet to
+ * come, which advance then marks again.
  */
-function removeStrayMarkers({ stateDir }: Config, updates: readonly Update[]): void {
-  const wanted = new Set(updates.map(({ infoHash }) => infoHash));
-  const strays = listComplete(stateDir).filter((infoHash) => !wanted.has(infoHash));
-  for (const infoHash of strays.slice(0, maxStrayMarkers))
-    rmSync(completionMarker(stateDir, infoHash), { force: true });
-}
-
-/** True when an update newer than this one was staged before: announcements were rolled back. */
-function isRollback(applyDir: string, update: Update): boolean {
-  return listDirectory(outcomesDir(applyDir)).some((name) => {
-    const id = parseUpdateKey(name);
-    return id?.channel === update.channel && id.version > update.version;
-  });
+async function stageAll(
+  config: Config,
+  deps: ApplyDeps,
+  updates: readonly Update[],
+): Promise<void> {
+  const { applyDir } = config;
+  // Two channels may have the same content, and so one marker.
+  const needed = new Set<string>();
+  for (const update of updates) {
+    const hasServed = await stage(config, deps, update).catch((error: unknown) => {
+      // Such as a full disk: it must not hold up the other channels.
+      deps.log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
+      return false;
+    });
+    if (!hasServed) needed.add(update.infoHash);
+  }
+  for (const name of [...updates.map(({ infoHash }) => infoHash), ...listMarkers(applyDir)])
+    if (!needed.has(name)) removeMarker(applyDir, name);
 }
 
 /** Ends what a killed apply left running: two Puppet runs at once would interleave. */
@@ -95,15 +104,6 @@ async function endSurvivor(applyDir: string): Promise<void> {
   if (run === null || run === undefined) return;
   await endProcessGroup(run);
   replaceRecord(file, null, 0o600);
-}
-
-function supersede({ applyDir }: Config, { now, log }: ApplyDeps, id: UpdateId): void {
-  const outcome = readProgress(outcomesDir(applyDir), id);
-  if (outcome?.state !== 'STAGED') return;
-  const reason = 'a newer version was accepted';
-  writeProgress(outcomesDir(applyDir), id, outcome, { state: 'SUPERSEDED', reason }, now(), 0o644);
-  removeStaging(applyDir, id);
-  log({ decision: 'superseded', reason, ...id });
 }
 
 function isDue(applyDir: string, update: Update, now: number): boolean {
@@ -128,7 +128,14 @@ async function applyOne(config: Config, deps: ApplyDeps, update: Update): Promis
   let outcome: Progress = found;
   const step = (state: Progress['state'], reason: string, more: Partial<Progress> = {}): void => {
     const change = { ...more, state, reason };
-    outcome = writeProgress(outcomesDir(applyDir), update, outcome, change, deps.now(), 0o644);
+    outcome = writeProgress(
+      outcomesDir(applyDir),
+      update,
+      outcome,
+      change,
+      deps.now(),
+      outcomeMode,
+    );
     if (state !== 'STAGED' && state !== 'APPLYING')
       deps.log({ decision: state.toLowerCase(), reason, ...idOf(update) });
   };
@@ -153,7 +160,7 @@ async function applyOne(config: Config, deps: ApplyDeps, update: Update): Promis
     return;
   }
   const kind = update.kind ?? (await detectKind(stagingOf(applyDir, update).copy)).kind;
-  if (kind === 'keyset' || kind === 'withdraw') return;
+  if (kind === 'withdraw') return;
   if (outcome.state === 'FAILED') step('STAGED', 'trying again');
 
   const { directory, copy } = stagingOf(applyDir, update);
@@ -169,28 +176,27 @@ async function applyOne(config: Config, deps: ApplyDeps, update: Update): Promis
       throw new UpdateError('malformed', `the staged copy is damaged: ${mismatch}`, {
         hint: 'check the disk, then submit the content again with --rerun',
       });
-    const workDir = join(directory, 'work');
-    rmSync(workDir, { recursive: true, force: true });
-    mkdirSync(workDir, { mode: 0o700 });
-    result = await applyContent({
-      kind,
-      contentPath: copy,
-      name: update.name,
-      channel: update.channel,
-      version: update.version,
-      workDir,
-      logFile: log,
-      noop: false,
-      config: {
-        ...config.puppet,
-        deliveryDir: config.deliveryDir,
-        moduleStoreDir: join(applyDir, 'modules'),
-      },
-      onStart: (run) => {
-        replaceRecord(runFile, run, 0o600);
-        begin();
-      },
-    });
+    if (kind === 'keyset') result = takeUpKeySet(config, update, copy);
+    else {
+      const workDir = join(directory, 'work');
+      rmSync(workDir, { recursive: true, force: true });
+      mkdirSync(workDir, { mode: 0o700 });
+      const { name, channel, version, noop } = update;
+      result = await applyContent({
+        ...{ kind, name, channel, version, noop, workDir },
+        contentPath: copy,
+        logFile: log,
+        config: {
+          ...config.puppet,
+          deliveryDir: config.deliveryDir,
+          moduleStoreDir: join(applyDir, 'modules'),
+        },
+        onStart: (run) => {
+          replaceRecord(runFile, run, 0o600);
+          begin();
+        },
+      });
+    }
   } catch (error) {
     const reason = describeError(error);
     if (error instanceof UpdateError && error.code === 'malformed') {
@@ -225,6 +231,6 @@ async function retryForModule(config: Config, { now }: ApplyDeps): Promise<void>
     const outcome = readProgress(directory, update);
     if (outcome?.state !== 'FAILED' || update.kind === 'module' || update.kind === 'file') continue;
     const change = { state: 'FAILED' as const, reason: outcome.reason, nextTryAt: 0, tries: 0 };
-    writeProgress(directory, update, outcome, change, now(), 0o644);
+    writeProgress(directory, update, outcome, change, now(), outcomeMode);
   }
 }

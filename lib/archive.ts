@@ -7,7 +7,7 @@ import { readTar } from './tar.ts';
 import { readZip } from './zip.ts';
 
 export interface ArchiveLimits {
-  /** Files and directories together, those merely implied by a name included. */
+  /** Files and directories together, those named again or merely implied by a name included. */
   maxEntries: number;
   /** Bytes of content, counted while unpacking and not believed from a header. */
   maxBytes: number;
@@ -104,11 +104,14 @@ type Accept = (
 /** One pass over an archive: each checked entry goes to `accept`, which may return where to write. */
 async function walk(path: string, limits: ArchiveLimits, accept: Accept): Promise<ArchiveListing> {
   const listing = new Map<string, 'file' | 'directory'>();
+  let entries = 0;
   let bytesLeft = limits.maxBytes;
   try {
     for await (const entry of readEntries(path)) {
+      entries += 1;
       const name = addToListing(listing, entry);
-      if (listing.size > limits.maxEntries)
+      // A name can imply many directories, and a directory can be named again and again.
+      if (Math.max(entries, listing.size) > limits.maxEntries)
         throw badArchive(`it has more than ${limits.maxEntries} files and directories`);
       if (name === '') continue;
       const file = await accept(entry, name);

@@ -1,45 +1,146 @@
 import { verifyOffer } from './accept.ts';
+import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
-import { UpdateError } from './errors.ts';
+import { maxChannels } from './decide.ts';
+import { UpdateError, describeError } from './errors.ts';
+import { currentKeySet, readChained } from './key-chain.ts';
+import type { KeySet } from './keyset.ts';
+import { roleOf } from './marks.ts';
 import { listAccepted, readAccepted } from './store.ts';
 import { parsePayload, updateKey, type Update, type UpdateId } from './update.ts';
 
 /** The updates of a node's announcements, split by what is to be done with them. */
 export interface Candidates {
-  /** The newest of each channel that can be read and verified: what this node should run. */
+  /** The newest of each channel that this node should run, and a noop that is newer still. */
   current: Update[];
-  /** What a current one has superseded. */
-  superseded: UpdateId[];
+  /** What must not go on. */
+  ended: EndedUpdate[];
+  /** What can be neither used nor ended now: damaged, or of a key set that has yet to come. */
+  unusable: { id: UpdateId; reason: string }[];
 }
+
+export interface EndedUpdate {
+  id: UpdateId;
+  state: 'SUPERSEDED' | 'WITHDRAWN';
+  reason: string;
+}
+
+/** No more announcements of one channel are looked at, the newest: others may write into the store. */
+const maxPerChannel = 128;
 
 /**
  * Reads the accepted announcements and verifies them again: keys change, disks rot, and the apply
- * side trusts neither the handler nor advance. One that fails is passed over.
+ * side trusts neither the handler nor advance.
+ *
+ * What is newest and cannot be trusted any more leaves its channel without an update: an older one
+ * must not come back.
  */
 export async function loadCandidates(config: Config): Promise<Candidates> {
-  const current = new Map<string, Update>();
-  const superseded: UpdateId[] = [];
+  const keySet = currentKeySet(config);
+  const channels = new Map<string, UpdateId[]>();
   for (const id of listAccepted(config.stateDir).reverse()) {
-    if (current.has(id.channel)) {
-      superseded.push(id);
-      continue;
-    }
-    const update = await readVerified(config, id);
-    if (update !== undefined) current.set(id.channel, update);
+    const held = channels.get(id.channel);
+    if (held !== undefined) held.push(id);
+    else if (id.channel === keySetChannel || isFollowed(config, id.channel, channels.size))
+      channels.set(id.channel, [id]);
   }
-  return { current: [...current.values()], superseded };
+  const candidates: Candidates = { current: [], ended: [], unusable: [] };
+  for (const [channel, held] of channels) {
+    const newest = held.slice(0, maxPerChannel);
+    await (channel === keySetChannel
+      ? chooseKeySets(config, keySet, newest, candidates)
+      : choose(config, keySet, newest, candidates));
+  }
+  return candidates;
 }
 
-async function readVerified(config: Config, id: UpdateId): Promise<Update | undefined> {
+function isFollowed({ channels }: Config, channel: string, known: number): boolean {
+  return known <= maxChannels && channels?.includes(channel) !== false;
+}
+
+/** One channel; `held` has the newest first. */
+async function choose(
+  config: Config,
+  keySet: KeySet,
+  held: readonly UpdateId[],
+  candidates: Candidates,
+): Promise<void> {
+  const { current, ended } = candidates;
+  let newest: { id: UpdateId; state: EndedUpdate['state']; reason: string } | undefined;
+  let noop: UpdateId | undefined;
+  for (const id of held) {
+    if (newest !== undefined) {
+      ended.push({ ...newest, id });
+      continue;
+    }
+    const { role } = roleOf(config, id);
+    if (role === 'other') {
+      ended.push({ id, state: 'SUPERSEDED', reason: 'this node is not its target (any more)' });
+      continue;
+    }
+    if (role === 'noop' && noop !== undefined) {
+      ended.push({ id, state: 'SUPERSEDED', reason: `noop ${noop.version} is newer` });
+      continue;
+    }
+    const update = await readVerified(config, keySet, id);
+    if (update instanceof UpdateError) passOver(candidates, id, update);
+    else current.push(update);
+    if (role === 'noop') noop = id;
+    else if (update instanceof UpdateError || update.kind !== 'withdraw')
+      newest = { id, state: 'SUPERSEDED', reason: 'a newer version was accepted' };
+    else newest = { id, state: 'WITHDRAWN', reason: `withdrawn by version ${id.version}` };
+  }
+}
+
+/**
+ * Key sets do not supersede each other: a node that was away needs every one of them. Those of the
+ * past are proven by the chain, since their signers may be trusted no more.
+ */
+async function chooseKeySets(
+  config: Config,
+  keySet: KeySet,
+  held: readonly UpdateId[],
+  candidates: Candidates,
+): Promise<void> {
+  const { current } = candidates;
+  for (const id of held) {
+    if (id.version <= keySet.epoch) {
+      const stored = readAccepted(config.stateDir, id);
+      if (stored === undefined) continue;
+      if (readChained(config.applyDir, id.version)?.payload !== stored.payload) continue;
+      current.push((await parsePayload(Buffer.from(stored.payload))).update);
+      continue;
+    }
+    const update = await readVerified(config, keySet, id);
+    if (update instanceof UpdateError) passOver(candidates, id, update);
+    else current.push(update);
+  }
+}
+
+function passOver({ ended, unusable }: Candidates, id: UpdateId, error: UpdateError): void {
+  const reason = describeError(error);
+  if (error.code === 'untrusted') ended.push({ id, state: 'WITHDRAWN', reason });
+  else unusable.push({ id, reason });
+}
+
+/** @returns why it cannot be used, as an error */
+async function readVerified(
+  config: Config,
+  keySet: KeySet,
+  id: UpdateId,
+): Promise<Update | UpdateError> {
   const stored = readAccepted(config.stateDir, id);
-  if (stored === undefined) return undefined;
+  const damaged = `the announcement ${updateKey(id)} is damaged`;
+  const hint = 'send it again (submit --resend); the same bytes repair it';
+  if (stored === undefined) return new UpdateError('malformed', damaged, { hint });
   try {
     const offer = await parsePayload(Buffer.from(stored.payload));
-    verifyOffer(offer, config);
+    verifyOffer(offer, config, keySet);
     // A file's name is what its writer chose; the signature covers the fields.
-    return updateKey(offer.update) === updateKey(id) ? offer.update : undefined;
+    if (updateKey(offer.update) === updateKey(id)) return offer.update;
+    return new UpdateError('malformed', damaged, { hint });
   } catch (error) {
-    if (error instanceof UpdateError && error.code !== 'configuration') return undefined;
+    if (error instanceof UpdateError) return error;
     throw error;
   }
 }

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { UpdateError, hasErrno } from './errors.ts';
+import type { NodeIdentity } from './target.ts';
 
 /** Where the one configuration file is, unless P2P_UPDATE_CONFIG names another. */
 export const defaultConfigFile = '/etc/p2p-update/config.json';
@@ -8,7 +10,7 @@ export const defaultConfigFile = '/etc/p2p-update/config.json';
 export interface Config {
   /** What the handlers and advance write: announcements, progress, .torrent files, events.log. */
   stateDir: string;
-  /** What the apply side writes: outcomes, staging, Puppet's logs, installed modules. */
+  /** What the apply side writes, root: outcomes, key sets, staging, Puppet's logs, its events.log. */
   applyDir: string;
   /** The trusted keys of the fleet, canonical key-set text. */
   keySetFile: string;
@@ -22,6 +24,9 @@ export interface Config {
   deliveryDir: string;
   /** `spool`: a systemd path unit or cron sees the facts; `spawn`: the handler starts reconcile. */
   trigger: 'spool' | 'spawn';
+  /** What targets are evaluated on, root's word and not Serf's; null: the host name. */
+  nodeName: string | null;
+  tags: Record<string, string>;
   /** Accept bare, unsigned .torrent payloads: for a closed lab only. */
   allowUnsigned: boolean;
   /** The channels that this node follows; null means all. */
@@ -60,6 +65,12 @@ const absolutePath: Guard<string> = (value, name) => {
 const text: Guard<string> = (value, name) => {
   if (typeof value !== 'string' || value === '') throw new Unfit(`"${name}" must be text`);
   return value;
+};
+const textByText: Guard<Record<string, string>> = (value, name) => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Unfit(`"${name}" must be an object`);
+  const entries = Object.entries(value).map(([key, entry]) => [key, text(entry, `${name}.${key}`)]);
+  return Object.fromEntries(entries) as Record<string, string>;
 };
 const flag: Guard<boolean> = (value, name) => {
   if (typeof value !== 'boolean') throw new Unfit(`"${name}" must be true or false`);
@@ -158,6 +169,8 @@ const schema = record<Config>({
   publishDir: [absolutePath, '/var/lib/p2p-update/publish'],
   deliveryDir: [absolutePath, '/var/lib/p2p-update/files'],
   trigger: [oneOf('spool', 'spawn'), 'spool'],
+  nodeName: [orNull(text), null],
+  tags: [textByText, {}],
   allowUnsigned: [flag, false],
   channels: [orNull(listOf(channelName)), null],
   maxContentBytes: [integer(1, 2 ** 48 - 1), 8 * 2 ** 30],
@@ -186,6 +199,11 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     });
   }
   return parseConfig(json, file);
+}
+
+/** What this node is, for targets. */
+export function identityOf({ nodeName, tags }: Pick<Config, 'nodeName' | 'tags'>): NodeIdentity {
+  return { name: nodeName ?? hostname(), tags };
 }
 
 /** Checks configuration text; `file` is named in errors. Throws as {@link loadConfig} does. */

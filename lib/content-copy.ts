@@ -6,6 +6,9 @@ import type { Update } from './update.ts';
 
 const chunkBytes = 1 << 20;
 
+/** What content is checked against. */
+export type AnnouncedContent = Pick<Update, 'length' | 'sha256' | 'pieces' | 'pieceLength'>;
+
 /**
  * Copies an update's content while hashing it, so that what is checked is what is applied. Whoever
  * can write `source` may swap it at any time: no link is followed, only a regular file is read, and
@@ -17,7 +20,7 @@ const chunkBytes = 1 << 20;
 export async function copyVerified(
   source: string,
   target: string,
-  update: Update,
+  update: AnnouncedContent,
 ): Promise<string | undefined> {
   let from: FileHandle;
   try {
@@ -46,7 +49,7 @@ export async function copyVerified(
 }
 
 /** Checks a copy of ours again, such as one that an interrupted run left. */
-export async function isIntact(file: string, update: Update): Promise<boolean> {
+export async function isIntact(file: string, update: AnnouncedContent): Promise<boolean> {
   let from: FileHandle;
   try {
     from = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -64,7 +67,7 @@ export async function isIntact(file: string, update: Update): Promise<boolean> {
 async function copy(
   from: FileHandle,
   to: FileHandle | undefined,
-  update: Update,
+  update: AnnouncedContent,
 ): Promise<string | undefined> {
   const check = contentCheck(update);
   const buffer = Buffer.allocUnsafe(chunkBytes);
@@ -89,7 +92,7 @@ interface ContentCheck {
   matches: () => boolean;
 }
 
-function contentCheck(update: Update): ContentCheck {
+function contentCheck(update: AnnouncedContent): ContentCheck {
   if (update.sha256 !== null) {
     const hash = createHash('sha256');
     return {
@@ -102,7 +105,7 @@ function contentCheck(update: Update): ContentCheck {
 }
 
 /** For a bare torrent the pieces' SHA-1 (BEP 3) are all the integrity there is. */
-function pieceCheck({ pieces, pieceLength }: Update): ContentCheck {
+function pieceCheck({ pieces, pieceLength }: AnnouncedContent): ContentCheck {
   const digests: Buffer[] = [];
   let hash = createHash('sha1');
   let filled = 0;

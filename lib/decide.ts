@@ -14,11 +14,11 @@ export interface DecisionInput {
   created: number;
   expires: number | null;
   length: number;
-  target: string;
-  noop: boolean;
+  /** Whether its target includes this node; otherwise it is only kept, to be served. */
+  isForUs: boolean;
   /** How the stored announcement of the same channel and version compares, if there is one. */
   stored: 'none' | 'same' | 'other';
-  /** The highest accepted version of this channel; 0 when there is none. */
+  /** The version that it has to be above (lib/marks.ts); 0 when there is none. */
   mark: number;
   /** The channels that this node has facts of. */
   knownChannels: ReadonlySet<string>;
@@ -47,7 +47,7 @@ export function decide(input: DecisionInput): Decision {
   const { channel, version, stored, mark, now } = input;
   const refuse = (reason: string, hint: string): Decision => ({ kind: 'refuse', reason, hint });
 
-  if (input.allowedChannels?.includes(channel) === false)
+  if (input.kind !== 'keyset' && input.allowedChannels?.includes(channel) === false)
     return refuse(
       `this node does not follow channel ${channel}`,
       'nothing to do, or add the channel to "channels" in the configuration',
@@ -64,19 +64,13 @@ export function decide(input: DecisionInput): Decision {
       `version ${version} is older than ${mark}, the newest of channel ${channel}`,
       'submit it again to give it a newer version',
     );
-  if (input.kind === 'keyset' || input.kind === 'withdraw')
-    return refuse(`kind ${input.kind} is not supported by this release`, 'install newer software');
-  if (input.target !== '' || input.noop)
-    return refuse(
-      `${input.noop ? 'noop' : 'a target'} is not supported by this release`,
-      'install newer software on this node',
-    );
-  if (input.length > input.maxContentBytes)
+  if (input.isForUs && input.length > input.maxContentBytes)
     return refuse(
       `its content has ${input.length} bytes, this node takes at most ${input.maxContentBytes}`,
       'raise "maxContentBytes" in the configuration, or split the update',
     );
-  if (mark === 0 && !input.knownChannels.has(channel) && input.knownChannels.size >= maxChannels)
+  const isNewChannel = !input.knownChannels.has(channel) && input.kind !== 'keyset';
+  if (isNewChannel && input.knownChannels.size >= maxChannels)
     return refuse(
       `this node holds ${maxChannels} channels already`,
       'use an existing channel, or limit "channels" in the configuration',
@@ -101,6 +95,7 @@ export function decide(input: DecisionInput): Decision {
       `version ${version} is more than ${maxVersionStep} above ${Math.max(mark, now)}`,
       'submit with a version near the newest one, or without naming one',
     );
+  if (!input.isForUs) return { kind: 'accept', reason: 'kept for others: not a target' };
   return { kind: 'accept', reason: mark === 0 ? 'first of its channel' : `newer than ${mark}` };
 }
 

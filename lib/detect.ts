@@ -1,7 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { badArchive } from './archive-entry.ts';
+import { badArchive, printable } from './archive-entry.ts';
 import {
+  archiveLimits,
   asArchiveError,
   checkArchive,
   findRoot,
@@ -31,7 +32,7 @@ export async function detectKind(path: string): Promise<DetectedKind> {
   const stats = await stat(path);
   if (stats.isDirectory()) return detectDirectory(path);
   if (!stats.isFile()) {
-    throw new UpdateError('malformed', `${path} is neither a file nor a directory`, {
+    throw new UpdateError('malformed', `${printable(path)} is neither a file nor a directory`, {
       hint: 'submit a regular file, or a directory with manifests/',
     });
   }
@@ -57,7 +58,7 @@ async function detectDirectory(path: string): Promise<DetectedKind> {
   const names = new Set(await readdir(path));
   const manifests = await stat(join(path, 'manifests')).catch(() => undefined);
   if (manifests?.isDirectory() !== true) {
-    throw new UpdateError('malformed', `${path} is a directory without manifests/`, {
+    throw new UpdateError('malformed', `${printable(path)} is a directory without manifests/`, {
       hint: 'an environment has manifests/, and may have modules/, hiera.yaml and data/; pack other directories into an archive and submit that',
     });
   }
@@ -81,26 +82,29 @@ function refuseModule(has: (name: string) => boolean): void {
 
 /**
  * What an archive seems to hold, unchecked: a plain file may well be an archive that no node would
- * unpack. Paths are cleaned only of `./` and a trailing slash.
+ * unpack. Paths are cleaned only of `./` and a trailing slash. It is read no further than a node
+ * would unpack it: what is beyond cannot make it a module or an environment.
  */
 async function peek(
   path: string,
 ): Promise<{ listing: ArchiveListing; metadata: Map<string, string> }> {
   const listing = new Map<string, 'file' | 'directory'>();
   const metadata = new Map<string, string>();
+  let entriesLeft = archiveLimits.maxEntries;
+  let bytesLeft = archiveLimits.maxBytes;
   try {
     for await (const { name, type, content } of readEntries(path)) {
+      if (--entriesLeft < 0) break;
       const parts = name.split('/').filter((part) => part !== '' && part !== '.');
       // Deeper names cannot be what is looked for.
-      if (parts.length > 3) continue;
-      for (const [index] of parts.entries()) {
-        const isLast = index === parts.length - 1;
-        const isFile = isLast && type !== 'directory';
-        listing.set(parts.slice(0, index + 1).join('/'), isFile ? 'file' : 'directory');
-      }
-      if (parts.at(-1) !== 'metadata.json' || parts.length > 2) continue;
-      const text = await readText(content);
+      if (parts.length <= 3) addSeeming(listing, parts, type);
+      const isMetadata = parts.at(-1) === 'metadata.json' && parts.length <= 2;
+      // The next name in a tar is behind the content, in a zip it is not.
+      if (!isMetadata && path.toLowerCase().endsWith('.zip')) continue;
+      const { text, length } = await readText(content, bytesLeft, isMetadata);
       if (text !== undefined) metadata.set(parts.join('/'), text);
+      bytesLeft -= length;
+      if (bytesLeft <= 0) break;
     }
   } catch (error) {
     const wrapped = asArchiveError(error);
@@ -112,13 +116,30 @@ async function peek(
   return { listing, metadata };
 }
 
-async function readText(content: AsyncIterable<Uint8Array>): Promise<string | undefined> {
+function addSeeming(
+  listing: Map<string, 'file' | 'directory'>,
+  parts: readonly string[],
+  type: string,
+): void {
+  for (const [index] of parts.entries()) {
+    const isFile = index === parts.length - 1 && type !== 'directory';
+    listing.set(parts.slice(0, index + 1).join('/'), isFile ? 'file' : 'directory');
+  }
+}
+
+/** Reads content to its end, or until `maxBytes` are passed; keeps it as text where it is wanted. */
+async function readText(
+  content: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  isWanted: boolean,
+): Promise<{ text: string | undefined; length: number }> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of content) {
     length += chunk.length;
-    if (length > maxMetadataBytes) return undefined;
-    chunks.push(chunk);
+    if (length > maxBytes) break;
+    if (isWanted && length <= maxMetadataBytes) chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  const isWhole = isWanted && length <= maxMetadataBytes;
+  return { text: isWhole ? Buffer.concat(chunks).toString() : undefined, length };
 }

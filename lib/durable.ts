@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
   fsyncSync,
   linkSync,
   openSync,
@@ -40,6 +41,8 @@ function writeTemporary(file: string, content: string | Uint8Array, mode: number
   const temporary = join(dirname(file), `${temporaryPrefix}${unique}`);
   const descriptor = openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, mode);
   try {
+    // What others may read is said by the mode alone, whatever the umask of a unit.
+    fchmodSync(descriptor, mode);
     const bytes = typeof content === 'string' ? Buffer.from(content) : content;
     for (let offset = 0; offset < bytes.length;) offset += writeSync(descriptor, bytes, offset);
     fsyncSync(descriptor);

@@ -30,6 +30,8 @@ const seedFeedsAfterMs = 4000;
 /** How long a seed gives its attention to those who have just been told. */
 const seedStaysMs = 15_000;
 
+const maxRemovals = 5;
+
 /**
  * Helps a torrent that Transmission holds and has running to complete soon: names the fleet's peers to it,
  * and kicks while it has peers. Takes no lock; any number may run at once, and a killed one leaves at
@@ -112,18 +114,28 @@ async function announcePeers(options: Parameters<typeof feedTorrent>[0]): Promis
   }
 }
 
+/**
+ * Removes the trackers that are meant, however many other runs of ours do the same: a tracker's id is its
+ * position (getannounce in metainfo.c), so theirs may shift ours, or have removed it already, which
+ * Transmission refuses as an invalid argument.
+ */
 async function removeTrackers(
   transmission: TransmissionClient,
   infoHash: string,
   isMeant: (announce: string) => boolean,
 ): Promise<void> {
-  const torrent = await transmission.get(infoHash);
-  const ids = (torrent?.trackers ?? []).filter(({ announce }) => isMeant(announce));
-  if (ids.length > 0) {
-    await transmission.removeTrackers(
-      infoHash,
-      ids.map(({ id }) => id),
-    );
+  for (let attempt = 1; ; attempt += 1) {
+    const torrent = await transmission.get(infoHash);
+    const meant = (torrent?.trackers ?? []).filter(({ announce }) => isMeant(announce));
+    if (meant.length === 0) return;
+    try {
+      await transmission.removeTrackers(
+        infoHash,
+        meant.map(({ id }) => id),
+      );
+    } catch (error) {
+      if (attempt >= maxRemovals) throw error;
+    }
   }
 }
 

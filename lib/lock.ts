@@ -2,9 +2,13 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { UpdateError } from './errors.ts';
 
+/** More than any burst of facts needs. */
+const maxRounds = 8;
+
 /**
  * Runs `work` under flock(2) on `file`, unless another process holds it, and again as long as
- * `look` (the facts, as a text) has changed meanwhile.
+ * `look` (the facts, as a text) has changed meanwhile, but not for ever: whoever can make facts
+ * must not keep us here.
  *
  * No wake-up is lost: whoever writes a fact tries the lock afterwards. Either it gets the lock, or
  * the holder, which looks once more after unlocking, sees the fact.
@@ -17,7 +21,7 @@ export async function runExclusively(
   look: () => string,
   work: () => Promise<void>,
 ): Promise<boolean> {
-  for (;;) {
+  for (let round = 1; ; round += 1) {
     const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT, 0o640);
     const seen = look();
     try {
@@ -26,7 +30,7 @@ export async function runExclusively(
     } finally {
       closeSync(descriptor);
     }
-    if (look() === seen) return true;
+    if (round >= maxRounds || look() === seen) return true;
   }
 }
 

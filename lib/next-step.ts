@@ -1,5 +1,5 @@
 import type { Progress } from './progress.ts';
-import { isExpired, type Update } from './update.ts';
+import { contentName, isExpired, type Update } from './update.ts';
 import type { Torrent } from './transmission.ts';
 
 const stalledAfterSeconds = 60;
@@ -7,6 +7,8 @@ const stalledAfterSeconds = 60;
 /** What advance does next for the current update of a channel. */
 export type Step =
   | { kind: 'nothing' }
+  /** There is nothing to download. */
+  | { kind: 'tell'; mark: boolean }
   /** Give the torrent to Transmission; `record`: and write QUEUED down. */
   | { kind: 'add'; record: boolean }
   /** Take the torrent out with its data, and end the update. */
@@ -43,6 +45,8 @@ export function decideStep(input: {
 }): Step {
   const { update, torrent, progress, outcome, isMarked, now } = input;
 
+  if (update.kind === 'withdraw')
+    return outcome === undefined ? { kind: 'tell', mark: !isMarked } : { kind: 'nothing' };
   if (progress?.state === 'EXPIRED' || progress?.state === 'REJECTED') return { kind: 'nothing' };
   if (outcome?.state === 'EXPIRED' || outcome?.state === 'REJECTED')
     return { kind: 'drop', state: outcome.state, reason: outcome.reason };
@@ -53,12 +57,8 @@ export function decideStep(input: {
   // The apply side is past the content, but the fleet may still want it from us.
   const isStaged = outcome !== undefined && outcome.state !== 'QUEUED';
   if (torrent === undefined) return { kind: 'add', record: !isStaged };
-  if (torrent.hasMetadata && torrent.totalSize !== update.length)
-    return {
-      kind: 'drop',
-      state: 'REJECTED',
-      reason: `its metadata says ${torrent.totalSize} bytes, the announcement ${update.length}`,
-    };
+  const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;
+  if (lie !== undefined) return { kind: 'drop', state: 'REJECTED', reason: lie };
   const badContent = outcome?.badContent ?? 0;
   if (outcome !== undefined && badContent > (progress?.badContent ?? 0))
     return { kind: 'verify', badContent, reason: outcome.reason };
@@ -76,4 +76,16 @@ export function decideStep(input: {
     resume: torrent.status === 'stopped',
     feed: torrent.peersConnected === 0,
   };
+}
+
+/** The info hash is SHA-1, which collides: what its metadata says has to be what was signed. */
+function metadataFault(update: Update, torrent: Torrent): string | undefined {
+  if (torrent.totalSize !== update.length)
+    return `its metadata says ${torrent.totalSize} bytes, the announcement ${update.length}`;
+  if (torrent.pieceLength !== update.pieceLength)
+    return `its metadata has pieces of ${torrent.pieceLength} bytes, the announcement of ${update.pieceLength}`;
+  const [file, ...more] = torrent.files;
+  return file?.name === contentName(update) && more.length === 0
+    ? undefined
+    : 'its metadata names other files than the announcement';
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { isIPv4, isIPv6 } from 'node:net';
 import type { Member } from './serf.ts';
@@ -45,8 +45,8 @@ export function isOurAnnounceUrl(url: string): boolean {
  * Answers one tracker announce of the local Transmission for one torrent, then is gone.
  *
  * Listens on a free port of 127.0.0.1 and hands its URL to `use`, which gives it to the torrent. Only a
- * request with the URL's random token and the torrent's info hash counts; anything else gets a 404 and
- * changes nothing, and a connection that sends no complete request is dropped after 5 s.
+ * request with the URL's random token and the torrent's info hash counts; any other gets a 404 and
+ * changes nothing, and a connection that sends no complete request is dropped unanswered, after 5 s.
  *
  * @param options.peers asked when the announce comes; a random 80 of them are named to Transmission.
  * @param options.timeoutMs from now until we give up, at most 30,000.
@@ -65,24 +65,31 @@ export async function withAnnounceAnswer(options: {
     headersTimeout: 5000,
     requestTimeout: 5000,
     connectionsCheckingInterval: 1000,
+    requireHostHeader: false,
   });
   let timer: NodeJS.Timeout | undefined;
 
   const answered = new Promise<boolean>((resolve, reject) => {
     timer = setTimeout(resolve, Math.min(timeoutMs, 30_000), false);
     server.on('error', reject);
-    server.on('request', (request, response) => {
+    // Node's own answers (400, 408, 431) would tell a prober what listens here.
+    server.on('clientError', (_, socket) => {
+      socket.destroy();
+    });
+    const answer: RequestListener = (request, response) => {
       response.setHeader('connection', 'close');
       const [target = '', query = ''] = (request.url ?? '').split('?', 2);
       if (request.method !== 'GET' || target !== path || announcedInfoHash(query) !== infoHash) {
-        response.writeHead(404).end();
+        response.writeHead(404, { 'content-length': 0 }).end();
         return;
       }
       response.on('finish', () => {
         resolve(true);
       });
       peers().then((list) => response.end(announceReply(list)), reject);
-    });
+    };
+    // The last two are for requests with `Expect`, which Node would answer 100 or 417.
+    for (const kind of ['request', 'checkContinue', 'checkExpectation']) server.on(kind, answer);
   });
 
   try {

@@ -14,6 +14,8 @@ export interface Progress {
   infoHash: string;
   /** The content applied or to be applied; null for a bare torrent. */
   sha256: string | null;
+  /** Puppet only said what it would change. */
+  noop: boolean;
   /** Failed tries so far. */
   tries: number;
   /** Unix seconds before which a failed update is not tried again. */
@@ -41,9 +43,13 @@ export function readProgress(directory: string, id: UpdateId): Progress | undefi
 }
 
 /** The record of an update that has just been accepted. */
-export function newProgress({ infoHash, sha256 }: Pick<Update, 'infoHash' | 'sha256'>): Progress {
+export function newProgress({
+  infoHash,
+  sha256,
+  noop,
+}: Pick<Update, 'infoHash' | 'sha256' | 'noop'>): Progress {
   const none = { tries: 0, nextTryAt: 0, badContent: 0, reason: '', run: null };
-  return { state: 'ACCEPTED', at: {}, infoHash, sha256, ...none };
+  return { state: 'ACCEPTED', at: {}, infoHash, sha256, noop, ...none };
 }
 
 /**

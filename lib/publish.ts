@@ -5,10 +5,10 @@ import type { Config } from './config.ts';
 import { fsyncDirectory, replaceDurably } from './durable.ts';
 import { UpdateError } from './errors.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
-import type { SerfClient } from './serf.ts';
+import { connectSerf, type SerfClient } from './serf.ts';
 import { listDirectory } from './store.ts';
 import type { Submission } from './submission.ts';
-import type { TransmissionClient } from './transmission.ts';
+import { connectTransmission, type TransmissionClient } from './transmission.ts';
 import {
   contentName,
   parseAnnouncement,
@@ -25,12 +25,18 @@ const checkBytesPerMs = 4_000;
 /** What stays on disk of a submission, so that it can be sent again byte for byte. */
 export interface PublishedUpdate extends UpdateId {
   payload: string;
-  /** The .torrent, base64. */
-  metainfo: string;
+  /** The .torrent, base64; null for a withdrawal, which has no content. */
+  metainfo: string | null;
 }
 
-function announcementsDir(config: Config): string {
-  return join(config.publishDir, 'announcements');
+export interface SendDeps {
+  /** Called only when there is content: an emergency stop must work while Transmission is down. */
+  transmission: () => TransmissionClient;
+  serf: SerfClient;
+}
+
+function announcementsDir({ publishDir }: Pick<Config, 'publishDir'>): string {
+  return join(publishDir, 'announcements');
 }
 
 /**
@@ -42,43 +48,94 @@ export async function publishContent(
   config: Config,
 ): Promise<PublishedUpdate> {
   const { announcement, payload, metainfo, contentFile } = submission;
-  const content = await open(contentFile, 'r');
-  await content.sync().finally(() => content.close());
-  renameSync(contentFile, join(config.publishDir, contentName(announcement)));
-  fsyncDirectory(config.publishDir);
+  if (contentFile !== null) {
+    const content = await open(contentFile, 'r');
+    await content.sync().finally(() => content.close());
+    renameSync(contentFile, join(config.publishDir, contentName(announcement)));
+    fsyncDirectory(config.publishDir);
+  }
   mkdirSync(announcementsDir(config), { recursive: true, mode: 0o750 });
   const { channel, version } = announcement;
-  const published = { channel, version, payload, metainfo: metainfo.toString('base64') };
+  const torrent = metainfo === null ? null : metainfo.toString('base64');
+  const published = { channel, version, payload, metainfo: torrent };
   replaceDurably(join(announcementsDir(config), updateKey(announcement)), encodeRecord(published));
   return published;
 }
 
-/**
- * The announcement kept under `key`, or the newest one.
- *
- * @param key `channel@version` as submit printed it; undefined: the highest version of all
- * @throws UpdateError `usage` when there is none
- */
-export function readPublished(config: Config, key: string | undefined): PublishedUpdate {
+/** Every announcement kept here, as the file names say, the highest version first. */
+export function listPublished(config: Pick<Config, 'publishDir'>): UpdateId[] {
   const kept = listDirectory(announcementsDir(config)).flatMap(
     (name) => parseUpdateKey(name) ?? [],
   );
-  kept.sort((a, b) => b.version - a.version);
-  const wanted =
-    key === undefined ? kept[0] : kept.find((id) => `${id.channel}@${id.version}` === key);
-  if (wanted === undefined) {
-    const known = kept.slice(0, 5).map(({ channel, version }) => `${channel}@${version}`);
-    throw new UpdateError('usage', `no announcement ${key ?? ''} was kept here`, {
-      hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'submit a file first',
-    });
-  }
-  const file = join(announcementsDir(config), updateKey(wanted));
+  return kept.sort((a, b) => b.version - a.version);
+}
+
+/**
+ * A kept announcement.
+ *
+ * @throws UpdateError `configuration` when its record is damaged
+ */
+export function readPublished(config: Config, id: UpdateId): PublishedUpdate {
+  const file = join(announcementsDir(config), updateKey(id));
   const record = decodeRecord(readFileSync(file, 'utf8'), file);
   if (record === undefined)
     throw new UpdateError('configuration', `the record ${file} is corrupt`, {
       hint: 'submit the file again',
     });
   return record.value as PublishedUpdate;
+}
+
+/**
+ * The kept announcement that a person names.
+ *
+ * @param key `channel@version` as submit printed it; undefined: the highest version of all
+ * @throws UpdateError `usage` when there is none, `configuration` when its record is damaged
+ */
+export function findPublished(config: Config, key: string | undefined): PublishedUpdate {
+  const kept = listPublished(config);
+  const wanted = key === undefined ? kept[0] : kept.find((id) => nameOf(id) === key);
+  if (wanted === undefined) throw notKept(key, kept);
+  return readPublished(config, wanted);
+}
+
+/** The error for a `channel@version` that is none of the kept ones. */
+export function notKept(key: string | undefined, kept: readonly UpdateId[]): UpdateError {
+  const known = kept.slice(0, 5).map(nameOf);
+  return new UpdateError('usage', `no announcement ${key ?? 'that fits'} was kept here`, {
+    hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'submit a file first',
+  });
+}
+
+/** `channel@version` as a person writes it. */
+export function nameOf({ channel, version }: UpdateId): string {
+  return `${channel}@${version}`;
+}
+
+/**
+ * Sends a kept announcement by way of this node's daemons.
+ *
+ * @throws UpdateError as {@link sendUpdate} does, with how to send it again in the hint
+ */
+export async function deliver(published: PublishedUpdate, config: Config): Promise<void> {
+  const { transmission, serf } = config;
+  try {
+    await sendUpdate(published, config, {
+      transmission: () =>
+        connectTransmission({ ...transmission, timeoutMs: transmission.timeoutSeconds * 1000 }),
+      serf: connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 }),
+    });
+  } catch (cause) {
+    if (!(cause instanceof UpdateError)) throw cause;
+    const name = nameOf(published);
+    throw new UpdateError(
+      cause.code,
+      `${name} is signed and kept, but was not sent: ${cause.message}`,
+      {
+        hint: `${cause.hint}; then: submit.ts --resend ${name}`,
+        ...(cause.cause === undefined ? {} : { cause: cause.cause }),
+      },
+    );
+  }
 }
 
 /**
@@ -90,12 +147,15 @@ export function readPublished(config: Config, key: string | undefined): Publishe
 export async function sendUpdate(
   published: PublishedUpdate,
   config: Config,
-  deps: { transmission: TransmissionClient; serf: SerfClient },
+  deps: SendDeps,
 ): Promise<void> {
-  const { update } = parseAnnouncement(published.payload);
-  const metainfo = Buffer.from(published.metainfo, 'base64');
-  await deps.transmission.add({ metainfo, downloadDir: config.publishDir });
-  await untilSeeding(update.infoHash, update.length, config, deps.transmission);
+  if (published.metainfo !== null) {
+    const { update } = parseAnnouncement(published.payload);
+    const metainfo = Buffer.from(published.metainfo, 'base64');
+    const transmission = deps.transmission();
+    await transmission.add({ metainfo, downloadDir: config.publishDir });
+    await untilSeeding(update.infoHash, update.length, config, transmission);
+  }
   await deps.serf.sendEvent('update', published.payload);
 }
 

@@ -2,14 +2,15 @@ import { join } from 'node:path';
 import { advance } from './advance.ts';
 import { applyReady, prepareApplyDir } from './apply.ts';
 import { buildTime } from './build-time.ts';
+import { completeDir, listMarkers } from './completion.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
-import { logEvent } from './event-log.ts';
+import { logEvent, type LoggedEvent } from './event-log.ts';
 import { runExclusively } from './lock.ts';
 import { feedTorrent } from './feed.ts';
 import { peersFromMembers, type Peer } from './peers.ts';
 import { connectSerf } from './serf.ts';
-import { describeFacts, prepareStateDir } from './store.ts';
+import { describeFacts, describeFiles, prepareStateDir } from './store.ts';
 import type { AdvanceDeps, Chore } from './take-step.ts';
 import { connectTransmission } from './transmission.ts';
 import { distDirectory } from './wake.ts';
@@ -20,50 +21,78 @@ const maxRounds = 8;
 
 const now = (): number => Math.floor(Date.now() / 1000);
 
+/** A side of the reconciler, which may be all that this user runs. */
+export type Side = 'advance' | 'apply';
+
 /**
  * What every trigger runs, be it event, hook, timer or person: advance, then apply, until nothing is
  * left to do now. Several at once do no harm: one works, and looks again before it goes.
  *
+ * @param sides those that belong to this user
  * @param warn told what a person should put right
  * @throws the first error that kept a side from going on, after the other side had its turn
  */
-export async function reconcile(config: Config, warn: (message: string) => void): Promise<void> {
-  const { stateDir, applyDir } = config;
-  prepareStateDir(stateDir);
-  prepareApplyDir(applyDir);
-  const look = (): string => describeFacts(stateDir);
+export async function reconcile(
+  config: Config,
+  sides: readonly Side[],
+  warn: (message: string) => void,
+): Promise<void> {
   const errors: unknown[] = [];
-  const attempt = async (handler: string, work: () => Promise<void>): Promise<void> => {
+  const attempt = async (side: Side, work: () => Promise<void>): Promise<void> => {
+    if (!sides.includes(side)) return;
     try {
       await work();
     } catch (error) {
       errors.push(error);
-      logEvent(stateDir, { handler, decision: 'wait', reason: describeError(error) });
+      logAs(config, side)({ decision: 'wait', reason: describeError(error) });
     }
   };
   for (let round = 0; round < maxRounds && errors.length === 0; round += 1) {
-    const seen = look();
+    const seen = lookAt(config);
     const chores: Chore[] = [];
     await attempt('advance', async () => {
-      const deps = advanceDeps(config, warn);
-      await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
-        chores.push(...(await advance(config, deps)));
-      });
+      chores.push(...(await runAdvance(config, warn)));
     });
-    await attempt('apply', async () => {
-      await runExclusively(join(applyDir, 'apply.lock'), look, () =>
-        applyReady(config, { now, log: logAs(config, 'apply') }),
-      );
-    });
+    await attempt('apply', () => runApply(config));
     await Promise.all(chores);
-    if (look() === seen) break;
+    if (lookAt(config) === seen) break;
   }
   if (errors.length > 0) throw errors[0];
 }
 
-function logAs({ stateDir }: Config, handler: string): AdvanceDeps['log'] {
-  return (event) => {
-    logEvent(stateDir, { handler, ...event });
+/** Advance's turn, unless another process has it; returns the chores that it began. */
+async function runAdvance(config: Config, warn: (message: string) => void): Promise<Chore[]> {
+  const { stateDir } = config;
+  prepareStateDir(stateDir);
+  const deps = advanceDeps(config, warn);
+  const chores: Chore[] = [];
+  const look = (): string => describeFacts(stateDir);
+  await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
+    chores.push(...(await advance(config, deps)));
+  });
+  return chores;
+}
+
+/** The apply side's turn, unless another process has it. */
+async function runApply(config: Config): Promise<void> {
+  const { applyDir } = config;
+  prepareApplyDir(applyDir);
+  const look = (): string => lookAt(config);
+  await runExclusively(join(applyDir, 'apply.lock'), look, () =>
+    applyReady(config, { now, log: logAs(config, 'apply') }),
+  );
+}
+
+/** Everything that wakes a side, as a text that differs when something is new. */
+function lookAt({ stateDir, applyDir }: Config): string {
+  const markers = describeFiles(completeDir(applyDir), listMarkers(applyDir));
+  return [describeFacts(stateDir), ...markers.sort()].join('\n');
+}
+
+/** Each side has a log of its own, in its own directory: no user writes where another one does. */
+function logAs({ stateDir, applyDir }: Config, side: Side): AdvanceDeps['log'] {
+  return (event: Omit<LoggedEvent, 'handler'>) => {
+    logEvent(side === 'apply' ? applyDir : stateDir, { handler: side, ...event });
   };
 }
 

@@ -1,7 +1,7 @@
 import { createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto';
-import type { SignedAnnouncement } from './announcement.ts';
+import type { Kind, SignedAnnouncement } from './announcement.ts';
 import { UpdateError } from './errors.ts';
-import type { KeySet } from './keyset.ts';
+import type { KeySet, ReleaseKey } from './keyset.ts';
 
 /** An Ed25519 public key that passed our checks. */
 export interface PublicKey {
@@ -13,6 +13,8 @@ export interface PublicKey {
 
 /** All of an Ed25519 SubjectPublicKeyInfo before the 32 bytes of the point (RFC 8410, section 4). */
 const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex');
+
+const signatureBytes = 64;
 
 // RFC 8032's numbers, big-endian: hex digits of one length compare as the numbers do.
 /** The field's prime, 2^255-19. */
@@ -98,8 +100,8 @@ export function signBody(body: Uint8Array, fleet: string, privateKey: KeyObject)
  * neither times nor version nor target.
  *
  * @throws UpdateError `try-later` when the announcement is of a later key set; `untrusted` unless
- *   every listed signer is a release key for the channel, there are enough of them, and every
- *   signature is good
+ *   every listed signer is a release key for the channel (a root key, for kind keyset), there are
+ *   enough of them, and every signature is good
  */
 export function verifyAnnouncement(signed: SignedAnnouncement, keySet: KeySet): void {
   const { announcement, signers, body, signatures } = signed;
@@ -112,10 +114,12 @@ export function verifyAnnouncement(signed: SignedAnnouncement, keySet: KeySet): 
     );
   // Of an earlier epoch: judged by today's keys, so that removing a key also ends what it signed.
 
+  // TUF's separation of roles: whoever signs updates must not be able to say who signs.
+  const { role, trusted, threshold } = signersFor(announcement.kind, keySet);
   const keys = signers.map((id) => {
-    const listed = keySet.releaseKeys.find(({ key }) => key.id === id);
+    const listed = trusted.find(({ key }) => key.id === id);
     if (listed === undefined)
-      throw new UpdateError('untrusted', `signer ${id} is not a release key of ${fleet}`, {
+      throw new UpdateError('untrusted', `signer ${id} is not a ${role} key of ${fleet}`, {
         hint: `compare with the key set of epoch ${keySet.epoch}; a removed key's updates must be signed again`,
       });
     const { channels } = listed;
@@ -127,11 +131,11 @@ export function verifyAnnouncement(signed: SignedAnnouncement, keySet: KeySet): 
       );
     return listed.key;
   });
-  if (keys.length < keySet.releaseThreshold)
+  if (keys.length < threshold)
     throw new UpdateError(
       'untrusted',
-      `${keys.length} of the ${keySet.releaseThreshold} signatures that ${fleet} asks for`,
-      { hint: 'submit with as many signing keys as the key set asks for' },
+      `${keys.length} of the ${threshold} ${role} signatures that ${fleet} asks for`,
+      { hint: 'sign with as many keys as the key set asks for' },
     );
 
   const message = signedBytes(body, keySet.fleet);
@@ -144,6 +148,17 @@ export function verifyAnnouncement(signed: SignedAnnouncement, keySet: KeySet): 
   });
 }
 
+function signersFor(
+  kind: Kind,
+  keySet: KeySet,
+): { role: 'root' | 'release'; trusted: ReleaseKey[]; threshold: number } {
+  const { rootKeys, rootThreshold, releaseKeys, releaseThreshold } = keySet;
+  if (kind !== 'keyset')
+    return { role: 'release', trusted: releaseKeys, threshold: releaseThreshold };
+  const trusted = rootKeys.map((key) => ({ key, channels: null }));
+  return { role: 'root', trusted, threshold: rootThreshold };
+}
+
 /**
  * The fleet is part of what is signed: an announcement for one fleet proves nothing in another
  * that trusts the same key.
@@ -154,11 +169,21 @@ function signedBytes(body: Uint8Array, fleet: string): Buffer {
 }
 
 /**
+ * True when a signature is Ed25519's over a message, in the one form that is accepted.
+ *
  * OpenSSL 3.0 refuses S >= L and a non-canonical R by itself, but takes an R of small order, which
  * only the key's holder can make. All three are checked here, so that every version of OpenSSL and
  * every other implementation of the page gives one verdict, and no signature has a second form.
+ *
+ * @param message what was signed, whole
+ * @param signature of any length; only 64 bytes can be good
  */
-function isGoodSignature(message: Buffer, key: PublicKey, signature: Uint8Array): boolean {
+export function isGoodSignature(
+  message: Uint8Array,
+  key: PublicKey,
+  signature: Uint8Array,
+): boolean {
+  if (signature.length !== signatureBytes) return false;
   const r = signature.subarray(0, 32);
   const s = signature.subarray(32);
   if (pointFault(r) !== undefined || bigEndianHex(s) >= groupOrder) return false;

@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path';
 import type { Config } from './config.ts';
 import { copyVerified } from './content-copy.ts';
 import type { LoggedEvent } from './event-log.ts';
+import { isMarked } from './completion.ts';
+import { lastApplied, outcomeMode } from './outcomes.ts';
 import {
   newProgress,
   outcomesDir,
@@ -10,12 +12,10 @@ import {
   writeProgress,
   type Progress,
 } from './progress.ts';
-import { completionMarker, listComplete, listDirectory } from './store.ts';
 import {
   contentLocation,
   idOf,
   isExpired,
-  parseUpdateKey,
   updateKey,
   type Update,
   type UpdateId,
@@ -39,20 +39,17 @@ export function removeStaging(applyDir: string, id: UpdateId): void {
   rmSync(join(applyDir, 'staging', updateKey(id)), { recursive: true, force: true });
 }
 
-/** COMPLETE -> STAGED, or what else follows from the content that Transmission has. */
-export async function stage(config: Config, deps: ApplyDeps, update: Update): Promise<void> {
-  const { applyDir, stateDir } = config;
+/**
+ * COMPLETE -> STAGED, or what else follows from the content that Transmission has.
+ *
+ * @returns whether the completion marker has served; false while it is missing, or waits for its time
+ */
+export async function stage(config: Config, deps: ApplyDeps, update: Update): Promise<boolean> {
+  const { applyDir } = config;
   const outcome = readProgress(outcomesDir(applyDir), update);
-  if (outcome !== undefined && outcome.state !== 'QUEUED') {
-    // A marker for what was staged already: the hook fired twice.
-    if (outcome.state !== 'APPLYING')
-      rmSync(completionMarker(stateDir, update.infoHash), { force: true });
-    return;
-  }
-  if (!listComplete(stateDir).includes(update.infoHash)) return;
-  if (update.notBefore > deps.now()) return;
-
-  const settle = (state: Progress['state'], reason: string, more: Partial<Progress> = {}): void => {
+  // A marker for what was staged already: the hook fired twice.
+  if (outcome !== undefined && outcome.state !== 'QUEUED') return true;
+  const settle = (state: Progress['state'], reason: string, more: Partial<Progress> = {}): true => {
     // An outcome begins where advance's record ends.
     const from = { ...(outcome ?? newProgress(update)), state: 'COMPLETE' as const };
     writeProgress(
@@ -61,33 +58,28 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
       from,
       { ...more, state, reason },
       deps.now(),
-      0o644,
+      outcomeMode,
     );
-    rmSync(completionMarker(stateDir, update.infoHash), { force: true });
-    deps.log({
-      decision: state.toLowerCase(),
-      reason,
-      ...idOf(update),
-    });
+    deps.log({ decision: state.toLowerCase(), reason, ...idOf(update) });
+    return true;
   };
 
-  if (isExpired(update, deps.now())) {
-    settle('EXPIRED', 'it expired before it could be applied');
-    return;
+  if (update.kind === 'withdraw') {
+    // Nothing to download, and an emergency stop waits for nothing.
+    return settle('APPLIED', 'what was not applied on this channel is withdrawn');
   }
-  if (!update.rerun && update.sha256 !== null && lastApplied(applyDir, update) === update.sha256) {
-    settle('APPLIED', 'this content is applied already');
-    return;
-  }
+  if (!isMarked(applyDir, update.infoHash) || update.notBefore > deps.now()) return false;
+  if (isExpired(update, deps.now()))
+    return settle('EXPIRED', 'it expired before it could be applied');
+  const mayBeApplied = !update.rerun && !update.noop && update.sha256 !== null;
+  if (mayBeApplied && lastApplied(applyDir, update) === update.sha256)
+    return settle('APPLIED', 'this content is applied already');
   const mismatch = await copyToStaging(config, update);
-  if (mismatch === undefined) {
-    settle('STAGED', 'verified');
-    return;
-  }
+  if (mismatch === undefined) return settle('STAGED', 'verified');
   removeStaging(applyDir, update);
   const badContent = (outcome?.badContent ?? 0) + 1;
   const reason = `the downloaded content is not what was announced: ${mismatch}`;
-  settle(badContent > maxBadContent ? 'REJECTED' : 'QUEUED', reason, { badContent });
+  return settle(badContent > maxBadContent ? 'REJECTED' : 'QUEUED', reason, { badContent });
 }
 
 /** Tries where this node's daemon has content: below the download or the publish directory. */
@@ -103,15 +95,4 @@ export async function copyToStaging(config: Config, update: Update): Promise<str
     mismatch = mismatch === undefined || mismatch === 'there is no such file' ? found : mismatch;
   }
   return mismatch;
-}
-
-/** The SHA-256 of what this channel applied last; undefined when it applied nothing yet. */
-function lastApplied(applyDir: string, update: Update): string | null | undefined {
-  const directory = outcomesDir(applyDir);
-  return listDirectory(directory)
-    .flatMap((name) => parseUpdateKey(name) ?? [])
-    .filter(({ channel, version }) => channel === update.channel && version < update.version)
-    .sort((a, b) => b.version - a.version)
-    .map((id) => readProgress(directory, id))
-    .find((outcome) => outcome?.state === 'APPLIED')?.sha256;
 }

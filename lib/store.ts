@@ -1,18 +1,23 @@
 import {
   closeSync,
-  fsyncSync,
+  constants,
+  fstatSync,
   futimesSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
-  statSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { createDurably, fsyncDirectory, replaceDurably } from './durable.ts';
+import { createDurably, replaceDurably } from './durable.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
 import { parseUpdateKey, updateKey, type UpdateId } from './update.ts';
+
+const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+/** A payload of 2,048 bytes, its frame, and as much again. */
+const maxFactBytes = 8192;
 
 /**
  * The facts of a node below `stateDir`:
@@ -21,9 +26,8 @@ import { parseUpdateKey, updateKey, type UpdateId } from './update.ts';
  *     pending/<channel>                   verified, waiting for a plausible clock
  *     updates/<channel>@<version>         how far advance came with it
  *     torrents/<channel>-<version>.torrent
- *     complete/<info hash>                empty: Transmission has all of it
  */
-export const factDirectories = ['announcements', 'pending', 'updates', 'torrents', 'complete'];
+export const factDirectories = ['announcements', 'pending', 'updates', 'torrents'];
 
 /** Creates what is missing below the state directory; harmless when all is there. */
 export function prepareStateDir(stateDir: string): void {
@@ -104,48 +108,24 @@ export function listPending(stateDir: string): { file: string; payload: string }
   });
 }
 
-/** Where the mark that Transmission has all of a torrent is, an empty file. */
-export function completionMarker(stateDir: string, infoHash: string): string {
-  return join(stateDir, 'complete', infoHash);
-}
-
-/**
- * Marks a torrent as complete; marking it again rings again. The hook may run as a user who can create
- * files in the directory but not list it (0730), so the file itself is flushed.
- */
-export function markComplete(stateDir: string, infoHash: string): void {
-  const directory = join(stateDir, 'complete');
-  // The first wake-up of a new node may be this one.
-  mkdirSync(directory, { recursive: true, mode: 0o750 });
-  const descriptor = openSync(join(directory, infoHash), 'a', 0o640);
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  try {
-    fsyncDirectory(directory);
-  } catch (error) {
-    if (!hasErrno(error, 'EACCES')) throw error;
-  }
-}
-
-/** The info hashes marked as complete; other names are none of ours. */
-export function listComplete(stateDir: string): string[] {
-  return listDirectory(join(stateDir, 'complete')).filter((name) => /^[0-9a-f]{40}$/.test(name));
-}
-
 /** The facts as a text that differs when one is added, removed, or rung for again. */
 export function describeFacts(stateDir: string): string {
-  return ['announcements', 'pending', 'complete']
-    .flatMap((directory) =>
-      listDirectory(join(stateDir, directory)).map((name) => {
-        const stats = statSync(join(stateDir, directory, name), { throwIfNoEntry: false });
-        return `${directory}/${name} ${stats?.mtimeMs ?? 'gone'}`;
-      }),
+  return ['announcements', 'pending']
+    .flatMap((name) =>
+      describeFiles(join(stateDir, name), listDirectory(join(stateDir, name))).map(
+        (line) => `${name}/${line}`,
+      ),
     )
     .sort()
     .join('\n');
+}
+
+/** Each file's name and time of change. */
+export function describeFiles(directory: string, names: readonly string[]): string[] {
+  return names.map((name) => {
+    const stats = lstatSync(join(directory, name), { throwIfNoEntry: false });
+    return `${name} ${stats?.mtimeMs ?? 'gone'}`;
+  });
 }
 
 function acceptedFile(stateDir: string, id: UpdateId): string {
@@ -178,12 +158,24 @@ function readPending(file: string): { version: number; payload: string } | undef
   return { version, payload };
 }
 
+/**
+ * Root reads these, and a lesser user writes them: no link is followed, nothing is waited for, and
+ * no more is read than a fact can have.
+ */
 function readFact(file: string): unknown {
+  let descriptor: number;
   try {
-    return decodeRecord(readFileSync(file, 'utf8'), file)?.value;
+    descriptor = openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return undefined;
+    if (hasErrno(error, 'ENOENT', 'ELOOP', 'ENXIO')) return undefined;
     throw error;
+  }
+  try {
+    const stats = fstatSync(descriptor);
+    if (!stats.isFile() || stats.size > maxFactBytes) return undefined;
+    return decodeRecord(readFileSync(descriptor, 'utf8'), file)?.value;
+  } finally {
+    closeSync(descriptor);
   }
 }
 

@@ -1,3 +1,4 @@
+import { markComplete } from './completion.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
 import type { LoggedEvent } from './event-log.ts';
@@ -5,7 +6,6 @@ import { magnetUri } from './metainfo.ts';
 import type { Step } from './next-step.ts';
 import { newProgress, readProgress, updatesDir, writeProgress, type Progress } from './progress.ts';
 import { isLegalStep, type State } from './states.ts';
-import { markComplete } from './store.ts';
 import { keepTorrentFile, metainfoOf } from './torrent-file.ts';
 import type { TransmissionClient } from './transmission.ts';
 import { contentLocation, idOf, type Update, type UpdateId } from './update.ts';
@@ -43,6 +43,10 @@ export async function takeStep(
   switch (step.kind) {
     case 'nothing':
       return [];
+    case 'tell':
+      walkTo(config, deps, update, 'COMPLETE', 'there is nothing to download');
+      if (step.mark) markComplete(config.applyDir, infoHash);
+      return [];
     case 'add': {
       if (step.record) walkTo(config, deps, update, 'QUEUED', 'in Transmission');
       await addTorrent(config, deps, update);
@@ -59,7 +63,7 @@ export async function takeStep(
     case 'complete': {
       const isNew = readProgress(updatesDir(config.stateDir), update) === undefined;
       walkTo(config, deps, update, 'COMPLETE', 'downloaded');
-      if (step.mark) markComplete(config.stateDir, infoHash);
+      if (step.mark) markComplete(config.applyDir, infoHash);
       const chores = [quietly(deps, update, keepTorrentFile(config, update))];
       // The submitter's own node: it seeds what the others have just been told of.
       if (isNew) chores.push(feed());
@@ -104,7 +108,7 @@ async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Updat
     const torrent = await deps.transmission.get(infoHash);
     if (torrent === undefined) return;
     if (torrent.status === 'checking' || torrent.status === 'queued') continue;
-    if (torrent.percentDone === 1) markComplete(config.stateDir, infoHash);
+    if (torrent.percentDone === 1) markComplete(config.applyDir, infoHash);
     return;
   }
 }
@@ -113,7 +117,7 @@ async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Updat
 export function walkTo(
   config: Config,
   { now, log }: Pick<AdvanceDeps, 'now' | 'log'>,
-  update: UpdateId & Pick<Update, 'infoHash' | 'sha256'>,
+  update: UpdateId & Pick<Update, 'infoHash' | 'sha256' | 'noop'>,
   state: State,
   reason: string,
   more: Partial<Pick<Progress, 'badContent'>> = {},

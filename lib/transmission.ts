@@ -15,6 +15,8 @@ export interface Torrent {
   hasMetadata: boolean;
   /** Bytes; 0 without metadata. */
   totalSize: number;
+  /** Bytes; 0 without metadata. */
+  pieceLength: number;
   downloadDir: string;
   /** `name` is the path below `downloadDir`; length in bytes. */
   files: { name: string; length: number }[];
@@ -59,6 +61,7 @@ const torrentFields = [
   'percentDone',
   'metadataPercentComplete',
   'totalSize',
+  'pieceSize',
   'downloadDir',
   'files',
   'errorString',
@@ -200,6 +203,7 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
     percentDone: asNumber(item['percentDone'], 'percentDone'),
     hasMetadata: asNumber(item['metadataPercentComplete'], 'metadataPercentComplete') === 1,
     totalSize: asNumber(item['totalSize'], 'totalSize'),
+    pieceLength: asNumber(item['pieceSize'], 'pieceSize'),
     downloadDir: asString(item['downloadDir'], 'downloadDir'),
     files: asList(item['files'], 'files').map((file) => {
       const { name, length } = asRecord(file, 'files');

@@ -15,6 +15,8 @@ export interface UpdateId {
  * only when the content is there.
  */
 export interface Update extends UpdateId {
+  /** The announcement's text, or the bare torrent in base64: what is sent. */
+  payload: string;
   kind: Kind | null;
   name: string;
   /** Bytes. */
@@ -32,6 +34,10 @@ export interface Update extends UpdateId {
   /** Unix seconds; null: never. */
   expires: number | null;
   rerun: boolean;
+  /** Puppet only says what it would change. */
+  noop: boolean;
+  /** Which nodes it is for (docs/announcement.md, "Targets"); '' is all. */
+  target: string;
   /** The .torrent of a bare torrent, without trackers; null for an announcement, which implies it. */
   metainfo: Buffer | null;
 }
@@ -76,7 +82,7 @@ export function parseAnnouncement(text: string): AnnouncementOffer {
   const signed = decodeAnnouncement(text);
   return {
     source: 'announcement',
-    update: { ...signed.announcement, metainfo: null },
+    update: { ...signed.announcement, payload: text, metainfo: null },
     body: signed.body,
     text,
     signed,
@@ -97,6 +103,7 @@ function base64(bytes: Uint8Array): string {
 
 function offerOfTorrent(torrent: BareTorrent, text: string): TorrentOffer {
   const update: Update = {
+    payload: text,
     channel: bareChannel,
     version: torrent.created,
     kind: null,
@@ -109,6 +116,8 @@ function offerOfTorrent(torrent: BareTorrent, text: string): TorrentOffer {
     notBefore: 0,
     expires: null,
     rerun: false,
+    noop: false,
+    target: '',
     metainfo: torrent.metainfo,
   };
   const { metainfo } = torrent;

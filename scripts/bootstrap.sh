@@ -30,6 +30,8 @@ need flock util-linux
 need unshare util-linux
 need setsid util-linux
 need git git
+need systemd-analyze systemd
+need faketime faketime
 if [ -n "$missing" ]; then
   if ! command -v apt-get >/dev/null 2>&1; then
     say "this is not Debian: install these by hand, then run the command again:$missing"

@@ -8,7 +8,22 @@ import { build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
 const handlers = (await readdir(join(root, 'handlers'))).filter((name) => name.endsWith('.ts'));
-const entryPoints = [...handlers.map((name) => `handlers/${name}`), 'scripts/reconcile.ts'];
+const entryPoints = [
+  ...handlers.map((name) => `handlers/${name}`),
+  'scripts/reconcile.ts',
+  'scripts/apply.ts',
+];
+
+/**
+ * The Node that builds, by absolute path: what root runs must not depend on somebody's PATH. A path
+ * with white space, or too long for the kernel (128 bytes before Linux 5.1), cannot be in a shebang.
+ */
+function shebang(): string {
+  const node = process.execPath;
+  if (!/\s/.test(node) && node.length <= 120) return `#!${node}`;
+  process.stderr.write(`build: warning: ${node} cannot be in a shebang: taking node from PATH\n`);
+  return '#!/usr/bin/env node';
+}
 
 /**
  * parse-torrent brings a whole implementation of fetch for torrents named by URL, which we never give
@@ -47,7 +62,7 @@ const { metafile } = await build({
   minifySyntax: true,
   minifyWhitespace: true,
   plugins: [withoutFetch],
-  banner: { js: '#!/usr/bin/env node' },
+  banner: { js: shebang() },
   define: {
     'import.meta.dirname': '__dirname',
     p2pUpdateBuildTime: String(Math.floor(Date.now() / 1000)),

@@ -1,8 +1,17 @@
 import type { Config } from '../lib/config.ts';
+import type { TargetedMembers } from '../lib/target-members.ts';
 import { parseAnnouncement } from '../lib/update.ts';
 
-/** What is told of an announcement, the same for a dry run, a submission and a repetition. */
-export function describeAnnouncement(payload: string, config: Config) {
+/**
+ * What is told of an announcement, the same for a dry run, a submission and a repetition.
+ *
+ * @param targets null without a target, and when Serf could not be asked
+ */
+export function describeAnnouncement(
+  payload: string,
+  config: Config,
+  targets: TargetedMembers | null = null,
+) {
   const { signed } = parseAnnouncement(payload);
   const { announcement: a, signers } = signed;
   const bytes = (chars: number): number => Math.floor((chars * 3) / 4);
@@ -14,12 +23,16 @@ export function describeAnnouncement(payload: string, config: Config) {
     contentBytes: a.length,
     sha256: a.sha256,
     infoHash: a.infoHash,
-    pieces: a.pieces.length > 0 ? ('in' as const) : ('magnet' as const),
+    pieces:
+      a.kind === 'withdraw' ? null : a.pieces.length > 0 ? ('in' as const) : ('magnet' as const),
     pieceLength: a.pieceLength,
     created: isoTime(a.created),
     notBefore: a.notBefore === 0 ? null : isoTime(a.notBefore),
     expires: isoTime(a.expires),
     rerun: a.rerun,
+    noop: a.noop,
+    target: a.target,
+    targets,
     epoch: a.epoch,
     signers,
     payloadChars: payload.length,
@@ -29,27 +42,23 @@ export function describeAnnouncement(payload: string, config: Config) {
   };
 }
 
+type Facts = ReturnType<typeof describeAnnouncement>;
+
 /** Prints the facts: as lines for a person, or as one JSON object. `sentAt` is null for a dry run. */
-export function report(
-  facts: ReturnType<typeof describeAnnouncement>,
-  sentAt: Date | null,
-  json: boolean,
-): void {
+export function report(facts: Facts, sentAt: Date | null, json: boolean): void {
   if (json) {
     const sent = { sent: sentAt !== null, submittedAt: sentAt?.toISOString() ?? null };
     process.stdout.write(`${JSON.stringify({ ...facts, ...sent })}\n`);
     return;
   }
-  const pieces = facts.pieces === 'in' ? 'in the announcement' : 'fetched from peers (magnet)';
   const rows: [string, string][] = [
     ['update', `${facts.channel}@${facts.version}`],
     ['kind', facts.kind],
     ['name', facts.name],
-    ['content', `${facts.contentBytes} bytes, SHA-256 ${facts.sha256}`],
-    ['info hash', facts.infoHash],
-    ['pieces', `${facts.pieceLength} bytes each, ${pieces}`],
+    ...contentRows(facts),
+    ['target', targetText(facts)],
     ['not before', facts.notBefore ?? 'at once'],
-    ['expires', facts.expires],
+    ['expires', facts.kind === 'keyset' ? 'never' : facts.expires],
     ['signed by', `${facts.signers.join(', ')} (key set ${facts.epoch})`],
     [
       'payload',
@@ -57,8 +66,27 @@ export function report(
     ],
   ];
   if (facts.rerun) rows.push(['rerun', 'also where this content is applied already']);
+  if (facts.noop) rows.push(['noop', 'nodes record what would change, and change nothing']);
   for (const [label, value] of rows) process.stdout.write(`${label.padEnd(12)}${value}\n`);
   process.stdout.write(sentAt === null ? 'dry run: nothing was sent\n' : 'sent to the fleet\n');
+}
+
+function contentRows(facts: Facts): [string, string][] {
+  if (facts.kind === 'withdraw')
+    return [['content', `none: nodes stop what they have not applied of ${facts.channel}`]];
+  const pieces = facts.pieces === 'in' ? 'in the announcement' : 'fetched from peers (magnet)';
+  return [
+    ['content', `${facts.contentBytes} bytes, SHA-256 ${facts.sha256}`],
+    ['info hash', facts.infoHash],
+    ['pieces', `${facts.pieceLength} bytes each, ${pieces}`],
+  ];
+}
+
+function targetText({ target, targets }: Facts): string {
+  if (target === '') return 'all nodes';
+  const known =
+    targets === null ? 'Serf cannot be asked' : `${targets.matching} of ${targets.members} members`;
+  return `${target} (${known})`;
 }
 
 function isoTime(unixSeconds: number): string {

@@ -1,189 +1,173 @@
 /**
- * Announces a file or directory to the fleet: makes the torrent, signs, seeds, sends the Serf event.
+ * Announces an update to the fleet: makes the torrent, signs, seeds, sends the Serf event.
  */
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
-import { publishContent, readPublished, sendUpdate, type PublishedUpdate } from '../lib/publish.ts';
+import { currentKeySet } from '../lib/key-chain.ts';
+import { missingSigners } from '../lib/key-proposal.ts';
+import { deliver, findPublished, nameOf, publishContent } from '../lib/publish.ts';
+import { prepareRenewal, type RenewRequest } from '../lib/renewal.ts';
 import { connectSerf } from '../lib/serf.ts';
-import { prepareSubmission, type SubmitRequest } from '../lib/submission.ts';
-import { parseMoment, parseSpan } from '../lib/time.ts';
-import { stateError } from '../lib/store.ts';
-import { connectTransmission } from '../lib/transmission.ts';
+import { prepareSubmission, type Submission } from '../lib/submission.ts';
+import { readKeyToAdd } from '../lib/submission-input.ts';
+import { countTargets } from '../lib/target-members.ts';
+import { parseAnnouncement } from '../lib/update.ts';
+import { prepareWithdrawal, type WithdrawRequest } from '../lib/withdrawal.ts';
+import { parseChange } from './keys/arguments.ts';
+import { proposalFile, proposeChange, writeProposal } from './keys/change.ts';
+import { proposalFacts, proposalText } from './keys/report.ts';
+import { sendProposal } from './keys/send.ts';
 import { progressBar } from './progress-bar.ts';
+import { help, keyOptions, parseCommand, updateOptions, type Command } from './submit-arguments.ts';
 import { describeAnnouncement, report } from './submit-report.ts';
+import { withDirectoryIn, withWorkDirectory } from './work-directory.ts';
 
-const help = `Usage: submit.ts FILE|DIRECTORY [options]
-       submit.ts --resend [CHANNEL@VERSION]
-
-Announces an update to the fleet and seeds it from this node.
-  *.pp                          a manifest: puppet apply
-  *.tar.gz, *.tgz, *.tar        with metadata.json a module: puppet module install
-  a directory, or a .zip        with manifests/ an environment: modules/, hiera.yaml, data/
-  anything else                 a file, placed in "deliveryDir" of every node
-
-Options:
-  --channel NAME      updates of one channel supersede each other (default: a module's own
-                      name, "default" for everything else)
-  --name NAME         the announced name (default: the file's)
-  --version N         above the newest of the channel (default: unix seconds, or newest + 1)
-  --expires SPAN      not applied later than that: 90d, 12h, 1y (default: 1y)
-  --not-before TIME   downloaded at once, applied then: 2030-01-31T06:00Z or +2h
-  --rerun             apply even content that the channel has applied already
-  --dry-run           print what would be sent; change nothing
-  --resend            send a kept announcement again, byte for byte (default: the newest)
-  --json              one JSON object on the last line of standard output
-  --help
-
-The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
-
-Exit status: 0 sent, 64 usage, 65 the content is not what its name says, 69 Puppet, Transmission
-or Serf is down (the announcement is kept: --resend), 76 refused, 78 configuration.
-`;
-
-const defaultExpiry = '1y';
-const workPrefix = '.submit-';
-
-type Command =
-  | { kind: 'help' }
-  | { kind: 'resend'; key: string | undefined; json: boolean }
-  | { kind: 'submit'; request: SubmitRequest; dryRun: boolean; json: boolean };
-
-/** Decides what the arguments ask for. Throws UpdateError `usage`. */
-function parseCommand(args: string[], now: number): Command {
-  const { values, positionals } = parse(args);
-  const json = values.json ?? false;
-  const [first, ...more] = positionals;
-  if (values.help === true) return { kind: 'help' };
-  if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
-  if (values.resend === true) return { kind: 'resend', key: first, json };
-  if (first === undefined) throw usage('no file is named');
-  const notBefore = values['not-before'];
-  const request: SubmitRequest = {
-    file: first,
-    channel: values.channel,
-    name: values.name,
-    version: values.version === undefined ? undefined : parseVersion(values.version),
-    notBefore: notBefore === undefined ? 0 : parseMoment(notBefore, now),
-    expires: now + parseSpan(values.expires ?? defaultExpiry),
-    rerun: values.rerun ?? false,
-  };
-  return { kind: 'submit', request, dryRun: values['dry-run'] ?? false, json };
+interface Options {
+  dryRun: boolean;
+  json: boolean;
 }
 
-function parse(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        channel: { type: 'string' },
-        name: { type: 'string' },
-        version: { type: 'string' },
-        expires: { type: 'string' },
-        'not-before': { type: 'string' },
-        rerun: { type: 'boolean' },
-        'dry-run': { type: 'boolean' },
-        resend: { type: 'boolean' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    });
-  } catch (cause) {
-    throw usage(cause instanceof Error ? cause.message : String(cause));
-  }
-}
+type SubmitCommand = Extract<Command, { kind: 'submit' }>;
 
-function parseVersion(text: string): number {
-  const version = Number(text);
-  if (!/^\d+$/.test(text) || version < 1 || !Number.isSafeInteger(version))
-    throw usage(`--version must be a whole number from 1 to 2^53-1, not ${JSON.stringify(text)}`);
-  return version;
-}
-
-function usage(message: string): UpdateError {
-  return new UpdateError('usage', message, { hint: 'submit.ts --help shows the usage' });
-}
-
-async function submit(
-  request: SubmitRequest,
-  config: Config,
-  options: { dryRun: boolean; json: boolean },
-): Promise<void> {
-  // On the file system of the publish directory, so that publishing is a rename.
-  if (!options.dryRun) mkdirSync(config.publishDir, { recursive: true, mode: 0o755 });
-  const parent = options.dryRun ? tmpdir() : config.publishDir;
-  if (!options.dryRun) removeOldWork(parent);
-  const workDir = await mkdtemp(join(parent, workPrefix));
-  try {
-    const now = Math.floor(Date.now() / 1000);
-    const onProgress = progressBar('hashing');
-    const prepared = await prepareSubmission(request, config, workDir, now, onProgress);
-    if (options.dryRun) {
-      report(describeAnnouncement(prepared.payload, config), null, options.json);
-      return;
-    }
-    const published = await publishContent(prepared, config);
-    await send(published, config, options.json);
-  } catch (error) {
-    throw stateError(error, parent);
-  } finally {
-    await rm(workDir, { recursive: true, force: true });
-  }
-}
-
-/** Removes work directories that a killed submit left a day ago or more: content can be large. */
-function removeOldWork(publishDir: string): void {
-  for (const name of readdirSync(publishDir)) {
-    const directory = join(publishDir, name);
-    if (!name.startsWith(workPrefix) || Date.now() - statSync(directory).mtimeMs < 86_400_000)
-      continue;
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
-
-async function send(published: PublishedUpdate, config: Config, json: boolean): Promise<void> {
-  const milliseconds = (seconds: number): number => seconds * 1000;
-  try {
-    await sendUpdate(published, config, {
-      transmission: connectTransmission({
-        ...config.transmission,
-        timeoutMs: milliseconds(config.transmission.timeoutSeconds),
-      }),
-      serf: connectSerf({ ...config.serf, timeoutMs: milliseconds(config.serf.timeoutSeconds) }),
-    });
-  } catch (cause) {
-    if (!(cause instanceof UpdateError)) throw cause;
-    const key = `${published.channel}@${published.version}`;
+/** A file is an update, or a public key that the fleet is to trust. */
+async function submitFile(command: SubmitCommand, config: Config): Promise<void> {
+  const { request, given } = command;
+  const isKey = (await readKeyToAdd(request.file)) !== undefined;
+  const strange = given.find((option) => (isKey ? updateOptions : keyOptions).includes(option));
+  if (strange !== undefined)
     throw new UpdateError(
-      cause.code,
-      `${key} is signed and kept, but was not sent: ${cause.message}`,
-      {
-        hint: `${cause.hint}; then: submit.ts --resend ${key}`,
-        ...(cause.cause === undefined ? {} : { cause: cause.cause }),
-      },
+      'usage',
+      `--${strange} has no meaning for ${isKey ? 'a public key' : 'a file that is no public key'}`,
+      { hint: 'submit.ts --help shows the usage' },
     );
+  if (isKey) {
+    await addKey(command, config);
+    return;
   }
-  report(describeAnnouncement(published.payload, config), new Date(), json);
+  // On the file system of the publish directory, so that publishing is a rename.
+  const inWork = command.dryRun
+    ? withDirectoryIn.bind(null, tmpdir())
+    : withWorkDirectory.bind(null, config.publishDir);
+  await inWork(async (workDir) => {
+    const onProgress = progressBar('hashing');
+    const prepared = await prepareSubmission(request, config, workDir, now(), onProgress);
+    await announce(prepared, config, command);
+  });
+}
+
+/** Adds a release key, as `keys.ts add` and then `keys.ts send` do. */
+async function addKey(
+  { request: { file }, keys, dryRun, json }: SubmitCommand,
+  config: Config,
+): Promise<void> {
+  if (keys['root-key'] === undefined)
+    throw new UpdateError('usage', `${file} is a public key, which only a root key can add`, {
+      hint: 'add --root-key FILE: the private root key, on the medium that holds it',
+    });
+  const request = parseChange('add', [file], keys);
+  const current = currentKeySet(config);
+  const proposal = await proposeChange(request, current, now());
+  if (missingSigners(proposal).length === 0 && !dryRun) {
+    const payload = await sendProposal(proposal, current, config);
+    report(describeAnnouncement(payload, config), new Date(), json);
+    return;
+  }
+  const out = proposalFile(proposal, request.out);
+  if (!dryRun) writeProposal(out, proposal);
+  const facts = proposalFacts(proposal, current, config, now());
+  if (json) process.stdout.write(`${JSON.stringify({ ...facts, file: dryRun ? null : out })}\n`);
+  else
+    process.stdout.write(
+      `${proposalText(facts, out)}${dryRun ? 'dry run: nothing was sent' : `written to ${out}`}\n`,
+    );
+}
+
+async function withdraw(request: WithdrawRequest, config: Config, options: Options): Promise<void> {
+  const prepared = await prepareWithdrawal(request, config, now());
+  if (prepared.withdraws === undefined)
+    warn(`no update of channel ${request.channel} is known here; is it spelled so?`);
+  await announce(prepared, config, options);
+}
+
+async function renew(request: RenewRequest, config: Config, options: Options): Promise<void> {
+  const prepared = await prepareRenewal(request, config, now(), progressBar('hashing'));
+  const { renews, newest } = prepared;
+  if (renews.version < newest)
+    warn(
+      `${nameOf(renews)} is not the newest of its channel, ${newest} is: nodes will go back to its content`,
+    );
+  await announce(prepared, config, options);
+}
+
+/** Publishes and sends what was prepared, or shows it. */
+async function announce(prepared: Submission, config: Config, options: Options): Promise<void> {
+  const { dryRun } = options;
+  const targets = await askTargets(prepared.payload, config);
+  if (!dryRun) {
+    const publish = () => publishContent(prepared, config);
+    // Without content of its own there is no work directory yet.
+    const published =
+      prepared.contentFile === null
+        ? await withWorkDirectory(config.publishDir, publish)
+        : await publish();
+    await deliver(published, config);
+  }
+  const facts = describeAnnouncement(prepared.payload, config, targets);
+  report(facts, dryRun ? null : new Date(), options.json);
+}
+
+async function resend(key: string | undefined, config: Config, options: Options): Promise<void> {
+  const published = findPublished(config, key);
+  const targets = await askTargets(published.payload, config);
+  if (!options.dryRun) await deliver(published, config);
+  const facts = describeAnnouncement(published.payload, config, targets);
+  report(facts, options.dryRun ? null : new Date(), options.json);
+}
+
+/** How many members an announcement is for, as far as Serf knows; null without a target, or without Serf. */
+async function askTargets(payload: string, config: Config) {
+  const { target, channel } = parseAnnouncement(payload).signed.announcement;
+  if (target === '') return null;
+  const { serf } = config;
+  const client = connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 });
+  const targets = await countTargets(target, channel, client);
+  if (targets?.matching === 0)
+    warn(
+      `none of the ${targets.members} members that Serf knows matches ${target}; ` +
+        'each node decides by its own "nodeName" and "tags", not by what Serf says',
+    );
+  return targets;
+}
+
+function warn(message: string): void {
+  process.stderr.write(`submit: warning: ${message}\n`);
+}
+
+/** Unix seconds. */
+function now(): number {
+  return Math.floor(Date.now() / 1000);
 }
 
 async function main(): Promise<void> {
-  const command = parseCommand(process.argv.slice(2), Math.floor(Date.now() / 1000));
+  const command = parseCommand(process.argv.slice(2), now());
+  if (command.kind === 'help') {
+    process.stdout.write(help);
+    return;
+  }
+  const config = loadConfig(process.env);
   switch (command.kind) {
-    case 'help':
-      process.stdout.write(help);
+    case 'resend':
+      await resend(command.key, config, command);
       return;
-    case 'resend': {
-      const config = loadConfig(process.env);
-      await send(readPublished(config, command.key), config, command.json);
+    case 'withdraw':
+      await withdraw(command.request, config, command);
       return;
-    }
+    case 'renew':
+      await renew(command.request, config, command);
+      return;
     case 'submit':
-      await submit(command.request, loadConfig(process.env), command);
+      await submitFile(command, config);
       return;
     default:
       command satisfies never;

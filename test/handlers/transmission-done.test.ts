@@ -13,25 +13,27 @@ function makeNode() {
   const stateDir = join(directory, 'state');
   const configFile = join(directory, 'config.json');
   mkdirSync(stateDir);
-  writeFileSync(configFile, JSON.stringify({ stateDir }));
+  const applyDir = join(directory, 'apply');
+  mkdirSync(applyDir);
+  writeFileSync(configFile, JSON.stringify({ stateDir, applyDir }));
   const run = (env: Record<string, string>, cwd = '/') =>
     spawnSync(handler, {
       cwd,
       env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile, ...env },
       encoding: 'utf8',
     });
-  return { stateDir, run };
+  return { stateDir, applyDir, run };
 }
 
 describe('the completion hook', () => {
   it('marks the info hash with an empty file, and marking again is no error', () => {
-    const { stateDir, run } = makeNode();
+    const { stateDir, applyDir, run } = makeNode();
     for (let time = 0; time < 2; time += 1) {
       const { status, stdout, stderr } = run({ TR_TORRENT_HASH: infoHash, TR_TORRENT_NAME: 'x' });
       expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
     }
-    expect(readdirSync(join(stateDir, 'complete'))).toEqual([infoHash]);
-    expect(readFileSync(join(stateDir, 'complete', infoHash), 'utf8')).toBe('');
+    expect(readdirSync(join(applyDir, 'complete'))).toEqual([infoHash]);
+    expect(readFileSync(join(applyDir, 'complete', infoHash), 'utf8')).toBe('');
     const log = readFileSync(join(stateDir, 'events.log'), 'utf8').trimEnd().split('\n');
     expect(log).toHaveLength(2);
     expect(JSON.parse(log[0] ?? '')).toMatchObject({
@@ -50,16 +52,17 @@ describe('the completion hook', () => {
     ['followed by a newline', `${infoHash}\n`],
     ['a command', '; rm -rf / #'],
   ])('refuses a hash that is %s, and leaves no mark', (_, hash) => {
-    const { stateDir, run } = makeNode();
-    const before = readState(stateDir);
+    const { stateDir, applyDir, run } = makeNode();
+    const before = readState(applyDir);
     const { status, stderr } = run(hash === undefined ? {} : { TR_TORRENT_HASH: hash });
     expect(status).toBe(64);
     expect(stderr).toMatch(/hint: .*script-torrent-done/);
-    expect(readState(stateDir)).toEqual(before);
+    expect(readState(applyDir)).toEqual(before);
+    expect(readState(stateDir)).toEqual({});
   });
 
   it('believes nothing else of its environment', () => {
-    const { stateDir, run } = makeNode();
+    const { applyDir, run } = makeNode();
     const { status } = run({
       TR_TORRENT_HASH: infoHash,
       TR_TORRENT_NAME: '../../evil"; touch /tmp/evil; "',
@@ -67,7 +70,7 @@ describe('the completion hook', () => {
       TR_TORRENT_ID: '-1',
     });
     expect(status).toBe(0);
-    expect(Object.keys(readState(stateDir))).toEqual(['complete', `complete/${infoHash}`]);
+    expect(Object.keys(readState(applyDir))).toEqual(['complete', `complete/${infoHash}`]);
     expect(existsSync('/tmp/evil')).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -9,7 +9,6 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readKeySet } from '../../lib/accept.ts';
 import { computeInfoHash, contentFileName } from '../../lib/metainfo.ts';
 import { parseAnnouncement, updateKey } from '../../lib/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
@@ -265,12 +264,6 @@ describe('content that is not what was signed', () => {
       pieces: createHash('sha1').update(bytes).digest(),
     };
     const downloaded = contentFileName(content);
-    const keys = {
-      keySet: readKeySet(operator.config.keySetFile),
-      releaseKeys: operator.config.signingKeyFiles.map((key) =>
-        createPrivateKey(readFileSync(key)),
-      ),
-    };
     const announcement = makeAnnouncement({
       kind: 'file',
       channel: 'wrong',
@@ -279,7 +272,7 @@ describe('content that is not what was signed', () => {
     });
     // Both daemons find the content in place: whoever rejects it first stops seeding it.
     for (const node of fleet.nodes) writeFileSync(join(node.config.downloadDir, downloaded), bytes);
-    const payload = signAnnouncement(announcement, keys);
+    const payload = signAnnouncement(announcement, fleet.keys);
     await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
     await fleet.waitFor(
       'both nodes have rejected it',

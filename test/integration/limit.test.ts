@@ -1,7 +1,4 @@
-import { createPrivateKey } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { readKeySet } from '../../lib/accept.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { startFleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
@@ -26,19 +23,13 @@ describe('an announcement that fills the default limit', () => {
       fleet.stop();
     });
     const [sender, receiver] = fleet.nodes as [FleetNode, FleetNode];
-    const keys = {
-      keySet: readKeySet(sender.config.keySetFile),
-      releaseKeys: sender.config.signingKeyFiles.map((file) =>
-        createPrivateKey(readFileSync(file)),
-      ),
-    };
     const announcement = makeAnnouncement({
       channel: 'c'.repeat(channel),
       name: 'n'.repeat(name),
       length: pieces * 16_384,
       pieces: new Uint8Array(pieces * 20).fill(9),
     });
-    const payload = signAnnouncement(announcement, keys);
+    const payload = signAnnouncement(announcement, fleet.keys);
     expect(Buffer.from(payload, 'base64url')).toHaveLength(351);
     expect(payload).toHaveLength(468);
     const { status } = await sender.serfCommand(['event', '-coalesce=false', 'update', payload]);

@@ -10,6 +10,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 const content = Buffer.alloc(40_000, 'p2p');
 
 const announced: Update = {
+  payload: '',
   channel: 'default',
   version: 1,
   kind: 'file',
@@ -22,6 +23,8 @@ const announced: Update = {
   notBefore: 0,
   expires: null,
   rerun: false,
+  noop: false,
+  target: '',
   metainfo: null,
 };
 const sha1 = (bytes: Buffer): Buffer => createHash('sha1').update(bytes).digest();

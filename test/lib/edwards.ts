@@ -27,6 +27,20 @@ export function smallOrderPoints(): { x: bigint; y: bigint }[] {
   }
 }
 
+/** A key plus each of the seven points of small order but the neutral one: keys of mixed order. */
+export function mixedOrderKeys(raw: Uint8Array): Buffer[] {
+  const encoded = fromLittleEndian(raw);
+  const sign = encoded >> 255n;
+  const point = pointWithY(encoded & (2n ** 255n - 1n));
+  if (point === undefined) throw new Error('not a point of the curve');
+  const x = (point.x & 1n) === sign ? point.x : mod(-point.x);
+  const key = { ...point, x, t: mod(x * point.y) };
+  return smallOrderPoints()
+    .filter(({ x, y }) => x !== 0n || y !== 1n)
+    .map(({ x, y }) => affine(add(key, { x, y, z: 1n, t: mod(x * y) })))
+    .map(({ x, y }) => encodePoint(y, x & 1n));
+}
+
 /** The 32 bytes for a y of up to 255 bits and a sign bit, canonical or not. */
 export function encodePoint(y: bigint, sign: bigint): Buffer {
   return littleEndian(y | (sign << 255n));

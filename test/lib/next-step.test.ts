@@ -3,12 +3,13 @@ import { decideStep } from '../../lib/next-step.ts';
 import { newProgress, type Progress } from '../../lib/progress.ts';
 import type { State } from '../../lib/states.ts';
 import type { Torrent } from '../../lib/transmission.ts';
-import type { Update } from '../../lib/update.ts';
+import { contentName, type Update } from '../../lib/update.ts';
 
 const now = 1_900_000_000;
 const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
 const update: Update = {
+  payload: '',
   channel: 'default',
   version: now,
   kind: 'manifest',
@@ -21,6 +22,8 @@ const update: Update = {
   notBefore: 0,
   expires: now + 1000,
   rerun: false,
+  noop: false,
+  target: '',
   metainfo: null,
 };
 
@@ -31,8 +34,9 @@ const downloading: Torrent = {
   percentDone: 0.5,
   hasMetadata: true,
   totalSize: 1000,
+  pieceLength: 16_384,
   downloadDir: '/d',
-  files: [],
+  files: [{ name: contentName(update), length: 1000 }],
   error: '',
   peersConnected: 2,
   rateDownload: 10,
@@ -106,6 +110,31 @@ describe('decideStep', () => {
       'rejects metadata of another size than announced',
       { torrent: { ...downloading, totalSize: 2 ** 50 } },
       { kind: 'drop', state: 'REJECTED' },
+    ],
+    [
+      'rejects metadata of another piece length',
+      { torrent: { ...downloading, pieceLength: 32_768 } },
+      { kind: 'drop', state: 'REJECTED' },
+    ],
+    [
+      'rejects metadata of another file name',
+      { torrent: { ...downloading, files: [{ name: 'x', length: 1000 }] } },
+      { kind: 'drop', state: 'REJECTED' },
+    ],
+    [
+      'rejects metadata of more than one file',
+      { torrent: { ...seeding, files: [...downloading.files, { name: 'x/y', length: 0 }] } },
+      { kind: 'drop', state: 'REJECTED' },
+    ],
+    [
+      'tells the apply side of a withdrawal, which has nothing to download',
+      { update: { ...update, kind: 'withdraw' } },
+      { kind: 'tell', mark: true },
+    ],
+    [
+      'does not tell it again of a withdrawal that it has seen',
+      { update: { ...update, kind: 'withdraw' }, outcome: progress('APPLIED') },
+      { kind: 'nothing' },
     ],
     [
       'drops what expired before it was applied',

@@ -184,17 +184,21 @@ describe('verifying', () => {
   const twoOfThree = { ...keySet, releaseThreshold: 2 };
   const removed = { ...keySet, releaseKeys: keySet.releaseKeys.filter(({ key }) => key.id !== b) };
   const later = { ...removed, epoch: 8 };
+  const asKeySet = { kind: 'keyset' as const, channel: 'keyset', version: fields.epoch + 1 };
   // prettier-ignore
   const cases: [string, SignedAnnouncement, KeySet, string, RegExp?][] = [
     ['the only signer', signed([a]), keySet, 'accepted'],
     ['more signers than needed', signed([a, b, c]), keySet, 'accepted'],
     ['two of two', signed([a, c]), twoOfThree, 'accepted'],
-    ['one of two', signed([a]), twoOfThree, 'untrusted', /1 of the 2 signatures/],
+    ['one of two', signed([a]), twoOfThree, 'untrusted', /1 of the 2 release signatures/],
     ['a channel of the signer', signed([c], { channel: 'acme-hello' }), keySet, 'accepted'],
     ['another channel', signed([c], { channel: 'web' }), keySet, 'untrusted', new RegExp(`${c} .*web`)],
     ['another channel of one signer', signed([a, c], { channel: 'web' }), keySet, 'untrusted', new RegExp(c)],
     ['a root key', signed([root]), keySet, 'untrusted', new RegExp(`${root} is not a release key`)],
     ['one signer too many, unknown', signed([a, root]), keySet, 'untrusted', new RegExp(root)],
+    ['a key set by a root key', signed([root], asKeySet), keySet, 'accepted'],
+    ['a key set by a release key', signed([a], asKeySet), keySet, 'untrusted', new RegExp(`${a} is not a root key`)],
+    ['a key set by a root and a release key', signed([a, root], asKeySet), keySet, 'untrusted', new RegExp(a)],
     ['an older epoch', signed([a], { epoch: 1 }), later, 'accepted'],
     ['an older epoch, the key removed', signed([b], { epoch: 1 }), later, 'untrusted', new RegExp(b)],
     ['a later epoch', signed([a], { epoch: 8 }), keySet, 'try-later', /key set 8; this node has 7/],

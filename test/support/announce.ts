@@ -8,21 +8,28 @@ import { publicKeyOf, signBody } from '../../lib/signature.ts';
 export interface TestKeys {
   keySet: KeySet;
   releaseKeys: KeyObject[];
+  rootKeys: KeyObject[];
 }
 
 /** Makes a key set with one root key and so many release keys, all of which must sign. */
 export function makeKeys(fleet = 'test-fleet', signers = 1): TestKeys {
   const make = (): KeyObject => generateKeyPairSync('ed25519').privateKey;
   const releaseKeys = Array.from({ length: signers }, make);
+  const rootKeys = [make()];
   const keySet: KeySet = {
     fleet,
     epoch: 1,
     rootThreshold: 1,
-    rootKeys: [publicKeyOf(make())],
+    rootKeys: rootKeys.map((key) => publicKeyOf(key)),
     releaseThreshold: signers,
     releaseKeys: releaseKeys.map((key) => ({ key: publicKeyOf(key), channels: null })),
   };
-  return { keySet, releaseKeys };
+  return { keySet, releaseKeys, rootKeys };
+}
+
+/** A private key as keygen writes it. */
+export function pemOf(key: KeyObject): string {
+  return key.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
 export function writeKeySet(file: string, { keySet }: TestKeys): void {
@@ -54,12 +61,16 @@ export function makeAnnouncement(change: Partial<Announcement> = {}): Announceme
   };
 }
 
-/** The payload of the event: an announcement signed by all release keys. */
+/**
+ * The payload of the event: an announcement signed by all release keys, a key set by all root keys;
+ * or by `keys`, whoever may trust them.
+ */
 export function signAnnouncement(
   announcement: Announcement,
-  { keySet, releaseKeys }: TestKeys,
+  { keySet, releaseKeys, rootKeys }: TestKeys,
+  keys = announcement.kind === 'keyset' ? rootKeys : releaseKeys,
 ): string {
-  const signers = releaseKeys
+  const signers = keys
     .map((key) => ({ key, id: publicKeyOf(key).id }))
     .sort((a, b) => (a.id < b.id ? -1 : 1));
   const body = encodeBody(

@@ -144,19 +144,12 @@ export class FleetNode {
     return parseMembers(JSON.parse(stdout)).filter((member) => member.status === 'alive');
   }
 
-  /** What this node has logged so far. */
+  /** What both sides of this node have logged so far, in the order of time. */
   events(): FleetEvent[] {
-    let text: string;
-    try {
-      text = readFileSync(eventLogFile(this.config.stateDir), 'utf8');
-    } catch {
-      return [];
-    }
-    const complete = text.slice(0, text.lastIndexOf('\n') + 1);
-    return complete
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as FleetEvent);
+    const { stateDir, applyDir } = this.config;
+    return [stateDir, applyDir]
+      .flatMap((directory) => readLog(eventLogFile(directory)))
+      .sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
   }
 
   /** The tail of every log: its daemons', events.log, and one for each run of Puppet. */
@@ -167,10 +160,22 @@ export class FleetNode {
       this.serf.logFile,
       this.transmission.logFile,
       eventLogFile(stateDir),
+      eventLogFile(applyDir),
       ...(existsSync(runs) ? readdirSync(runs).map((name) => join(runs, name)) : []),
     ]
       .filter((file) => existsSync(file))
       .map((file) => tail(file, 10))
       .join('\n');
   }
+}
+
+/** The complete lines of a log; none when it is not there yet. */
+function readLog(file: string): FleetEvent[] {
+  if (!existsSync(file)) return [];
+  const text = readFileSync(file, 'utf8');
+  return text
+    .slice(0, text.lastIndexOf('\n') + 1)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as FleetEvent);
 }

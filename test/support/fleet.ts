@@ -1,10 +1,10 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
 import { formatKeySet } from '../../lib/keyset.ts';
-import { publicKeyOf } from '../../lib/signature.ts';
+import { makeKeys, pemOf, type TestKeys } from './announce.ts';
 import { FleetNode } from './fleet-node.ts';
 import { layNetwork } from './network.ts';
 import { waitFor } from './wait-for.ts';
@@ -34,6 +34,8 @@ export interface Fleet {
   directory: string;
   /** n1, n2 and so on. */
   nodes: FleetNode[];
+  /** n1 has the private ones below its etc/: release-1.pem and so on, and root-1.pem. */
+  keys: TestKeys;
   /** Asks until a condition holds; the error shows the tail of every log. */
   waitFor<T>(
     description: string,
@@ -60,12 +62,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     if (options.keepIn === undefined) rmSync(directory, { recursive: true, force: true });
   };
   try {
-    const { keySet, signingKeys } = makeKeys(options.signers ?? 1);
+    const keys = makeKeys(fleetId, options.signers ?? 1);
     const secrets = {
       encryptKey: randomBytes(32).toString('base64'),
       rpcKey: randomBytes(16).toString('hex'),
       rpcPassword: randomBytes(16).toString('hex'),
-      keySet,
+      keySet: formatKeySet(keys.keySet),
     };
     const nodes = network.places.map((place, index) => {
       const name = names[index] ?? '';
@@ -74,7 +76,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         place,
         directory: join(directory, name),
         secrets,
-        signingKeys: index === 0 ? signingKeys : [],
+        signingKeys: index === 0 ? keys.releaseKeys.map(pemOf) : [],
+        rootKeys: index === 0 ? keys.rootKeys.map(pemOf) : [],
         join: network.places.map(({ address }) => address),
         config: options.config ?? {},
         serf: options.serf ?? {},
@@ -83,6 +86,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     const logs = (): string => nodes.map((node) => node.logs()).join('\n');
     const fleet: Fleet = {
       directory,
+      keys,
       nodes,
       waitFor: (description, condition, timeoutMs) =>
         waitFor(description, condition, timeoutMs, logs),
@@ -112,23 +116,4 @@ async function startDaemons(fleet: Fleet, transmission: boolean): Promise<void> 
     startSerf(),
     ...(transmission ? nodes.map((node) => node.transmission.start()) : []),
   ]);
-}
-
-/** A key set in which every release key must sign, and the private halves of those keys. */
-function makeKeys(signers: number): { keySet: string; signingKeys: string[] } {
-  const release = Array.from({ length: signers }, () => generateKeyPairSync('ed25519'));
-  const keySet = formatKeySet({
-    fleet: fleetId,
-    epoch: 1,
-    rootThreshold: 1,
-    rootKeys: [publicKeyOf(generateKeyPairSync('ed25519').publicKey)],
-    releaseThreshold: signers,
-    releaseKeys: release.map(({ publicKey }) => ({ key: publicKeyOf(publicKey), channels: null })),
-  });
-  return {
-    keySet,
-    signingKeys: release.map(({ privateKey }) =>
-      privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    ),
-  };
 }

@@ -24,6 +24,8 @@ export interface NodeSettings {
   secrets: FleetSecrets;
   /** PEM texts of the private release keys. */
   signingKeys: readonly string[];
+  /** PEM texts of the private root keys. */
+  rootKeys: readonly string[];
   /** The addresses of the fleet. */
   join: readonly string[];
   config: Partial<Config>;
@@ -45,6 +47,9 @@ export function writeConfig(settings: NodeSettings): Config {
     writeFileSync(file, pem, secret);
     return file;
   });
+  settings.rootKeys.forEach((pem, index) => {
+    writeFileSync(at('etc', `root-${index + 1}.pem`), pem, secret);
+  });
   const defaults = parseConfig('{}', 'the defaults');
   const config: Config = {
     ...defaults,
@@ -56,6 +61,7 @@ export function writeConfig(settings: NodeSettings): Config {
     publishDir: at('publish'),
     deliveryDir: at('delivery'),
     trigger: 'spawn',
+    nodeName: settings.name,
     transmission: { ...defaults.transmission, credentialsFile: at('etc', 'transmission.json') },
     serf: { ...defaults.serf, rpcAuthFile: at('etc', 'serf-rpc.key') },
     puppet: {

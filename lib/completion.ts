@@ -1,0 +1,105 @@
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  opendirSync,
+  openSync,
+  rmdirSync,
+  unlinkSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fsyncDirectory } from './durable.ts';
+import { hasErrno } from './errors.ts';
+
+/**
+ * The completion markers: empty files named by the info hash of what Transmission has in full. They
+ * are all that the apply side is told by others, so the directory is the apply side's own; the
+ * group of Transmission and advance can add names (0730), and cannot list them.
+ */
+export const completeDir = (applyDir: string): string => join(applyDir, 'complete');
+export const completeDirMode = 0o730;
+
+/** The marker of a withdrawal, which has no content: its info hash. */
+export const noInfoHash = '0'.repeat(40);
+
+/** Names looked at in one go: whoever can make markers must not keep root busy. */
+const maxListed = 1000;
+
+/** Where the marker of a torrent is. */
+export function completionMarker(applyDir: string, infoHash: string): string {
+  return join(completeDir(applyDir), infoHash);
+}
+
+/** Marks a torrent as complete; marking it again rings again. */
+export function markComplete(applyDir: string, infoHash: string): void {
+  const directory = completeDir(applyDir);
+  const marker = completionMarker(applyDir, infoHash);
+  let descriptor: number;
+  try {
+    descriptor = openSync(marker, 'a', 0o640);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+    // The first wake-up of a new node may be this one.
+    mkdirSync(directory, { recursive: true, mode: completeDirMode });
+    descriptor = openSync(marker, 'a', 0o640);
+  }
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  try {
+    fsyncDirectory(directory);
+  } catch (error) {
+    // Who may not list a directory cannot open it either; the file itself is flushed.
+    if (!hasErrno(error, 'EACCES')) throw error;
+  }
+}
+
+/** Whether a torrent is marked; also for those who cannot list the markers. */
+export function isMarked(applyDir: string, infoHash: string): boolean {
+  return lstatSync(completionMarker(applyDir, infoHash), { throwIfNoEntry: false }) !== undefined;
+}
+
+/** Some names in the directory, whatever they are; none for those who cannot list it. */
+export function listMarkers(applyDir: string): string[] {
+  try {
+    const directory = opendirSync(completeDir(applyDir));
+    try {
+      const names: string[] = [];
+      while (names.length < maxListed) {
+        const entry = directory.readSync();
+        if (entry === null) break;
+        names.push(entry.name);
+      }
+      return names;
+    } finally {
+      directory.closeSync();
+    }
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'EACCES')) return [];
+    throw error;
+  }
+}
+
+/** Removes a marker, without following a link, and leaves what cannot be removed by one call. */
+export function removeMarker(applyDir: string, name: string): void {
+  const marker = completionMarker(applyDir, name);
+  try {
+    unlinkSync(marker);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return;
+    if (!hasErrno(error, 'EISDIR', 'EPERM')) throw error;
+    removeEmptyDirectory(marker);
+  }
+}
+
+/** A tree that somebody else can change is not for root to walk through. */
+function removeEmptyDirectory(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOTEMPTY', 'ENOENT', 'EPERM')) throw error;
+  }
+}

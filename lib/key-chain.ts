@@ -1,0 +1,94 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { keySetChannel } from './announcement-rules.ts';
+import type { Config } from './config.ts';
+import { createDurably } from './durable.ts';
+import { UpdateError } from './errors.ts';
+import { parseKeySet, type KeySet } from './keyset.ts';
+import { outcomesDir, readProgress } from './progress.ts';
+import { decodeRecord, encodeRecord } from './record.ts';
+import { listDirectory } from './store.ts';
+import { parseUpdateKey } from './update.ts';
+
+/** One link of the chain: a key set, and the announcement by which its predecessor's roots signed it. */
+export interface ChainedKeySet {
+  /** Canonical key-set text. */
+  text: string;
+  /** The announcement's text. */
+  payload: string;
+}
+
+export const keySetsDir = (applyDir: string): string => join(applyDir, 'keysets');
+
+/**
+ * The key set that this node trusts now: the newest of the one placed at set-up and those that the
+ * apply side has taken up since, one epoch at a time. Both are root's; nobody else can add one.
+ *
+ * @throws UpdateError `configuration` when the newest is missing or cannot be used: an earlier one
+ *   must not come back, or a key that was removed would be trusted again
+ */
+export function currentKeySet(config: Pick<Config, 'keySetFile' | 'applyDir'>): KeySet {
+  const { keySetFile, applyDir } = config;
+  const first = readFirst(keySetFile);
+  const newest = listEpochs(applyDir).at(-1) ?? 0;
+  const epoch = Math.max(first.epoch, newest);
+  const lost = appliedAbove(applyDir, epoch);
+  if (lost !== undefined)
+    throw unusable(`key set ${lost} was in force on this node, and is gone from ${applyDir}`);
+  if (first.epoch >= newest) return first;
+  const link = readChained(applyDir, newest);
+  if (link === undefined) throw unusable(`key set ${newest} in ${keySetsDir(applyDir)} is damaged`);
+  const keySet = parseKeySet(link.text);
+  if (keySet.epoch !== newest || keySet.fleet !== first.fleet)
+    throw unusable(`key set ${newest} in ${keySetsDir(applyDir)} is of fleet ${keySet.fleet}`);
+  return keySet;
+}
+
+/** Keeps the next key set of the chain, durably; the same one again is no fault. */
+export function keepKeySet(applyDir: string, epoch: number, link: ChainedKeySet): void {
+  createDurably(chainFile(applyDir, epoch), encodeRecord(link), 0o644);
+}
+
+/** A link of the chain; undefined when this node does not have it, or when it is damaged. */
+export function readChained(applyDir: string, epoch: number): ChainedKeySet | undefined {
+  const file = chainFile(applyDir, epoch);
+  if (!listEpochs(applyDir).includes(epoch)) return undefined;
+  return decodeRecord(readFileSync(file, 'utf8'), file)?.value as ChainedKeySet | undefined;
+}
+
+function listEpochs(applyDir: string): number[] {
+  return listDirectory(keySetsDir(applyDir))
+    .filter((name) => /^\d{10}$/.test(name))
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** An epoch above `epoch` whose key set was applied here once: the mark never goes down. */
+function appliedAbove(applyDir: string, epoch: number): number | undefined {
+  const directory = outcomesDir(applyDir);
+  return listDirectory(directory)
+    .filter((name) => name.startsWith(`${keySetChannel}@`))
+    .flatMap((name) => parseUpdateKey(name) ?? [])
+    .find((id) => id.version > epoch && readProgress(directory, id)?.state === 'APPLIED')?.version;
+}
+
+function readFirst(file: string): KeySet {
+  try {
+    return parseKeySet(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw new UpdateError('configuration', `the key set ${file} cannot be used`, {
+      hint: 'place the keyset.txt that scripts/keygen.ts made there',
+      cause,
+    });
+  }
+}
+
+function unusable(message: string): UpdateError {
+  return new UpdateError('configuration', message, {
+    hint: 'place the newest key set of the fleet (keys.ts list --text prints it) in "keySetFile"',
+  });
+}
+
+function chainFile(applyDir: string, epoch: number): string {
+  return join(keySetsDir(applyDir), String(epoch).padStart(10, '0'));
+}

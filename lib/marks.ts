@@ -1,0 +1,67 @@
+import { keySetChannel } from './announcement-rules.ts';
+import { identityOf, type Config } from './config.ts';
+import { UpdateError } from './errors.ts';
+import { currentKeySet } from './key-chain.ts';
+import { listAccepted, readAccepted } from './store.ts';
+import { matchesTarget } from './target.ts';
+import { looksLikeTorrent, parseAnnouncement, type Update, type UpdateId } from './update.ts';
+
+/** What an accepted announcement is to this node. */
+export type Held =
+  /** It counts: what is older is past. */
+  | { role: 'real' }
+  /** A trial run: past are only older ones. */
+  | { role: 'noop' }
+  /** For other nodes. */
+  | { role: 'other'; target: string; noop: boolean };
+
+/**
+ * What a stored announcement is to this node, from its text alone; verifying it is another matter.
+ * A damaged one counts: taking it for nothing could bring back what is older.
+ */
+export function roleOf(config: Config, id: UpdateId): Held {
+  const stored = readAccepted(config.stateDir, id);
+  if (stored === undefined || looksLikeTorrent(Buffer.from(stored.payload)))
+    return { role: 'real' };
+  try {
+    return roleOfUpdate(config, parseAnnouncement(stored.payload).update);
+  } catch (error) {
+    if (error instanceof UpdateError) return { role: 'real' };
+    throw error;
+  }
+}
+
+/** The same of an update in hand. */
+export function roleOfUpdate(
+  config: Config,
+  { channel, target, noop }: Pick<Update, 'channel' | 'target' | 'noop'>,
+): Held {
+  if (!matchesTarget(target, channel, identityOf(config))) return { role: 'other', target, noop };
+  return { role: noop ? 'noop' : 'real' };
+}
+
+/**
+ * The version that an offer has to be above: this node's high-water mark (design: section 6). Only
+ * what targets this node and is not noop moves it for others; a noop has also to be above the noops.
+ * What is for other nodes has to be above what the same nodes have been sent.
+ *
+ * @returns 0 when there is none
+ */
+export function markFor(config: Config, offered: Update): number {
+  const { channel } = offered;
+  const held = listAccepted(config.stateDir)
+    .filter((id) => id.channel === channel)
+    .reverse();
+  if (channel === keySetChannel) {
+    // Epochs count, wherever this node has them from.
+    return Math.max(currentKeySet(config).epoch, held[0]?.version ?? 0);
+  }
+  const offer = roleOfUpdate(config, offered);
+  const isPast = (id: UpdateId): boolean => {
+    const other = roleOf(config, id);
+    if (offer.role === 'other')
+      return other.role === 'other' && other.target === offer.target && other.noop === offer.noop;
+    return other.role === 'real' || (other.role === 'noop' && offer.role === 'noop');
+  };
+  return held.find(isPast)?.version ?? 0;
+}

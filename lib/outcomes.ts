@@ -1,0 +1,62 @@
+import type { EndedUpdate } from './candidates.ts';
+import { outcomesDir, readProgress, writeProgress, type Progress } from './progress.ts';
+import type { ApplyDeps } from './staging.ts';
+import { listDirectory } from './store.ts';
+import { parseUpdateKey, type Update, type UpdateId } from './update.ts';
+
+/** Published: the other users of the node read outcomes, and only the apply side writes them. */
+export const outcomeMode = 0o644;
+
+/** What a withdrawal has for content. */
+const nothing = '0'.repeat(64);
+
+/**
+ * True when this node has begun something newer on the channel: announcements were rolled back. The
+ * outcomes are the apply side's own high-water mark, whatever it is offered.
+ */
+export function isRollback(applyDir: string, update: Update): boolean {
+  // Key sets are ordered by their chain of epochs.
+  if (update.kind === 'keyset') return false;
+  const directory = outcomesDir(applyDir);
+  return outcomesOf(applyDir, update.channel).some(
+    (id) =>
+      id.version > update.version && (update.noop || readProgress(directory, id)?.noop !== true),
+  );
+}
+
+/** The SHA-256 of what this channel applied last; undefined when it applied nothing yet. */
+export function lastApplied(applyDir: string, update: Update): string | null | undefined {
+  return outcomesOf(applyDir, update.channel)
+    .filter(({ version }) => version < update.version)
+    .sort((a, b) => b.version - a.version)
+    .map((id) => readProgress(outcomesDir(applyDir), id))
+    .find((outcome) => outcome?.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing)
+    ?.sha256;
+}
+
+/**
+ * Ends what was staged, or waits for another try, and must not go on.
+ *
+ * @returns whether there was something to end
+ */
+export function endOutcome(
+  applyDir: string,
+  { id, state, reason }: EndedUpdate,
+  { now, log }: ApplyDeps,
+): boolean {
+  const directory = outcomesDir(applyDir);
+  const write = (from: Progress, to: Progress['state'], why: string): Progress =>
+    writeProgress(directory, id, from, { state: to, reason: why }, now(), outcomeMode);
+  let outcome = readProgress(directory, id);
+  if (outcome?.state === 'FAILED') outcome = write(outcome, 'STAGED', 'not tried again');
+  if (outcome?.state !== 'STAGED' && outcome?.state !== 'QUEUED') return false;
+  write(outcome, state, reason);
+  log({ decision: state.toLowerCase(), reason, ...id });
+  return true;
+}
+
+function outcomesOf(applyDir: string, channel: string): UpdateId[] {
+  return listDirectory(outcomesDir(applyDir))
+    .flatMap((name) => parseUpdateKey(name) ?? [])
+    .filter((id) => id.channel === channel);
+}

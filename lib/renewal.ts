@@ -1,0 +1,134 @@
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Announcement, SignedAnnouncement } from './announcement.ts';
+import type { Config } from './config.ts';
+import { describeContent } from './describe-content.ts';
+import { UpdateError } from './errors.ts';
+import { currentKeySet, readChained } from './key-chain.ts';
+import { parseKeySet, type KeySet } from './keyset.ts';
+import { chooseVersion, listKnown, newestVersion } from './known-updates.ts';
+import { buildMetainfo } from './metainfo.ts';
+import { listPublished, nameOf, notKept, readPublished } from './publish.ts';
+import { verifyAnnouncement } from './signature.ts';
+import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
+import type { OnProgress, Submission } from './submission.ts';
+import { contentName, parseAnnouncement, type UpdateId } from './update.ts';
+
+/** What a person asks for; times in unix seconds. */
+export interface RenewRequest {
+  /** `channel@version`; undefined: the newest that can be renewed. */
+  key: string | undefined;
+  expires: number;
+  /** Checked already; '' is every node, undefined is the target that it had. */
+  target: string | undefined;
+  version?: number | undefined;
+}
+
+/**
+ * Signs a kept announcement again: a new version, time and expiry, with today's keys, for the same
+ * content. Nodes that have applied the content neither download nor run it again.
+ *
+ * @returns with `renews`, what was signed again, and `newest`, the newest version of its channel
+ * @throws UpdateError `usage` when there is nothing to renew, `refused` when the content is gone or
+ *   changed, `untrusted` for an announcement that the fleet's keys never signed
+ */
+export async function prepareRenewal(
+  request: RenewRequest,
+  config: Config,
+  now: number,
+  onProgress?: OnProgress,
+): Promise<Submission & { renews: UpdateId; newest: number }> {
+  const old = findRenewable(request.key, config);
+  const keySet = currentKeySet(config);
+  checkWasSigned(old, keySet, config);
+  const { channel, name, length, pieceLength } = old.announcement;
+  const target = request.target ?? old.announcement.target;
+  const signers = loadSigners(config, keySet, channel);
+  const maxChars = config.serf.maxPayloadChars;
+  const pieceRoom = checkPieceRoom({ channel, name, target }, signers.length, maxChars);
+  const pieces = await hashKept(old.announcement, config, onProgress);
+  const announcement: Announcement = {
+    ...old.announcement,
+    // What has been applied is not to run again: that is what renewing means.
+    rerun: false,
+    epoch: keySet.epoch,
+    version: chooseVersion(request.version, config, channel, now),
+    created: now,
+    expires: request.expires,
+    target,
+    pieces: pieces.length <= pieceRoom ? pieces : new Uint8Array(),
+  };
+  const { sha256 } = announcement;
+  return {
+    announcement,
+    payload: signAnnouncement(announcement, signers, keySet.fleet),
+    metainfo: buildMetainfo({ length, sha256, name, pieceLength, pieces }),
+    contentFile: null,
+    renews: { channel, version: old.announcement.version },
+    newest: newestVersion(listKnown(config), channel),
+  };
+}
+
+function findRenewable(key: string | undefined, config: Config): SignedAnnouncement {
+  const kept = listPublished(config);
+  for (const id of kept) {
+    if (key !== undefined && nameOf(id) !== key) continue;
+    const { signed } = parseAnnouncement(readPublished(config, id).payload);
+    const { kind } = signed.announcement;
+    if (kind !== 'withdraw' && kind !== 'keyset') return signed;
+    if (key !== undefined)
+      throw new UpdateError('usage', `${key} is a ${kind}, which has nothing to renew`, {
+        hint:
+          kind === 'withdraw'
+            ? `to stop the channel again: submit.ts --withdraw ${id.channel}`
+            : `to repeat its event: submit.ts --resend ${key}`,
+      });
+  }
+  throw notKept(key, key === undefined ? [] : kept);
+}
+
+/**
+ * Today's keys may have replaced those that signed it, so the key set of its own time judges. Without
+ * this, whoever can write "publishDir" would have our keys sign content of his own.
+ */
+function checkWasSigned(old: SignedAnnouncement, keySet: KeySet, config: Config): void {
+  const { channel, version, epoch } = old.announcement;
+  const then = epoch === keySet.epoch ? keySet : keySetOf(epoch, config);
+  if (then === undefined)
+    throw new UpdateError(
+      'untrusted',
+      `key set ${epoch}, which ${nameOf({ channel, version })} was signed under, is not known here`,
+      { hint: 'submit the file itself again' },
+    );
+  verifyAnnouncement(old, then);
+}
+
+function keySetOf(epoch: number, { keySetFile, applyDir }: Config): KeySet | undefined {
+  const first = parseKeySet(readFileSync(keySetFile, 'utf8'));
+  if (first.epoch === epoch) return first;
+  const link = readChained(applyDir, epoch);
+  return link === undefined ? undefined : parseKeySet(link.text);
+}
+
+/** The SHA-1 of the pieces of the content, which must be what was signed. */
+async function hashKept(
+  { sha256, length, infoHash, pieceLength, name, ...id }: Announcement,
+  config: Config,
+  onProgress: OnProgress,
+): Promise<Uint8Array> {
+  const file = join(config.publishDir, contentName({ sha256, name }));
+  const size = statSync(file, { throwIfNoEntry: false })?.size;
+  const unusable = (what: string): UpdateError =>
+    new UpdateError('refused', `the content of ${nameOf(id)} ${what}: ${file}`, {
+      hint: 'submit the file itself again, with --channel and --name as before',
+    });
+  if (size === undefined) throw unusable('is no longer in "publishDir"');
+  if (size !== length) throw unusable('has changed');
+  const content = await describeContent(file, {
+    name,
+    pieceLength,
+    ...(onProgress === undefined ? {} : { onProgress }),
+  });
+  if (content.sha256 !== sha256 || content.infoHash !== infoHash) throw unusable('has changed');
+  return content.pieces;
+}

@@ -1,0 +1,177 @@
+import { dirname, join } from 'node:path';
+import { defaultConfigFile, parseConfig, type Config } from './config.ts';
+import { UpdateError } from './errors.ts';
+import {
+  ancestorsOf,
+  hasOwnership,
+  nodeUser,
+  requireApart,
+  requireRootOnly,
+  requireRootsContent,
+  requireSafePath,
+  requireSameKeySet,
+  requireType,
+  transmissionUser,
+  type Found,
+  type Machine,
+  type Ownership,
+} from './setup-rules.ts';
+
+export interface SetupWish {
+  /** Added to config.json; null leaves what is there. */
+  nodeName: string | null;
+  tags: Readonly<Record<string, string>>;
+  /** The text of the fleet's key set, null when it is not to be placed now. */
+  keySet: string | null;
+  /** Files of the scheduler, finished: path to text, all root's. */
+  files: (config: Config) => Readonly<Record<string, string>>;
+  /** Directories besides those of the configuration. */
+  directories: Readonly<Record<string, Ownership>>;
+}
+
+export type SetupStep =
+  | { kind: 'add-user'; user: string }
+  | { kind: 'add-to-group'; user: string; group: string }
+  | { kind: 'make-directory'; path: string; ownership: Ownership }
+  | { kind: 'correct'; path: string; ownership: Ownership; found: Found }
+  | { kind: 'write-file'; path: string; ownership: Ownership; text: string; replaces: boolean };
+
+export interface SetupPlan {
+  config: Config;
+  steps: SetupStep[];
+}
+
+const publicDirectory: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
+const publicFile: Ownership = { owner: 'root', group: 'root', mode: 0o644 };
+const privateDirectory: Ownership = { owner: 'root', group: 'root', mode: 0o700 };
+const secretFile: Ownership = { owner: 'root', group: nodeUser, mode: 0o640 };
+const stateDirectory: Ownership = { owner: nodeUser, group: nodeUser, mode: 0o750 };
+/** Whoever may create a marker cannot list the others'. */
+const markerDirectory: Ownership = { owner: 'root', group: transmissionUser, mode: 0o730 };
+
+/** Root's own directories below applyDir: what is in them is believed without another look. */
+const applyDirectories: readonly [string, Ownership][] = [
+  ['outcomes', publicDirectory],
+  ['keysets', publicDirectory],
+  ['modules', publicDirectory],
+  ['staging', privateDirectory],
+  ['runs', privateDirectory],
+];
+const stateDirectories = ['announcements', 'pending', 'updates', 'torrents'];
+
+/**
+ * Decides what has to be done to make a machine a node; nothing when it is one already. Only the
+ * machine's look, read and list are called, and the steps are to be taken in order.
+ *
+ * @throws UpdateError `configuration` when something is in the way that must not be repaired by a
+ *   program, `refused` for a key set that is not the one in place, `malformed` for one that is none
+ */
+export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
+  const { text: configText, config } = planConfig(wish, machine.read(defaultConfigFile));
+  const steps = planAccounts(machine);
+  const planned = new Set<string>();
+  const { look } = machine;
+
+  const ensureDirectory = (path: string, ownership: Ownership): void => {
+    requireSafePath(path);
+    if (planned.has(path)) return;
+    ensureParents(path);
+    planned.add(path);
+    const found = look(path);
+    if (found === undefined) steps.push({ kind: 'make-directory', path, ownership });
+    else correct(path, ownership, found, 'directory');
+  };
+  const ensureParents = (path: string): void => {
+    for (const parent of ancestorsOf(path)) {
+      if (planned.has(parent)) continue;
+      const found = look(parent);
+      if (found === undefined) ensureDirectory(parent, publicDirectory);
+      else requireRootOnly(parent, found);
+    }
+  };
+  const correct = (path: string, ownership: Ownership, found: Found, type: Found['type']): void => {
+    requireType(path, found, type);
+    if (!hasOwnership(found, ownership, machine))
+      steps.push({ kind: 'correct', path, ownership, found });
+  };
+  const ensureFile = (path: string, ownership: Ownership, text: string): void => {
+    ensureParents(path);
+    const found = look(path);
+    if (found !== undefined) requireType(path, found, 'file');
+    if (found !== undefined && machine.read(path) === text) correct(path, ownership, found, 'file');
+    else steps.push({ kind: 'write-file', path, ownership, text, replaces: found !== undefined });
+  };
+  const ensureExisting = (path: string, ownership: Ownership): void => {
+    const found = look(path);
+    if (found === undefined) return;
+    ensureParents(path);
+    correct(path, ownership, found, 'file');
+  };
+
+  const { stateDir, applyDir, deliveryDir, keySetFile } = config;
+  requireApart(config);
+  ensureDirectory(dirname(defaultConfigFile), publicDirectory);
+  ensureFile(defaultConfigFile, publicFile, configText);
+  if (wish.keySet !== null) {
+    requireSameKeySet(keySetFile, wish.keySet, machine.read(keySetFile), applyDir);
+    ensureFile(keySetFile, publicFile, wish.keySet);
+  } else {
+    ensureExisting(keySetFile, publicFile);
+  }
+  for (const secret of [config.transmission.credentialsFile, config.serf.rpcAuthFile])
+    if (secret !== null) ensureExisting(secret, secretFile);
+
+  // Ours alone, wherever it came from; any other directory above ours is somebody else's to repair.
+  for (const path of new Set([stateDir, applyDir, deliveryDir].map((each) => dirname(each))))
+    if (path === '/var/lib/p2p-update') ensureDirectory(path, publicDirectory);
+  ensureDirectory(applyDir, publicDirectory);
+  for (const [name, ownership] of applyDirectories) {
+    ensureDirectory(join(applyDir, name), ownership);
+    requireRootsContent(join(applyDir, name), machine);
+  }
+  ensureDirectory(join(applyDir, 'complete'), markerDirectory);
+  ensureDirectory(deliveryDir, publicDirectory);
+  ensureDirectory(stateDir, stateDirectory);
+  for (const name of stateDirectories) ensureDirectory(join(stateDir, name), stateDirectory);
+
+  for (const [path, ownership] of Object.entries(wish.directories))
+    ensureDirectory(path, ownership);
+  for (const [path, text] of Object.entries(wish.files(config))) ensureFile(path, publicFile, text);
+  return { config, steps };
+}
+
+/** config.json as it should be: what it has already, with the name and tags that were asked for. */
+function planConfig(
+  { nodeName, tags }: SetupWish,
+  current: string | undefined,
+): { text: string; config: Config } {
+  if (current !== undefined) parseConfig(current, defaultConfigFile);
+  const old = JSON.parse(current ?? '{}') as Record<string, unknown>;
+  const wanted: Record<string, unknown> = { ...old };
+  if (nodeName !== null) wanted['nodeName'] = nodeName;
+  if (Object.keys(tags).length > 0)
+    wanted['tags'] = { ...(old['tags'] as object | undefined), ...tags };
+  const isSame = current !== undefined && JSON.stringify(wanted) === JSON.stringify(old);
+  const text = isSame ? current : `${JSON.stringify(wanted, null, 2)}\n`;
+  return { text, config: parseConfig(text, defaultConfigFile) };
+}
+
+function planAccounts({ users, groups }: Machine): SetupStep[] {
+  const steps: SetupStep[] = [];
+  const transmissionGroup = groups.get(transmissionUser);
+  if (transmissionGroup === undefined || !users.has(transmissionUser))
+    throw new UpdateError('configuration', `there is no user and group ${transmissionUser}`, {
+      hint: 'install Transmission first: apt-get install transmission-daemon',
+    });
+  const user = users.get(nodeUser);
+  if (user === undefined) steps.push({ kind: 'add-user', user: nodeUser });
+  else if (user.uid === 0 || user.gid !== groups.get(nodeUser)?.gid)
+    throw new UpdateError(
+      'configuration',
+      `the user ${nodeUser} exists, but is root or lacks a group of its own name`,
+      { hint: `remove it (deluser ${nodeUser}), then run setup again: it makes the user` },
+    );
+  if (!transmissionGroup.members.includes(nodeUser))
+    steps.push({ kind: 'add-to-group', user: nodeUser, group: transmissionUser });
+  return steps;
+}

@@ -1,0 +1,122 @@
+import { dirname, join } from 'node:path';
+import { defaultConfigFile, type Config } from './config.ts';
+import { UpdateError } from './errors.ts';
+import { parseKeySet } from './keyset.ts';
+
+/** Runs Serf's agent, its handlers and advance; its group is for operators who submit. */
+export const nodeUser = 'p2p-update';
+/** Runs Transmission and its hook (Debian's package makes it). */
+export const transmissionUser = 'debian-transmission';
+
+/** What a path has to be, by names: the ids are the machine's. */
+export interface Ownership {
+  owner: string;
+  group: string;
+  /** Permission bits. */
+  mode: number;
+}
+
+/** What is at a path, links not followed. */
+export interface Found {
+  type: 'directory' | 'file' | 'link' | 'special file';
+  uid: number;
+  gid: number;
+  mode: number;
+}
+
+/** The machine, or the image of one, as far as the plan looks at it. Paths are the machine's own. */
+export interface Machine {
+  users: ReadonlyMap<string, { uid: number; gid: number }>;
+  groups: ReadonlyMap<string, { gid: number; members: readonly string[] }>;
+  /** Undefined when nothing is there. */
+  look: (path: string) => Found | undefined;
+  /** The text of a file, undefined when it is missing. */
+  read: (path: string) => string | undefined;
+  /** The names in a directory, none when it is missing. */
+  list: (path: string) => string[];
+}
+
+/** True when owner, group and mode are as they should be; a user yet to be made owns nothing. */
+export function hasOwnership(
+  found: Found,
+  { owner, group, mode }: Ownership,
+  machine: Machine,
+): boolean {
+  const uid = owner === 'root' ? 0 : machine.users.get(owner)?.uid;
+  const gid = group === 'root' ? 0 : machine.groups.get(group)?.gid;
+  return found.uid === uid && found.gid === gid && found.mode === mode;
+}
+
+/** `/`, `/a` and `/a/b` for `/a/b/c`. */
+export function ancestorsOf(path: string): string[] {
+  const parent = dirname(path);
+  return parent === path ? [] : [...ancestorsOf(parent), parent];
+}
+
+/**
+ * Refuses what a lesser user could replace by something else: root is about to work in it, or to run
+ * it. Who may write to a directory may rename what is in it.
+ */
+export function requireRootOnly(path: string, { type, uid, mode }: Found): void {
+  if (type === 'link')
+    throw new UpdateError('configuration', `${path} is a symbolic link`, {
+      hint: 'name the real path, or mount the directory there (mount --bind)',
+    });
+  if (uid === 0 && (mode & 0o022) === 0) return;
+  throw new UpdateError(
+    'configuration',
+    `${path} can be changed by a user other than root (owner ${uid}, mode ${formatMode(mode)})`,
+    { hint: `correct it with chown root ${path}; chmod go-w ${path}, or choose another place` },
+  );
+}
+
+export function requireType(path: string, found: Found, type: Found['type']): void {
+  if (found.type === type) return;
+  throw new UpdateError('configuration', `${path} must be a ${type}, but is a ${found.type}`, {
+    hint: 'move it away, then run setup again',
+  });
+}
+
+/** Paths are written into units, cron lines and shell commands, where other characters mean more. */
+export function requireSafePath(path: string): void {
+  if (/^(\/[\w.@+-]+)+$/.test(path) && !/\/\.\.?(\/|$)/.test(path)) return;
+  throw new UpdateError('configuration', `${JSON.stringify(path)} cannot be written into a unit`, {
+    hint: 'choose a path of letters, digits and . _ @ + - only, without a slash at its end',
+  });
+}
+
+/** Root works in applyDir and deliveryDir: they must not lie where p2p-update may rename them. */
+export function requireApart({ stateDir, applyDir, deliveryDir }: Config): void {
+  for (const path of [applyDir, deliveryDir])
+    if (`${path}/`.startsWith(`${stateDir}/`))
+      throw new UpdateError('configuration', `${path} lies in stateDir, which is ${nodeUser}'s`, {
+        hint: `choose another directory in ${defaultConfigFile}`,
+      });
+}
+
+/** Marks, keys and modules that another user wrote would be believed as if they were root's. */
+export function requireRootsContent(directory: string, { look, list }: Machine): void {
+  const foreign = list(directory).find((name) => look(join(directory, name))?.uid !== 0);
+  if (foreign === undefined) return;
+  throw new UpdateError('configuration', `${join(directory, foreign)} does not belong to root`, {
+    hint: `whoever made it could have forged it: move ${directory} away, then run setup again`,
+  });
+}
+
+export function requireSameKeySet(
+  file: string,
+  text: string,
+  current: string | undefined,
+  applyDir: string,
+): void {
+  const { fleet, epoch } = parseKeySet(text);
+  if (current === undefined || current === text) return;
+  throw new UpdateError('refused', `${file} is another key set than ${fleet}, epoch ${epoch}`, {
+    hint: `newer key sets arrive by themselves; to start again, remove it and ${applyDir}/keysets`,
+  });
+}
+
+/** Four octal digits. */
+export function formatMode(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
+}

@@ -1,0 +1,82 @@
+import type { KeyObject } from 'node:crypto';
+import { encodeAnnouncement, encodeBody, pieceBudget, type Announcement } from './announcement.ts';
+import type { Config } from './config.ts';
+import { UpdateError } from './errors.ts';
+import type { KeySet } from './keyset.ts';
+import { readPrivateKey } from './private-key.ts';
+import { publicKeyOf, signBody } from './signature.ts';
+
+/** A private key and its signer id. */
+export interface Signer {
+  id: string;
+  key: KeyObject;
+}
+
+/**
+ * As many of this operator's release keys as the key set asks for, in the order of the wire.
+ *
+ * @throws UpdateError `configuration` when there are not enough, or one cannot be used
+ */
+export function loadSigners(
+  config: Pick<Config, 'signingKeyFiles'>,
+  keySet: KeySet,
+  channel: string,
+): Signer[] {
+  const { fleet, epoch, releaseThreshold } = keySet;
+  const hint = 'make one with scripts/keygen.ts, and name its file in "signingKeyFiles"';
+  const signers = config.signingKeyFiles
+    .map((file) => readPrivateKey(file, hint))
+    .map((key) => ({ key, id: publicKeyOf(key).id }))
+    .filter(({ id }) =>
+      keySet.releaseKeys.some(
+        ({ key, channels }) => key.id === id && channels?.includes(channel) !== false,
+      ),
+    )
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .slice(0, releaseThreshold);
+  if (signers.length >= releaseThreshold) return signers;
+  throw new UpdateError(
+    'configuration',
+    `fleet ${fleet} asks for ${releaseThreshold} release keys on channel ${channel}; "signingKeyFiles" names ${signers.length}`,
+    {
+      hint: `keys.ts list shows who may sign in key set ${epoch}; name the files of such keys in "signingKeyFiles"`,
+    },
+  );
+}
+
+/** The payload of an announcement signed by these keys. */
+export function signAnnouncement(
+  announcement: Announcement,
+  signers: readonly Signer[],
+  fleet: string,
+): string {
+  const body = encodeBody(
+    announcement,
+    signers.map(({ id }) => id),
+  );
+  return encodeAnnouncement(
+    body,
+    signers.map(({ key }) => signBody(body, fleet, key)),
+  );
+}
+
+/**
+ * Bytes that an announcement has left for piece hashes.
+ *
+ * @param maxChars what the sending agent takes, in characters of payload
+ * @throws UpdateError `malformed` when it does not even fit without them; the hint says what to shorten
+ */
+export function checkPieceRoom(
+  texts: { channel: string; name: string; target: string },
+  signers: number,
+  maxChars: number,
+): number {
+  const room = pieceBudget({ ...texts, signers, maxChars });
+  if (room >= 0) return room;
+  const { channel, name, target } = texts;
+  const sizes = [`the name (${name.length} bytes)`, `the channel (${channel.length})`];
+  if (target !== '') sizes.push(`the target (${target.length})`);
+  throw new UpdateError('malformed', `the announcement is ${-room} bytes too long`, {
+    hint: `shorten ${sizes.slice(0, -1).join(', ')} or ${sizes.at(-1) ?? ''} by so many in all`,
+  });
+}

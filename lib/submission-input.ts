@@ -1,0 +1,114 @@
+import { constants } from 'node:fs';
+import { chmod, copyFile, open, stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import type { Kind } from './announcement.ts';
+import { detectKind } from './detect.ts';
+import { UpdateError, hasErrno } from './errors.ts';
+import { packDirectory } from './pack.ts';
+import { holdsPrivateKey } from './private-key.ts';
+
+/** What a submission is made from. */
+export interface SubmissionInput {
+  /** Our own copy. */
+  path: string;
+  /** The file's own; any text. */
+  name: string;
+  kind: Kind;
+  /** The default channel. */
+  channel: string;
+}
+
+/** A PEM file with its comments is far smaller. */
+const maxKeyFileBytes = 64 * 1024;
+
+/**
+ * Copies the content, or packs a directory, into `workDir`; says what it is.
+ *
+ * @throws UpdateError `usage` for what cannot be submitted, `malformed` for what no node would take,
+ *   `refused` for content that is too large
+ */
+export async function takeInput(
+  file: string,
+  maxBytes: number,
+  workDir: string,
+): Promise<SubmissionInput> {
+  try {
+    const stats = await stat(file);
+    const isDirectory = stats.isDirectory();
+    if (!isDirectory && !stats.isFile()) throw cannotSubmit(file, 'it is a special file');
+    if (!isDirectory) checkContentSize(stats.size, file, maxBytes);
+    const detected = await detectKind(file);
+    const name = isDirectory ? `${basename(resolve(file))}.tar.gz` : basename(file);
+    const path = join(workDir, isDirectory ? 'content.tar.gz' : name);
+    if (isDirectory) await packDirectory(file, path);
+    else await copyFile(file, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    // The daemon seeds it, under another user.
+    await chmod(path, 0o644);
+    // A module is its own channel, so that module and manifest never supersede each other.
+    const channel = detected.kind === 'module' ? detected.channel.slice(0, 24) : 'default';
+    return { path, name, kind: detected.kind, channel };
+  } catch (error) {
+    throw explain(error, file);
+  }
+}
+
+/**
+ * The text of a file that is a public key in PEM, which is to be added to the key set and not to be
+ * spread; undefined for any other file, also one that cannot be read.
+ *
+ * @throws UpdateError `refused` for a private key: what is submitted, every node can read
+ */
+export async function readKeyToAdd(file: string): Promise<string | undefined> {
+  const text = await readStart(file).catch(() => '');
+  if (holdsPrivateKey(text))
+    throw new UpdateError(
+      'refused',
+      `${JSON.stringify(file)} holds a PRIVATE KEY: never send one`,
+      {
+        hint: 'nothing was copied; to trust the key, submit its public half: openssl pkey -in FILE -pubout',
+      },
+    );
+  return /^\s*-----BEGIN PUBLIC KEY-----/.test(text) ? text : undefined;
+}
+
+async function readStart(file: string): Promise<string> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!(await handle.stat()).isFile()) return '';
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(maxKeyFileBytes));
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** @throws UpdateError `malformed` for nothing, `refused` for too much */
+export function checkContentSize(size: number, file: string, max: number): void {
+  if (size === 0)
+    throw new UpdateError('malformed', `${JSON.stringify(file)} is empty`, {
+      hint: 'Transmission cannot share an empty file: submit one with content',
+    });
+  if (size > max)
+    throw new UpdateError(
+      'refused',
+      `${JSON.stringify(file)} has ${size} bytes, more than ${max}`,
+      {
+        hint: 'the nodes would refuse it: split it, or raise "maxContentBytes" on all of them',
+      },
+    );
+}
+
+function explain(error: unknown, file: string): unknown {
+  if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG'))
+    return cannotSubmit(file, 'there is no such file');
+  if (hasErrno(error, 'EACCES', 'EPERM', 'EIO', 'ELOOP'))
+    return cannotSubmit(file, 'it cannot be read', error);
+  return error;
+}
+
+function cannotSubmit(file: string, why: string, cause?: unknown): UpdateError {
+  return new UpdateError('usage', `cannot submit ${JSON.stringify(file)}: ${why}`, {
+    hint: 'name a regular file, or a directory, that you can read',
+    cause,
+  });
+}

@@ -1,0 +1,87 @@
+import { isContentName, pieceBudget, type Announcement } from './announcement.ts';
+import type { Config } from './config.ts';
+import { currentKeySet } from './key-chain.ts';
+import { chooseVersion } from './known-updates.ts';
+import { listPublished, readPublished } from './publish.ts';
+import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
+import { listAccepted, readAccepted } from './store.ts';
+import { checkUpdateChannel, type Submission } from './submission.ts';
+import { parsePayload, type Update, type UpdateId } from './update.ts';
+
+/** What a person asks for; times in unix seconds. */
+export interface WithdrawRequest {
+  channel: string;
+  /** Checked already; '' is every node. */
+  target: string;
+  expires: number;
+  version?: number | undefined;
+}
+
+/** A name for a channel of which no announcement is known, and for where the real one does not fit. */
+const anonymous = 'withdraw';
+
+/**
+ * Makes the signed announcement that ends what a channel's nodes have not applied.
+ *
+ * @returns with `withdraws`, the newest update known of the channel, undefined when none is
+ * @throws UpdateError `malformed` and `usage` for a channel or target that cannot be announced,
+ *   `refused` for a version that is not the newest, `configuration` for keys
+ */
+export async function prepareWithdrawal(
+  request: WithdrawRequest,
+  config: Config,
+  now: number,
+): Promise<Submission & { withdraws: UpdateId | undefined }> {
+  const { channel, target } = request;
+  checkUpdateChannel(channel);
+  const keySet = currentKeySet(config);
+  const signers = loadSigners(config, keySet, channel);
+  const newest = await newestOf(channel, config);
+  const maxChars = config.serf.maxPayloadChars;
+  const texts = { channel, target, name: newest?.name ?? anonymous };
+  // An emergency stop must not fail because a name is long: no node needs it.
+  if (pieceBudget({ ...texts, signers: signers.length, maxChars }) < 0) texts.name = anonymous;
+  checkPieceRoom(texts, signers.length, maxChars);
+  const announcement: Announcement = {
+    kind: 'withdraw',
+    noop: false,
+    rerun: false,
+    epoch: keySet.epoch,
+    version: chooseVersion(request.version, config, channel, now),
+    created: now,
+    notBefore: 0,
+    expires: request.expires,
+    infoHash: '0'.repeat(40),
+    sha256: '0'.repeat(64),
+    length: 0,
+    pieceLength: 0,
+    ...texts,
+    pieces: new Uint8Array(),
+  };
+  const payload = signAnnouncement(announcement, signers, keySet.fleet);
+  return { announcement, payload, metainfo: null, contentFile: null, withdraws: newest };
+}
+
+/** The newest update known of a channel that can be read, wherever it was submitted. */
+async function newestOf(channel: string, config: Config): Promise<Update | undefined> {
+  const candidates = [
+    ...listPublished(config).map((id) => ({ id, read: () => readPublished(config, id) })),
+    ...listAccepted(config.stateDir).map((id) => ({
+      id,
+      read: () => readAccepted(config.stateDir, id),
+    })),
+  ].filter(({ id }) => id.channel === channel);
+  candidates.sort((a, b) => b.id.version - a.id.version);
+  for (const { read } of candidates) {
+    try {
+      const payload = read()?.payload;
+      if (payload === undefined) continue;
+      const { update } = await parsePayload(Buffer.from(payload));
+      // A bare torrent's name is its sender's choice.
+      return isContentName(update.name) ? update : { ...update, name: anonymous };
+    } catch {
+      // A damaged record must not stop an emergency stop; the next one names the channel as well.
+    }
+  }
+  return undefined;
+}

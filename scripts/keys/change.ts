@@ -1,0 +1,152 @@
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { createDurably, replaceDurably } from '../../lib/durable.ts';
+import { UpdateError, hasErrno } from '../../lib/errors.ts';
+import { nextKeySet, type KeyChange } from '../../lib/key-change.ts';
+import { formatProposal } from '../../lib/key-proposal-file.ts';
+import {
+  completePayload,
+  missingSigners,
+  parseProposal,
+  proposeKeySet,
+  signProposal,
+  type KeyProposal,
+} from '../../lib/key-proposal.ts';
+import type { KeySet } from '../../lib/keyset.ts';
+import { chooseSigners, loadRootSigners } from '../../lib/root-signers.ts';
+import { publicKeyFromPem } from '../../lib/signature.ts';
+import { stateError } from '../../lib/store.ts';
+import { readKeyToAdd } from '../../lib/submission-input.ts';
+import type { ChangeRequest } from './arguments.ts';
+
+const maxTextBytes = 64 * 1024;
+
+/** Makes the proposal for a change, signed by the root keys at hand. Writes nothing. */
+export async function proposeChange(
+  request: ChangeRequest,
+  current: KeySet,
+  now: number,
+): Promise<KeyProposal> {
+  const next = nextKeySet(current, await toKeyChange(request));
+  const signers = loadRootSigners(request.rootKeyFiles, current);
+  const ids = chooseSigners(
+    current,
+    signers.map(({ id }) => id),
+    request.with,
+  );
+  const proposal = signers.reduce(signProposal, proposeKeySet(current, next, ids, now));
+  // What is passed on must be what others accept.
+  return recheck(proposal, current);
+}
+
+/** Adds signatures to a proposal; one that is there already is left as it is. Writes nothing. */
+export function countersign(
+  proposal: KeyProposal,
+  rootKeyFiles: readonly string[],
+  current: KeySet,
+): KeyProposal {
+  const signers = loadRootSigners(rootKeyFiles, current);
+  const uninvited = signers.find(({ id }) => !proposal.signers.includes(id));
+  if (uninvited !== undefined)
+    throw new UpdateError(
+      'refused',
+      `root key ${uninvited.id} is not asked to sign this proposal`,
+      {
+        hint: `it names ${proposal.signers.join(', ')}; for another one, make a new proposal with --with`,
+      },
+    );
+  return recheck(signers.reduce(signProposal, proposal), current);
+}
+
+function recheck(proposal: KeyProposal, current: KeySet): KeyProposal {
+  const read = parseProposal(formatProposal(proposal), current);
+  if (missingSigners(read).length === 0) completePayload(read, current);
+  return read;
+}
+
+async function toKeyChange(request: ChangeRequest): Promise<KeyChange> {
+  const { action, rootThreshold, releaseThreshold } = request;
+  const thresholds = { rootThreshold, releaseThreshold };
+  switch (action.kind) {
+    case 'add': {
+      const key = publicKeyFromPem(await readPublicPem(action.file));
+      const { channels } = action;
+      const add = action.isRoot
+        ? { role: 'root' as const, key }
+        : { role: 'release' as const, key, channels };
+      return { ...thresholds, add };
+    }
+    case 'remove':
+      return { ...thresholds, remove: action.ids };
+    case 'set':
+      return action.limit === undefined ? thresholds : { ...thresholds, limit: action.limit };
+  }
+}
+
+async function readPublicPem(file: string): Promise<string> {
+  const pem = await readKeyToAdd(file);
+  if (pem !== undefined) return pem;
+  // Says which of the two it is.
+  readText(file);
+  throw new UpdateError('untrusted', `${JSON.stringify(file)} is not a public key in PEM`, {
+    hint: 'give the .pub file that keygen.ts made',
+  });
+}
+
+/**
+ * The text of a proposal, key-set or key file, at most 64 KiB of it.
+ *
+ * @throws UpdateError `usage` when it cannot be read
+ */
+export function readText(file: string): string {
+  try {
+    // Non-blocking, or a FIFO in its place would hold us up.
+    const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const bytes = Buffer.alloc(maxTextBytes);
+      return bytes.toString('utf8', 0, readSync(descriptor, bytes));
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (cause) {
+    throw new UpdateError('usage', `cannot read ${JSON.stringify(file)}`, {
+      hint: 'name a file that you can read',
+      cause,
+    });
+  }
+}
+
+/** Where the proposal of a change goes, unless --out says otherwise. */
+export function proposalFile({ next }: KeyProposal, out: string | undefined): string {
+  return out ?? `keyset-${next.epoch}.proposal.json`;
+}
+
+/** Writes a new proposal; never over another file, which may hold signatures. */
+export function writeProposal(file: string, proposal: KeyProposal): void {
+  const isNew = write(file, (path) => createDurably(path, formatProposal(proposal), 0o644));
+  if (isNew) return;
+  throw new UpdateError('refused', `${file} exists already`, {
+    hint: 'name another file with --out, or remove the old proposal',
+  });
+}
+
+/** Replaces a proposal by one with more signatures. */
+export function updateProposal(file: string, proposal: KeyProposal): void {
+  write(file, (path) => {
+    replaceDurably(path, formatProposal(proposal), 0o644);
+  });
+}
+
+function write<T>(file: string, action: (path: string) => T): T {
+  const path = resolve(file);
+  try {
+    return action(path);
+  } catch (cause) {
+    if (hasErrno(cause, 'ENOENT', 'ENOTDIR', 'EACCES', 'EPERM'))
+      throw new UpdateError('usage', `cannot write ${file}`, {
+        hint: 'name a file in a directory that you may write to, with --out',
+        cause,
+      });
+    throw stateError(cause, path);
+  }
+}

@@ -1,0 +1,67 @@
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { keySetChannel } from '../../lib/announcement-rules.ts';
+import type { Config } from '../../lib/config.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import { completePayload, type KeyProposal } from '../../lib/key-proposal.ts';
+import type { KeySet } from '../../lib/keyset.ts';
+import { buildMetainfo } from '../../lib/metainfo.ts';
+import { deliver, listPublished, publishContent, readPublished } from '../../lib/publish.ts';
+import { readAccepted } from '../../lib/store.ts';
+import { parseAnnouncement } from '../../lib/update.ts';
+import { withWorkDirectory } from '../work-directory.ts';
+
+/**
+ * Publishes the key set of a complete proposal and tells the fleet.
+ *
+ * @returns the payload that was sent
+ * @throws UpdateError `refused` when it is not complete, or when another key set of the same epoch was
+ *   sent: nodes that hear of either first would not take the other
+ */
+export async function sendProposal(
+  proposal: KeyProposal,
+  current: KeySet,
+  config: Config,
+): Promise<string> {
+  const payload = checkSendable(proposal, current, config);
+  await withWorkDirectory(config.publishDir, async (workDir) => {
+    const { announcement, text } = proposal;
+    const contentFile = join(workDir, announcement.name);
+    writeFileSync(contentFile, text);
+    // The daemon seeds it, under another user; whatever the umask is.
+    chmodSync(contentFile, 0o644);
+    const metainfo = buildMetainfo(announcement);
+    const published = await publishContent(
+      { announcement, payload, metainfo, contentFile },
+      config,
+    );
+    await deliver(published, config);
+  });
+  return payload;
+}
+
+/** The payload to send; throws as {@link sendProposal} does, before anything is written. */
+export function checkSendable(proposal: KeyProposal, current: KeySet, config: Config): string {
+  const payload = completePayload(proposal, current);
+  const id = { channel: keySetChannel, version: proposal.next.epoch };
+  const kept = listPublished(config).some(
+    ({ channel, version }) => channel === id.channel && version === id.version,
+  );
+  const known = [
+    kept ? readPublished(config, id).payload : undefined,
+    readAccepted(config.stateDir, id)?.payload,
+  ];
+  for (const other of known) {
+    if (other === undefined) continue;
+    const { body } = parseAnnouncement(other);
+    if (Buffer.compare(body, proposal.body) === 0) continue;
+    throw new UpdateError(
+      'refused',
+      `another key set ${id.version} was sent to the fleet already`,
+      {
+        hint: `wait until it is in force here (keys.ts list), and make the change on top of it; to repeat it: submit.ts --resend ${id.channel}@${id.version}`,
+      },
+    );
+  }
+  return payload;
+}

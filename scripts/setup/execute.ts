@@ -1,0 +1,121 @@
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+} from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/durable.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import type { SetupStep } from '../../lib/setup-plan.ts';
+import type { Ownership } from '../../lib/setup-rules.ts';
+import { readMachine } from './machine.ts';
+
+const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
+
+/** Takes one step of the plan on the machine below `root`. Throws what the system refuses. */
+export function takeSetupStep(step: SetupStep, root: string): void {
+  switch (step.kind) {
+    case 'add-user':
+      // No shell and no home: nobody logs in as this user.
+      runTool(root, 'useradd', [
+        ...['--system', '--user-group', '--comment', 'p2p-update'],
+        ...['--home-dir', '/nonexistent', '--no-create-home', '--shell', '/usr/sbin/nologin'],
+        step.user,
+      ]);
+      return;
+    case 'add-to-group':
+      runTool(root, 'usermod', ['--append', '--groups', step.group, step.user]);
+      return;
+    case 'make-directory':
+      inParent(root, step.path, (path) => {
+        mkdirSync(path, 0o700);
+        setOwnership(root, path, step.ownership, O_DIRECTORY);
+        fsyncDirectory(dirname(path));
+      });
+      return;
+    case 'correct':
+      inParent(root, step.path, (path) => {
+        setOwnership(root, path, step.ownership, 0);
+      });
+      return;
+    case 'write-file':
+      inParent(root, step.path, (path) => {
+        const { mode } = step.ownership;
+        if (step.replaces) replaceDurably(path, step.text, mode);
+        else if (!createDurably(path, step.text, mode))
+          throw new Error(`${step.path} has come into being just now`);
+        setOwnership(root, path, step.ownership, 0);
+      });
+      return;
+    default:
+      throw new Error(`unknown step ${JSON.stringify(step satisfies never)}`);
+  }
+}
+
+/** --prefix works on the files of an image, where --root would run the image's own programs. */
+function runTool(root: string, tool: string, args: string[]): void {
+  const prefix = root === '/' ? [] : ['--prefix', root];
+  const { status, stderr, error } = spawnSync(tool, [...prefix, ...args], {
+    encoding: 'utf8',
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+  });
+  if (error === undefined && status === 0) return;
+  throw new UpdateError('internal', `${tool} failed: ${error?.message ?? stderr.trim()}`, {
+    hint: 'put right what it says, then run setup again',
+    cause: error,
+  });
+}
+
+/**
+ * Gives `work` a path whose directory was reached from `root` without following one link: in an
+ * image an absolute link would lead out of it, and in a directory of a lesser user anywhere.
+ */
+function inParent(root: string, path: string, work: (path: string) => void): void {
+  let directory = openSync(root, O_RDONLY | O_DIRECTORY);
+  try {
+    for (const name of dirname(path).split('/').filter(Boolean)) {
+      const next = openSync(below(directory, name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      closeSync(directory);
+      directory = next;
+    }
+    work(below(directory, basename(path)));
+  } finally {
+    closeSync(directory);
+  }
+}
+
+function below(directory: number, name: string): string {
+  return `/proc/self/fd/${directory}/${name}`;
+}
+
+/** By descriptor: what is checked here and what is changed are surely the same. */
+function setOwnership(
+  root: string,
+  path: string,
+  { owner, group, mode }: Ownership,
+  flags: number,
+) {
+  const { users, groups } = readMachine(root);
+  const uid = owner === 'root' ? 0 : users.get(owner)?.uid;
+  const gid = group === 'root' ? 0 : groups.get(group)?.gid;
+  if (uid === undefined || gid === undefined)
+    throw new Error(`there is no user ${owner} or no group ${group}`);
+  const descriptor = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags);
+  try {
+    const stats = fstatSync(descriptor);
+    // Another name of the file may be in a place where it is nobody's but root's.
+    if (!stats.isDirectory() && (!stats.isFile() || stats.nlink !== 1))
+      throw new Error('it is no plain file with one name');
+    fchownSync(descriptor, uid, gid);
+    fchmodSync(descriptor, mode);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}

@@ -1,0 +1,167 @@
+import { join } from 'node:path';
+import type { SetupPlan } from '../../lib/setup-plan.ts';
+import { nodeUser, type Found, type Machine } from '../../lib/setup-rules.ts';
+import type { Scheduler } from './arguments.ts';
+import { cronFile, dropIn, unitDirectory, wakers } from './scheduler.ts';
+
+/** What a person has to do next, since setup starts and stops nothing. */
+export interface LeftToDo {
+  what: string;
+  commands: string[];
+}
+
+export interface LeftOptions {
+  scheduler: Scheduler;
+  /** Where the code is, seen from the machine. */
+  codeDir: string;
+  /** `/`, or the image that is set up: nothing runs in there. */
+  root: string;
+}
+
+/** Decides what is left to do once the plan's steps are taken; the machine is as it was before. */
+export function decideLeft(plan: SetupPlan, machine: Machine, options: LeftOptions): LeftToDo[] {
+  return [
+    ...leftToPlace(plan, machine, options),
+    ...leftToSuspect(plan),
+    ...leftToGive(plan, machine, options),
+    ...(options.scheduler === 'systemd' ? leftForSystemd : leftForCron)(plan, machine, options),
+  ];
+}
+
+function leftToPlace({ config, steps }: SetupPlan, machine: Machine, options: LeftOptions) {
+  const { keySetFile, transmission, trigger } = config;
+  const { codeDir } = options;
+  const left: LeftToDo[] = [];
+  const willExist = (path: string): boolean =>
+    machine.look(path) !== undefined || steps.some((step) => 'path' in step && step.path === path);
+  if (!willExist(keySetFile))
+    left.push({
+      what: `place the fleet's key set, ${keySetFile}: no update is accepted without it`,
+      commands: [`${codeDir}/node_modules/.bin/tsx ${codeDir}/scripts/setup.ts --keyset FILE`],
+    });
+  if (transmission.credentialsFile !== null && !willExist(transmission.credentialsFile))
+    left.push({
+      what: `write Transmission's user name and password (${codeDir}/docs/transmission.md)`,
+      commands: [
+        `install -m 640 -g ${nodeUser} /dev/null ${transmission.credentialsFile}`,
+        `editor ${transmission.credentialsFile}`,
+      ],
+    });
+  if (!names(machine, '/etc/transmission-daemon', `${codeDir}/dist/handlers/transmission-done.cjs`))
+    left.push({
+      what: `give Transmission its settings and the hook (${codeDir}/docs/transmission.md)`,
+      commands: [],
+    });
+  if (!names(machine, '/etc/serf', `${codeDir}/dist/handlers/update.cjs`))
+    left.push({
+      what: `register the handlers with Serf (${codeDir}/docs/serf.md)`,
+      commands: [`install -m 644 ${codeDir}/serf.json /etc/serf/10-p2p-update.json`],
+    });
+  if (trigger !== 'spool')
+    left.push({
+      what: `"trigger" in the configuration is "${trigger}": remove it, the units or cron do the work`,
+      commands: [],
+    });
+  return left;
+}
+
+/** True when one of the JSON files of a directory speaks of that program. */
+function names({ list, read }: Machine, directory: string, program: string): boolean {
+  return list(directory)
+    .filter((name) => name.endsWith('.json'))
+    .some((name) => read(join(directory, name))?.includes(program) === true);
+}
+
+/** A file that others could write may say what others want. */
+function leftToSuspect({ steps }: SetupPlan): LeftToDo[] {
+  const isOpen = ({ type, uid, mode }: Found): boolean =>
+    type === 'file' && (uid !== 0 || (mode & 0o022) !== 0);
+  return steps
+    .filter((step) => step.kind === 'correct' && isOpen(step.found))
+    .flatMap((step) =>
+      'path' in step
+        ? { what: `look through ${step.path}: until now others could change it`, commands: [] }
+        : [],
+    );
+}
+
+/** Files that an earlier run as root left where p2p-update has to write. */
+function leftToGive({ config }: SetupPlan, machine: Machine, { scheduler }: LeftOptions) {
+  const uid = machine.users.get(nodeUser)?.uid;
+  const { look, list } = machine;
+  const state = [config.stateDir, ...list(config.stateDir).map((d) => join(config.stateDir, d))];
+  const hasForeign = (directory: string): boolean =>
+    list(directory).some((name) => {
+      const found = look(join(directory, name));
+      return found?.type === 'file' && found.uid !== uid;
+    });
+  return [
+    ...(state.some(hasForeign) ? [config.stateDir] : []),
+    ...(scheduler === 'cron' && hasForeign('/var/lib/serf') ? ['/var/lib/serf'] : []),
+  ].map((directory) => ({
+    what: `give ${nodeUser} what others left in ${directory}, while Serf is stopped`,
+    commands: [`chown -R --no-dereference ${nodeUser}: ${directory}`],
+  }));
+}
+
+function leftForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: LeftOptions) {
+  const left: LeftToDo[] = [];
+  const written = steps.flatMap((step) => (step.kind === 'write-file' ? step.path : []));
+  const enabled = (unit: string): boolean => {
+    const target = unit.endsWith('.path') ? 'paths.target.wants' : 'timers.target.wants';
+    return look(join(unitDirectory, target, unit)) !== undefined;
+  };
+  const isAllEnabled = wakers.every(enabled);
+  const units = wakers.join(' ');
+  const unitsWritten = written.some((path) => path.startsWith(unitDirectory));
+  if (root !== '/') {
+    if (!isAllEnabled)
+      left.push({
+        what: 'enable the units in the image',
+        commands: [`systemctl --root ${root} enable ${units}`],
+      });
+  } else {
+    if (unitsWritten)
+      left.push({ what: 'let systemd read the units', commands: ['systemctl daemon-reload'] });
+    if (!isAllEnabled)
+      left.push({ what: 'start the units', commands: [`systemctl enable --now ${units}`] });
+    else if (written.some((path) => path.startsWith(unitDirectory) && path !== dropIn))
+      left.push({ what: 'take up the new units', commands: [`systemctl restart ${units}`] });
+    const isNewMember = steps.some(({ kind }) => kind === 'add-user' || kind === 'add-to-group');
+    if (isNewMember || written.includes(dropIn))
+      left.push({
+        what: `let Serf's agent run as ${nodeUser}`,
+        commands: ['systemctl restart serf'],
+      });
+  }
+  if (look(cronFile) !== undefined)
+    left.push({
+      what: 'remove the lines for cron, which do the same work again',
+      commands: [`rm ${cronFile}`],
+    });
+  return left;
+}
+
+function leftForCron(_plan: SetupPlan, { look, read }: Machine, { root }: LeftOptions) {
+  const left: LeftToDo[] = [];
+  if (look('/usr/sbin/cron') === undefined)
+    left.push({ what: 'install cron', commands: ['apt-get install cron'] });
+  const defaults = '/etc/default/serf';
+  if (read(defaults)?.includes(`USER=${nodeUser}`) !== true)
+    left.push({
+      what: `let Serf's init script run the agent as ${nodeUser}`,
+      commands: [
+        `printf 'USER=${nodeUser}\\nGROUP=${nodeUser}\\numask 077\\n' >> ${defaults}`,
+        ...(root === '/' ? ['service serf restart'] : []),
+      ],
+    });
+  if (look(join(unitDirectory, wakers[0] ?? '')) !== undefined)
+    left.push({
+      what: 'remove the units, which do the same work again',
+      commands: [
+        `systemctl disable --now ${wakers.join(' ')}`,
+        `rm ${unitDirectory}/p2p-update-*.path ${unitDirectory}/p2p-update-*.timer ${unitDirectory}/p2p-update-*.service`,
+      ],
+    });
+  return left;
+}

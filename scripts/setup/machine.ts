@@ -1,0 +1,50 @@
+import { lstatSync, readFileSync, readdirSync, type Stats } from 'node:fs';
+import { hasErrno } from '../../lib/errors.ts';
+import type { Found, Machine } from '../../lib/setup-rules.ts';
+
+/** The machine below `root` as it is now; `/` is the one that we run on. */
+export function readMachine(root: string): Machine {
+  const at = (path: string): string => (root === '/' ? path : `${root}${path}`);
+  const read = (path: string): string | undefined =>
+    orUndefined(() => readFileSync(at(path), 'utf8'));
+  const table = (path: string): string[][] =>
+    (read(path) ?? '').split('\n').flatMap((line) => (line === '' ? [] : [line.split(':')]));
+  return {
+    // By number and by file: the names of an image are not those of this machine.
+    users: new Map(
+      table('/etc/passwd').map(([name = '', , uid, gid]) => [
+        name,
+        { uid: Number(uid), gid: Number(gid) },
+      ]),
+    ),
+    groups: new Map(
+      table('/etc/group').map(([name = '', , gid, members = '']) => [
+        name,
+        { gid: Number(gid), members: members.split(',') },
+      ]),
+    ),
+    look: (path) => {
+      const stats = orUndefined(() => lstatSync(at(path)));
+      if (stats === undefined) return undefined;
+      return { type: typeOf(stats), uid: stats.uid, gid: stats.gid, mode: stats.mode & 0o7777 };
+    },
+    read,
+    list: (path) => orUndefined(() => readdirSync(at(path)).sort()) ?? [],
+  };
+}
+
+function typeOf(stats: Stats): Found['type'] {
+  if (stats.isDirectory()) return 'directory';
+  if (stats.isFile()) return 'file';
+  return stats.isSymbolicLink() ? 'link' : 'special file';
+}
+
+function orUndefined<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    // EISDIR, ENOTDIR: what stands there instead is seen, and refused, by its type.
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return undefined;
+    throw error;
+  }
+}

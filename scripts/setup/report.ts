@@ -1,0 +1,64 @@
+import type { SetupStep } from '../../lib/setup-plan.ts';
+import { formatMode, type Found, type Machine, type Ownership } from '../../lib/setup-rules.ts';
+import type { LeftToDo } from './left.ts';
+
+/** One step as a line of the table: what is done, to what, what it is then, and why. */
+export interface StepRow {
+  action: string;
+  path: string;
+  result: string;
+  why: string;
+}
+
+export function describeStep(step: SetupStep, machine: Machine): StepRow {
+  switch (step.kind) {
+    case 'add-user':
+      return { action: 'add user', path: step.user, result: 'no shell, no home', why: 'missing' };
+    case 'add-to-group':
+      return { action: 'add to group', path: step.user, result: step.group, why: 'not a member' };
+    case 'make-directory':
+      return row('make', step.path, step.ownership, 'missing');
+    case 'correct':
+      return row('correct', step.path, step.ownership, `was ${describeFound(step.found, machine)}`);
+    case 'write-file':
+      return step.replaces
+        ? row('replace', step.path, step.ownership, 'its text is another')
+        : row('write', step.path, step.ownership, 'missing');
+  }
+}
+
+function row(
+  action: string,
+  path: string,
+  { owner, group, mode }: Ownership,
+  why: string,
+): StepRow {
+  return { action, path, result: `${owner}:${group} ${formatMode(mode)}`, why };
+}
+
+function describeFound({ uid, gid, mode }: Found, { users, groups }: Machine): string {
+  const owner = [...users].find(([, user]) => user.uid === uid)?.[0] ?? uid;
+  const group = [...groups].find(([, each]) => each.gid === gid)?.[0] ?? gid;
+  return `${owner}:${group} ${formatMode(mode)}`;
+}
+
+/** The rows in columns, one line each. */
+export function formatRows(rows: readonly StepRow[]): string {
+  const width = (column: keyof StepRow): number => Math.max(...rows.map((r) => r[column].length));
+  const [action, path, result] = [width('action'), width('path'), width('result')];
+  return rows
+    .map(
+      (r) =>
+        `${r.action.padEnd(action)}  ${r.path.padEnd(path)}  ${r.result.padEnd(result)}  ${r.why}\n`,
+    )
+    .join('');
+}
+
+export function formatLeft(left: readonly LeftToDo[]): string {
+  if (left.length === 0) return '';
+  const items = left.map(
+    ({ what, commands }, index) =>
+      `${index + 1}. ${what}\n${commands.map((command) => `       ${command}\n`).join('')}`,
+  );
+  return `\nLeft to do:\n${items.join('')}`;
+}

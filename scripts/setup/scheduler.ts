@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '../../lib/config.ts';
+import { nodeUser, type Machine, type Ownership } from '../../lib/setup-rules.ts';
+import type { Scheduler } from './arguments.ts';
+
+export const unitDirectory = '/etc/systemd/system';
+export const cronFile = '/etc/cron.d/p2p-update';
+export const dropIn = `${unitDirectory}/serf.service.d/p2p-update.conf`;
+/** What is enabled; each starts the service of its name. */
+export const wakers = [
+  'p2p-update-advance.path',
+  'p2p-update-advance.timer',
+  'p2p-update-apply.path',
+  'p2p-update-apply.timer',
+];
+const services = ['p2p-update-advance.service', 'p2p-update-apply.service'];
+
+/** The machine's own: systemd where it runs, or, in an image, where it is installed. */
+export function detectScheduler(root: string, { look }: Machine): Scheduler {
+  const signs = ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'];
+  const places = root === '/' ? ['/run/systemd/system'] : signs;
+  return places.some((path) => look(path) !== undefined) ? 'systemd' : 'cron';
+}
+
+/** The scheduler's files with this node's paths: where they belong, and their text. */
+export function schedulerFiles(
+  scheduler: Scheduler,
+  codeDir: string,
+  templateDir: string,
+  { stateDir, applyDir }: Config,
+): Record<string, string> {
+  const fill = (template: string): string =>
+    readFileSync(join(templateDir, template), 'utf8')
+      .replaceAll('@CODE@', codeDir)
+      .replaceAll('@STATE@', stateDir)
+      .replaceAll('@APPLY@', applyDir);
+  if (scheduler === 'cron') return { [cronFile]: fill('p2p-update.cron') };
+  const units = [...wakers, ...services].map((unit) => [join(unitDirectory, unit), fill(unit)]);
+  return { ...(Object.fromEntries(units) as object), [dropIn]: fill('serf.service.conf') };
+}
+
+/** Serf's snapshot: systemd makes its directory by itself (StateDirectory=). */
+export function schedulerDirectories(scheduler: Scheduler): Record<string, Ownership> {
+  if (scheduler === 'systemd') return {};
+  return { '/var/lib/serf': { owner: nodeUser, group: nodeUser, mode: 0o700 } };
+}
