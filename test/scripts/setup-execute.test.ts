@@ -1,0 +1,76 @@
+import { linkSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { SetupStep } from '../../lib/setup-plan.ts';
+import { takeSetupStep } from '../../scripts/setup/execute.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const ownership = { owner: 'root', group: 'root', mode: 0o640 };
+const found = { type: 'file', uid: 0, gid: 0, mode: 0o600 } as const;
+const correct = (path: string): SetupStep => ({ kind: 'correct', path, ownership, found });
+
+/** What the plan looked at may be another thing by the time that it is executed. */
+describe('takeSetupStep', () => {
+  it.each<[string, SetupStep, (root: string, victim: string) => void]>([
+    [
+      'a file that has become a link',
+      correct('/state/file'),
+      (root, victim) => {
+        symlinkSync(victim, join(root, 'state', 'file'));
+      },
+    ],
+    [
+      'a file that has become another name of a file elsewhere',
+      correct('/state/file'),
+      (root, victim) => {
+        linkSync(victim, join(root, 'state', 'file'));
+      },
+    ],
+    [
+      'a directory on the way that has become a link',
+      correct('/state/pending/secret'),
+      (root, victim) => {
+        symlinkSync(join(victim, '..'), join(root, 'state', 'pending'));
+      },
+    ],
+    [
+      'a new directory below a link',
+      { kind: 'make-directory', path: '/state/pending/new', ownership },
+      (root, victim) => {
+        symlinkSync(join(victim, '..'), join(root, 'state', 'pending'));
+      },
+    ],
+    [
+      'a new file below a link',
+      { kind: 'write-file', path: '/state/link/new', ownership, text: '', replaces: false },
+      (root, victim) => {
+        symlinkSync(join(victim, '..'), join(root, 'state', 'link'));
+      },
+    ],
+    [
+      'a new file where something has come to be',
+      { kind: 'write-file', path: '/state/link', ownership, text: '', replaces: false },
+      (root, victim) => {
+        symlinkSync(victim, join(root, 'state', 'link'));
+      },
+    ],
+  ])('touches nothing by way of %s', (_, step, swap) => {
+    const [root, elsewhere] = [temporaryDirectory(), temporaryDirectory()];
+    mkdirSync(join(root, 'state'));
+    const victim = join(elsewhere, 'secret');
+    writeFileSync(victim, 'secret', { mode: 0o600 });
+    swap(root, victim);
+    const before = statSync(victim);
+    expect(() => {
+      takeSetupStep(step, root);
+    }).toThrow(/ELOOP|ENOTDIR|one name|just now/);
+    const { mode, uid, gid, size } = statSync(victim);
+    expect({ mode, uid, gid, size }).toMatchObject({
+      mode: before.mode,
+      uid: before.uid,
+      gid: before.gid,
+      size: 6,
+    });
+    expect(readdirSync(elsewhere)).toEqual(['secret']);
+  });
+});

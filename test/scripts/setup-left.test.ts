@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest';
+import { parseConfig } from '../../lib/config.ts';
+import type { SetupStep } from '../../lib/setup-plan.ts';
+import type { Found, Machine } from '../../lib/setup-rules.ts';
+import { decideLeft, type LeftOptions } from '../../scripts/setup/left.ts';
+
+const codeDir = '/opt/p2p-update';
+const units = '/etc/systemd/system';
+const wants = ['path', 'timer'].flatMap((kind) =>
+  ['advance', 'apply'].map((side) => `${units}/${kind}s.target.wants/p2p-update-${side}.${kind}`),
+);
+/** A node where nothing is left to do, path to text. */
+const files: Record<string, string> = {
+  '/etc/p2p-update/keyset.txt': '',
+  '/etc/p2p-update/transmission.json': '',
+  '/etc/serf/10-p2p-update.json': `user:update=${codeDir}/dist/handlers/update.cjs`,
+  '/etc/transmission-daemon/settings.json': `${codeDir}/dist/handlers/transmission-done.cjs`,
+  '/usr/sbin/cron': '',
+  '/etc/default/serf': 'USER=p2p-update\n',
+  ...Object.fromEntries(wants.map((path) => [path, ''])),
+};
+
+function machine(all: Record<string, string>, uid = 999): Machine {
+  const found: Found = { type: 'file', uid, gid: 0, mode: 0o644 };
+  return {
+    users: new Map([['p2p-update', { uid: 999, gid: 999 }]]),
+    groups: new Map(),
+    look: (path) => (path in all ? found : undefined),
+    read: (path) => all[path],
+    list: (path) =>
+      Object.keys(all)
+        .filter((each) => each.startsWith(`${path}/`))
+        .map((each) => each.slice(path.length + 1)),
+  };
+}
+
+const written = (path: string): SetupStep => ({
+  kind: 'write-file',
+  path,
+  ownership: { owner: 'root', group: 'root', mode: 0o644 },
+  text: '',
+  replaces: true,
+});
+const without = (...paths: string[]): Record<string, string> =>
+  Object.fromEntries(Object.entries(files).filter(([path]) => !paths.includes(path)));
+const all = [
+  'p2p-update-advance.path p2p-update-advance.timer',
+  'p2p-update-apply.path p2p-update-apply.timer',
+].join(' ');
+
+describe('decideLeft', () => {
+  const systemd: LeftOptions = { scheduler: 'systemd', codeDir, root: '/' };
+  const cron: LeftOptions = { ...systemd, scheduler: 'cron' };
+  const image: LeftOptions = { ...systemd, root: '/mnt/card' };
+
+  it.each<[string, LeftOptions, Record<string, string>, SetupStep[], string[]]>([
+    ['nothing is left', systemd, files, [], []],
+    ['nothing is left for cron', cron, files, [], []],
+    [
+      'units are new',
+      systemd,
+      without(...wants),
+      [written(`${units}/p2p-update-apply.path`)],
+      ['systemctl daemon-reload', `systemctl enable --now ${all}`],
+    ],
+    [
+      'enabled units have changed',
+      systemd,
+      files,
+      [written(`${units}/p2p-update-apply.path`)],
+      ['systemctl daemon-reload', `systemctl restart ${all}`],
+    ],
+    [
+      "Serf's drop-in has changed",
+      systemd,
+      files,
+      [written(`${units}/serf.service.d/p2p-update.conf`)],
+      ['systemctl daemon-reload', 'systemctl restart serf'],
+    ],
+    [
+      'the user is new',
+      systemd,
+      files,
+      [{ kind: 'add-user', user: 'p2p-update' }],
+      ['systemctl restart serf'],
+    ],
+    [
+      'it is an image, where nothing can be started',
+      image,
+      without(...wants),
+      [written(`${units}/p2p-update-apply.path`)],
+      [`systemctl --root /mnt/card enable ${all}`],
+    ],
+    [
+      'Serf has no handler',
+      systemd,
+      without('/etc/serf/10-p2p-update.json'),
+      [],
+      [`install -m 644 ${codeDir}/serf.json /etc/serf/10-p2p-update.json`],
+    ],
+    [
+      'there is no key set',
+      systemd,
+      without('/etc/p2p-update/keyset.txt'),
+      [],
+      [`${codeDir}/node_modules/.bin/tsx ${codeDir}/scripts/setup.ts --keyset FILE`],
+    ],
+    [
+      'the key set is placed in this run',
+      systemd,
+      without('/etc/p2p-update/keyset.txt'),
+      [written('/etc/p2p-update/keyset.txt')],
+      [],
+    ],
+  ])('when %s', (_, options, present, steps, commands) => {
+    const plan = { config: parseConfig('{}', 'the defaults'), steps };
+    const left = decideLeft(plan, machine(present), options);
+    expect(left.flatMap((each) => each.commands)).toEqual(commands);
+  });
+
+  it("has root's old files in the state directory given to p2p-update", () => {
+    const state = { '/var/lib/p2p-update/state/events.log': '' };
+    const plan = { config: parseConfig('{}', 'the defaults'), steps: [] };
+    const left = decideLeft(plan, machine({ ...files, ...state }, 0), systemd);
+    expect(left.flatMap(({ commands }) => commands)).toEqual([
+      'chown -R --no-dereference p2p-update: /var/lib/p2p-update/state',
+    ]);
+  });
+});

@@ -1,0 +1,174 @@
+import { cpSync, existsSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { parseConfig } from '../../lib/config.ts';
+import { schedulerFiles } from '../../scripts/setup/scheduler.ts';
+import { repository } from '../support/node-files.ts';
+import {
+  Image,
+  bundleSetup,
+  runProgram,
+  whyNoImage,
+  type Outcome,
+} from '../support/setup-image.ts';
+
+const code = '/opt/p2p-update';
+
+let bundle = '';
+beforeAll(async () => {
+  bundle = await bundleSetup();
+});
+afterAll(() => {
+  rmSync(dirname(bundle), { recursive: true });
+});
+
+describe('what setup installs to wake the node', () => {
+  const obstacle = whyNoImage();
+  beforeEach(({ skip }) => {
+    if (obstacle !== undefined) skip(obstacle);
+  });
+
+  it('installs lines for cron that run the same, each as its user, at boot and every minute', async () => {
+    const image = new Image(bundle);
+    const { stdout } = await image.setup(['--cron']);
+    expect(existsSync(image.at('/etc/systemd'))).toBe(false);
+    expect(image.tree('/var/lib')['/var/lib/serf']).toMatch(/^\d+:\d+ 0700$/);
+    expect(image.tree('/etc/cron.d')['/etc/cron.d/p2p-update']).toMatch(/^0:0 0644 /);
+    // crontab(5): comments, NAME=value, and five time fields or @reboot, a user, a command.
+    const lines = image.read('/etc/cron.d/p2p-update').split('\n');
+    expect(lines.pop()).toBe('');
+    const jobs: string[][] = [];
+    for (const line of lines) {
+      if (line === '' || line.startsWith('#') || /^[A-Z]+=\S+$/.test(line)) continue;
+      const [, when = '', user = '', command = ''] =
+        /^(@reboot|\* \* \* \* \*) ([a-z0-9-]+) (.+)$/.exec(line) ?? [];
+      // A % is a newline to cron.
+      expect(command, line).toMatch(/^[^%]+$/);
+      expect((await runProgram('/bin/sh', ['-n', '-c', command])).status).toBe(0);
+      jobs.push([when, user, command.replace(`umask 077; exec ${code}/dist/scripts/`, '')]);
+    }
+    expect(jobs).toEqual([
+      ['@reboot', 'p2p-update', 'reconcile.cjs'],
+      ['@reboot', 'root', 'apply.cjs'],
+      ['* * * * *', 'p2p-update', 'reconcile.cjs'],
+      ['* * * * *', 'root', 'apply.cjs'],
+    ]);
+    expect(stdout).toContain('apt-get install cron');
+  });
+
+  it('names the other scheduler when both would do the work', async () => {
+    const image = new Image(bundle);
+    await image.setup(['--cron']);
+    expect((await image.setup(['--systemd'])).stdout).toContain('rm /etc/cron.d/p2p-update');
+    expect((await image.setup(['--cron'])).stdout).toContain('systemctl disable --now');
+  });
+
+  describe('with systemd', () => {
+    const units = '/lib/systemd/system';
+    const installed = [
+      'p2p-update-advance.path',
+      'p2p-update-advance.timer',
+      'p2p-update-advance.service',
+      'p2p-update-apply.path',
+      'p2p-update-apply.timer',
+      'p2p-update-apply.service',
+    ];
+    const verify = (image: Image, names: readonly string[]): Promise<Outcome> =>
+      runProgram('systemd-analyze', ['verify', `--root=${image.root}`, '--man=no', ...names]);
+    beforeEach(async ({ skip }) => {
+      if ((await runProgram('systemd-analyze', ['--version'])).status !== 0)
+        skip('needs systemd-analyze: install the Debian package systemd');
+    });
+    const withSystemd = async (): Promise<Image> => {
+      const image = new Image(bundle);
+      // Where the package left them; /lib is a link on most machines.
+      cpSync(units, image.at(units), { recursive: true, verbatimSymlinks: true });
+      for (const program of ['serf', 'install']) image.write(`/usr/bin/${program}`, '', 0o755);
+      await image.setup();
+      return image;
+    };
+
+    it("installs units that systemd verifies, Debian's serf.service with its drop-in too", async () => {
+      const image = await withSystemd();
+      const serf = existsSync(image.at(`${units}/serf.service`)) ? ['serf.service'] : [];
+      expect(await verify(image, [...installed, ...serf])).toEqual({
+        status: 0,
+        stdout: '',
+        stderr: '',
+      });
+    });
+
+    it('shows by a wrong line, and by a missing program, that the verification sees it', async () => {
+      const image = await withSystemd();
+      const file = '/etc/systemd/system/p2p-update-apply.service';
+      image.write(file, `${image.read(file)}KillMod=none\n`);
+      rmSync(image.at(`${code}/dist/scripts/reconcile.cjs`));
+      const { stderr } = await verify(image, installed);
+      expect(stderr).toMatch(/p2p-update-apply\.service:\d+: Unknown key.*'KillMod'/);
+      expect(stderr).toMatch(/reconcile\.cjs is not executable/);
+    });
+  });
+});
+
+describe("systemd's files", () => {
+  const templates = join(repository, 'scripts/setup');
+  const files = schedulerFiles('systemd', code, templates, parseConfig('{}', 'the defaults'));
+
+  it.each<[string, string[]]>([
+    [
+      'p2p-update-advance.path',
+      [
+        'PathChanged=/var/lib/p2p-update/state/announcements',
+        'PathChanged=/var/lib/p2p-update/state/pending',
+        'PathChanged=/var/lib/p2p-update/apply/complete',
+        'TriggerLimitIntervalSec=0',
+      ],
+    ],
+    [
+      'p2p-update-apply.path',
+      ['PathChanged=/var/lib/p2p-update/apply/complete', 'TriggerLimitIntervalSec=0'],
+    ],
+    ['p2p-update-advance.timer', ['OnBootSec=20s', 'OnUnitInactiveSec=1min']],
+    ['p2p-update-apply.timer', ['OnBootSec=20s', 'OnUnitInactiveSec=1min']],
+    [
+      'p2p-update-advance.service',
+      [
+        'StartLimitIntervalSec=0',
+        'Type=oneshot',
+        'User=p2p-update',
+        `ExecStart=${code}/dist/scripts/reconcile.cjs`,
+        'KillMode=control-group',
+        'UMask=0077',
+        'NoNewPrivileges=yes',
+        'ProtectSystem=strict',
+        'ReadWritePaths=/var/lib/p2p-update/state /var/lib/p2p-update/apply/complete',
+      ],
+    ],
+    [
+      'p2p-update-apply.service',
+      [
+        'StartLimitIntervalSec=0',
+        'Type=oneshot',
+        `ExecStart=${code}/dist/scripts/apply.cjs`,
+        'TimeoutStartSec=infinity',
+        'KillMode=control-group',
+        'UMask=0077',
+      ],
+    ],
+    [
+      'serf.service.d/p2p-update.conf',
+      ['User=p2p-update', 'UMask=0077', 'StateDirectory=serf', 'ExecStartPre='],
+    ],
+  ])('%s says what it has to', (unit, wanted) => {
+    const text = files[join('/etc/systemd/system', unit)] ?? '';
+    expect(text.split('\n')).toEqual(expect.arrayContaining(wanted));
+    expect(text).not.toMatch(/@[A-Z]+@/);
+    // Puppet may have to change anything.
+    if (unit === 'p2p-update-apply.service')
+      expect(text).not.toMatch(/^(User|Protect|Private|Restrict|NoNew|Capability)/m);
+  });
+
+  it("are none of Transmission's: its unit, and the NoNewPrivileges there, stay Debian's", () => {
+    expect(Object.keys(files).filter((path) => path.includes('transmission'))).toEqual([]);
+  });
+});

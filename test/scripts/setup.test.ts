@@ -1,0 +1,282 @@
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { repository } from '../support/node-files.ts';
+import {
+  Image,
+  bundleSetup,
+  runProgram,
+  whyNoImage,
+  type Outcome,
+} from '../support/setup-image.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const code = '/opt/p2p-update';
+const keySet =
+  /```text keyset\n([^`]*)```/.exec(
+    readFileSync(join(repository, 'docs/announcement.md'), 'utf8'),
+  )?.[1] ?? 'no example';
+
+let bundle = '';
+beforeAll(async () => {
+  bundle = await bundleSetup();
+});
+afterAll(() => {
+  rmSync(dirname(bundle), { recursive: true });
+});
+
+describe('setup, on the image of a node', () => {
+  const obstacle = whyNoImage();
+  beforeEach(({ skip }) => {
+    if (obstacle !== undefined) skip(obstacle);
+  });
+
+  const ours = ['/etc', '/var'];
+  const keyFile = (text: string): string => {
+    const file = join(temporaryDirectory(), 'keyset.txt');
+    writeFileSync(file, text);
+    return file;
+  };
+
+  it.each(['000', '022', '077'])(
+    'makes user, directories and files as they have to be, with umask %s',
+    async (umask) => {
+      const image = new Image(bundle);
+      const { status, stdout, stderr } = await image.setup(['--keyset', keyFile(keySet)], umask);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      const [, uid, gid] = /^p2p-update:[^:]*:(\d+):(\d+):/m.exec(image.read('/etc/passwd')) ?? [];
+      expect(image.read('/etc/passwd')).toMatch(/^p2p-update:.*:\/nonexistent:\S*\/nologin$/m);
+      expect(image.read('/etc/group')).toMatch(/^debian-transmission:x:107:p2p-update$/m);
+      const state = `${uid ?? ''}:${gid ?? ''} 0750`;
+      expect(image.tree('/var', '/etc/p2p-update')).toEqual({
+        '/var': '0:0 0755',
+        '/var/lib': '0:0 0755',
+        '/var/lib/p2p-update': '0:0 0755',
+        '/var/lib/p2p-update/apply': '0:0 0755',
+        '/var/lib/p2p-update/apply/complete': '0:107 0730',
+        '/var/lib/p2p-update/apply/keysets': '0:0 0755',
+        '/var/lib/p2p-update/apply/modules': '0:0 0755',
+        '/var/lib/p2p-update/apply/outcomes': '0:0 0755',
+        '/var/lib/p2p-update/apply/runs': '0:0 0700',
+        '/var/lib/p2p-update/apply/staging': '0:0 0700',
+        '/var/lib/p2p-update/files': '0:0 0755',
+        '/var/lib/p2p-update/state': state,
+        '/var/lib/p2p-update/state/announcements': state,
+        '/var/lib/p2p-update/state/pending': state,
+        '/var/lib/p2p-update/state/torrents': state,
+        '/var/lib/p2p-update/state/updates': state,
+        '/etc/p2p-update': '0:0 0755',
+        '/etc/p2p-update/config.json': '0:0 0644 {}\n',
+        '/etc/p2p-update/keyset.txt': `0:0 0644 ${keySet}`,
+      });
+      expect(stdout).toContain(`systemctl --root ${image.root} enable p2p-update-advance.path`);
+
+      const before = image.tree(...ours);
+      const again = await image.setup(['--keyset', keyFile(keySet)]);
+      expect(again.stdout).toMatch(/^nothing to do\n/);
+      expect(image.tree(...ours)).toEqual(before);
+    },
+  );
+
+  it('with --dry-run says what it would do, and changes nothing', async () => {
+    const image = new Image(bundle);
+    const before = image.tree('/');
+    const shown = await image.setup(['--dry-run']);
+    expect(shown).toMatchObject({ status: 0, stderr: '' });
+    expect(shown.stdout).toMatch(/^add user +p2p-update +no shell, no home +missing$/m);
+    expect(shown.stdout).toMatch(
+      /^make +\/var\/lib\/p2p-update\/apply\/complete +root:debian-transmission 0730 +missing$/m,
+    );
+    expect(image.tree('/')).toEqual(before);
+    const { stdout } = await image.setup(['--dry-run', '--json']);
+    const plan = JSON.parse(stdout) as { dryRun: boolean; steps: { action: string }[] };
+    expect(plan).toMatchObject({ dryRun: true, code, scheduler: 'systemd', root: image.root });
+    expect(plan.steps.map(({ action }) => action)).toEqual(
+      shown.stdout
+        .split('\n\n')[0]
+        ?.trim()
+        .split('\n')
+        .map((line) => line.split(/ {2,}/)[0]),
+    );
+    expect(image.tree('/')).toEqual(before);
+  });
+
+  it('puts wrong owners and modes right, and says what they were', async () => {
+    const image = new Image(bundle);
+    await image.setup();
+    const before = image.tree(...ours);
+    const at = (path: string): string => image.at(`/var/lib/p2p-update/${path}`);
+    chmodSync(at('apply/complete'), 0o1777);
+    chmodSync(at('apply/staging'), 0o755);
+    chownSync(at('state'), 0, 0);
+    chownSync(at('apply/outcomes'), 106, 107);
+    chmodSync(image.at('/etc/p2p-update/config.json'), 0o666);
+    const { status, stdout } = await image.setup();
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^correct +\S+complete .* was root:debian-transmission 1777$/m);
+    expect(stdout).toMatch(/^correct +\S+outcomes .* was debian-transmission:debian-transmission/m);
+    expect(stdout).toMatch(/^correct +\S+state .* was root:root 0750$/m);
+    expect(stdout).toContain('look through /etc/p2p-update/config.json');
+    expect(image.tree(...ours)).toEqual(before);
+  });
+
+  it.each<[string, string, number, RegExp]>([
+    ['a foreign key set', keySet.replace('example', 'another'), 76, /another key set/],
+    ['a later key set of the fleet', keySet.replace('epoch 7', 'epoch 8'), 76, /another key set/],
+    ['text that is no key set', 'keys\n', 65, /a key set begins with/],
+  ])('refuses %s, and leaves all as it is', async (_, text, code, message) => {
+    const image = new Image(bundle);
+    await image.setup(['--keyset', keyFile(keySet)]);
+    chmodSync(image.at('/var/lib/p2p-update/files'), 0o700);
+    const before = image.tree('/');
+    for (let attempt = 1; attempt <= 2; attempt += 1) {
+      const { status, stdout, stderr } = await image.setup(['--keyset', keyFile(text)]);
+      expect({ status, stdout }).toEqual({ status: code, stdout: '' });
+      expect(stderr).toMatch(message);
+      expect(stderr).toMatch(/^setup: hint: /m);
+    }
+    expect(image.tree('/')).toEqual(before);
+  });
+
+  it('gives the node its name and tags', async () => {
+    const image = new Image(bundle);
+    await image.setup(['--node-name', 'pi-07', '--tag', 'role=web', '--tag', 'note=a=b']);
+    await image.setup(['--tag', 'role=db']);
+    expect(JSON.parse(image.read('/etc/p2p-update/config.json'))).toEqual({
+      nodeName: 'pi-07',
+      tags: { role: 'db', note: 'a=b' },
+    });
+  });
+
+  it('follows no link out of the image', async () => {
+    const image = new Image(bundle);
+    const outside = temporaryDirectory();
+    mkdirSync(image.at('/var/lib'), { recursive: true });
+    symlinkSync(outside, image.at('/var/lib/p2p-update'));
+    const { status, stderr } = await image.setup();
+    expect(status).toBe(78);
+    expect(stderr).toMatch(/\/var\/lib\/p2p-update must be a directory, but is a link/);
+    expect(readdirSync(outside)).toEqual([]);
+    expect(image.read('/etc/passwd')).not.toContain('p2p-update');
+  });
+
+  it.each<[string, (image: Image) => void, RegExp]>([
+    [
+      'a directory that others may write to',
+      (image) => {
+        chmodSync(image.at('/opt'), 0o777);
+      },
+      /root would run what others can change: .*\/opt can be changed/,
+    ],
+    [
+      'code of another owner',
+      (image) => {
+        chownSync(image.at(code), 106, 107);
+      },
+      /root would run what others can change/,
+    ],
+    [
+      'a file in dist/ of another owner',
+      (image) => {
+        chownSync(image.at(`${code}/dist/scripts/apply.cjs`), 106, 0);
+      },
+      /apply\.cjs can be changed by a user other than root/,
+    ],
+    [
+      'a Node that others may replace',
+      (image) => {
+        chmodSync(dirname(image.at(process.execPath)), 0o775);
+      },
+      /root would run what others can change/,
+    ],
+    [
+      'a Node by way of PATH',
+      (image) => {
+        image.write(`${code}/dist/scripts/apply.cjs`, '#!/usr/bin/env node\n');
+      },
+      /apply\.cjs does not name its Node/,
+    ],
+    [
+      'a Node that the image does not have',
+      (image) => {
+        rmSync(image.at(process.execPath));
+      },
+      /which is missing/,
+    ],
+    [
+      'code that is not built',
+      (image) => {
+        rmSync(image.at(`${code}/dist`), { recursive: true });
+      },
+      /p2p-update is not built/,
+    ],
+    [
+      'code that the other users cannot reach',
+      (image) => {
+        chmodSync(image.at(code), 0o700);
+      },
+      /is closed to p2p-update/,
+    ],
+    [
+      'a handler without its run bit',
+      (image) => {
+        chmodSync(image.at(`${code}/dist/handlers/update.cjs`), 0o644);
+      },
+      /update\.cjs is closed to p2p-update/,
+    ],
+  ])('refuses %s before anything is changed', async (_, spoil, message) => {
+    const image = new Image(bundle);
+    spoil(image);
+    const before = image.tree('/');
+    const { status, stdout, stderr } = await image.setup();
+    expect({ status, stdout }).toEqual({ status: 78, stdout: '' });
+    expect(stderr).toMatch(message);
+    expect(stderr).toMatch(/^setup: hint: /m);
+    expect(image.tree('/')).toEqual(before);
+  });
+
+  it('uses the directories of the configuration', async () => {
+    const image = new Image(bundle);
+    const config = { stateDir: '/srv/p2p/state', applyDir: '/srv/p2p/apply' };
+    image.write('/etc/p2p-update/config.json', JSON.stringify(config));
+    await image.setup();
+    expect(image.tree('/srv')['/srv/p2p/apply/complete']).toBe('0:107 0730');
+    expect(image.read('/etc/systemd/system/p2p-update-advance.service')).toContain(
+      'ReadWritePaths=/srv/p2p/state /srv/p2p/apply/complete',
+    );
+  });
+});
+
+describe('setup', () => {
+  const setup = (args: string[]): Promise<Outcome> =>
+    runProgram(process.execPath, [bundle, ...args]);
+
+  it.each<[string, string[], RegExp]>([
+    ['two schedulers', ['--systemd', '--cron'], /exclude each other/],
+    ['a tag without a value', ['--tag', 'role'], /--tag needs KEY=VALUE/],
+    ['a tag without a key', ['--tag', '=web'], /--tag needs KEY=VALUE/],
+    ['an empty name', ['--node-name', ''], /--node-name needs/],
+    ['an image that is not there', ['--root', '/nonexistent/image'], /there is no directory/],
+    ['force', ['--force'], /--force/],
+  ])('refuses %s', async (_, args, message) => {
+    const { status, stdout, stderr } = await setup(args);
+    expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
+    expect(stderr).toMatch(message);
+    expect(stderr).toMatch(/^setup: hint: /m);
+  });
+
+  it('shows its help', async () => {
+    const { status, stdout, stderr } = await setup(['--help']);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(/^Usage: setup\.ts \[options\]/);
+  });
+});
