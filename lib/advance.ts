@@ -43,7 +43,13 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
   const isWithdrawal = ({ kind }: Update): boolean => kind === 'withdraw';
   for (const update of current.filter(isWithdrawal))
     chores.push(...(await stepOf(config, deps, update, undefined)));
-  const endedHashes = new Map(ended.map((each) => [each.id, end(config, deps, each)]));
+  const endedHashes = new Map(
+    ended
+      .map((each) => ({ ...each, infoHash: end(config, deps, each) }))
+      // Signed again by other keys (submit --renew), it must be downloaded nowhere again.
+      .filter(({ id, isRevoked }) => isRevoked !== true || !isApplied(config, id))
+      .map(({ id, infoHash }) => [id, infoHash]),
+  );
   if (current.length === 0 && endedHashes.size === 0) return chores;
 
   for (const warning of await ensureSettings(transmission, deps.hook)) deps.warn(warning);
@@ -81,6 +87,10 @@ async function stepOf(
     deps.log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
     return [];
   }
+}
+
+function isApplied({ applyDir }: Config, id: UpdateId): boolean {
+  return readProgress(outcomesDir(applyDir), id)?.state === 'APPLIED';
 }
 
 /** Removes submitted content that the daemon, which only reads it, could not delete. */

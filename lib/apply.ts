@@ -58,8 +58,10 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     const { current, ended } = await loadCandidates(config);
     for (const each of ended)
       if (endOutcome(config.applyDir, each, deps)) removeStaging(config.applyDir, each.id);
-    const updates = current.filter((update) => !isRollback(config.applyDir, update));
-    await stageAll(config, deps, updates);
+    const isPast = (update: Update): boolean => isRollback(config.applyDir, update);
+    const updates = current.filter((update) => !isPast(update));
+    // The marker of what is past stays: advance would make it again, and wake us for it, for ever.
+    await stageAll(config, deps, updates, current.filter(isPast));
     const [first] = updates
       .filter((update) => !tried.has(updateKey(update)))
       .filter((update) => isDue(config.applyDir, update, deps.now()))
@@ -81,10 +83,11 @@ async function stageAll(
   config: Config,
   deps: ApplyDeps,
   updates: readonly Update[],
+  past: readonly Update[],
 ): Promise<void> {
   const { applyDir } = config;
   // Two channels may have the same content, and so one marker.
-  const needed = new Set<string>();
+  const needed = new Set(past.map(({ infoHash }) => infoHash));
   for (const update of updates) {
     const hasServed = await stage(config, deps, update).catch((error: unknown) => {
       // Such as a full disk: it must not hold up the other channels.
@@ -209,9 +212,9 @@ async function applyOne(config: Config, deps: ApplyDeps, update: Update): Promis
   }
   replaceRecord(runFile, null, 0o600);
   begin();
-  const { exitCode, changed, failed, reason } = result;
-  const run = { log, exitCode, changed, failed };
-  if (result.ok) {
+  const { ok, reason, ...counts } = result;
+  const run = { log, ...counts };
+  if (ok) {
     step('APPLIED', reason, { run });
     removeStaging(applyDir, update);
     if (kind === 'module') await retryForModule(config, deps);

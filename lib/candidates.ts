@@ -23,6 +23,8 @@ export interface EndedUpdate {
   id: UpdateId;
   state: 'SUPERSEDED' | 'WITHDRAWN';
   reason: string;
+  /** The keys that signed it are trusted no more; it may be signed again by others. */
+  isRevoked?: boolean;
 }
 
 /** No more announcements of one channel are looked at, the newest: others may write into the store. */
@@ -119,7 +121,7 @@ async function chooseKeySets(
 
 function passOver({ ended, unusable }: Candidates, id: UpdateId, error: UpdateError): void {
   const reason = describeError(error);
-  if (error.code === 'untrusted') ended.push({ id, state: 'WITHDRAWN', reason });
+  if (error.code === 'untrusted') ended.push({ id, state: 'WITHDRAWN', reason, isRevoked: true });
   else unusable.push({ id, reason });
 }
 

@@ -25,6 +25,9 @@ export const noInfoHash = '0'.repeat(40);
 
 /** Names looked at in one go: whoever can make markers must not keep root busy. */
 const maxListed = 1000;
+/** Directories that are not empty stay: few are looked at, and these many passed over at most. */
+const maxListedDirectories = 100;
+const maxScanned = 200_000;
 
 /** Where the marker of a torrent is. */
 export function completionMarker(applyDir: string, infoHash: string): string {
@@ -62,16 +65,22 @@ export function isMarked(applyDir: string, infoHash: string): boolean {
   return lstatSync(completionMarker(applyDir, infoHash), { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Some names in the directory, whatever they are; none for those who cannot list it. */
+/**
+ * Some names in the directory, whatever they are; none for those who cannot list it. A name need not be
+ * UTF-8: each character is one of its bytes.
+ */
 export function listMarkers(applyDir: string): string[] {
   try {
-    const directory = opendirSync(completeDir(applyDir));
+    const options = { encoding: 'latin1', bufferSize: maxListed } as const;
+    const directory = opendirSync(completeDir(applyDir), options);
     try {
       const names: string[] = [];
-      while (names.length < maxListed) {
+      let directories = 0;
+      for (let scanned = 0; scanned < maxScanned && names.length < maxListed; scanned += 1) {
         const entry = directory.readSync();
         if (entry === null) break;
-        names.push(entry.name);
+        if (entry.isDirectory()) directories += 1;
+        if (!entry.isDirectory() || directories <= maxListedDirectories) names.push(entry.name);
       }
       return names;
     } finally {
@@ -83,9 +92,16 @@ export function listMarkers(applyDir: string): string[] {
   }
 }
 
-/** Removes a marker, without following a link, and leaves what cannot be removed by one call. */
+/**
+ * Removes a marker, without following a link, and leaves what cannot be removed by one call.
+ *
+ * @param name as {@link listMarkers} gives it
+ */
 export function removeMarker(applyDir: string, name: string): void {
-  const marker = completionMarker(applyDir, name);
+  const marker = Buffer.concat([
+    Buffer.from(`${completeDir(applyDir)}/`),
+    Buffer.from(name, 'latin1'),
+  ]);
   try {
     unlinkSync(marker);
   } catch (error) {
@@ -96,7 +112,7 @@ export function removeMarker(applyDir: string, name: string): void {
 }
 
 /** A tree that somebody else can change is not for root to walk through. */
-function removeEmptyDirectory(directory: string): void {
+function removeEmptyDirectory(directory: Buffer): void {
   try {
     rmdirSync(directory);
   } catch (error) {

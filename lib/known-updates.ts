@@ -1,5 +1,5 @@
 import type { Config } from './config.ts';
-import { UpdateError } from './errors.ts';
+import { UpdateError, hasErrno } from './errors.ts';
 import { listPublished } from './publish.ts';
 import { listAccepted } from './store.ts';
 import type { UpdateId } from './update.ts';
@@ -7,9 +7,19 @@ import type { UpdateId } from './update.ts';
 /**
  * Every update that is known on this machine, by the names of files alone: what the node holds, its
  * own target or not, and what was submitted here, also when no node has heard of it yet.
+ *
+ * @throws UpdateError `configuration` when the directories cannot be read
  */
 export function listKnown(config: Pick<Config, 'stateDir' | 'publishDir'>): UpdateId[] {
-  return [...listAccepted(config.stateDir), ...listPublished(config)];
+  try {
+    return [...listAccepted(config.stateDir), ...listPublished(config)];
+  } catch (cause) {
+    if (!hasErrno(cause, 'EACCES', 'EPERM', 'ENOTDIR')) throw cause;
+    throw new UpdateError('configuration', 'cannot read which versions there are', {
+      hint: `whoever submits must be able to read ${config.stateDir}: usermod -aG p2p-update USER`,
+      cause,
+    });
+  }
 }
 
 /** The highest version known of a channel; 0 when there is none. */

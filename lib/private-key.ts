@@ -24,7 +24,7 @@ export function readPrivateKey(file: string, hint: string): KeyObject {
       // Of the open file: the name may lead elsewhere a moment later.
       if ((fstatSync(descriptor).mode & 0o077) !== 0)
         throw new UpdateError('configuration', `others can read the private key ${file}`, {
-          hint: `chmod 600 ${file}; if others had access, make a new key`,
+          hint: `chmod 600 ${file} (a FAT medium: mount it with umask=077); if others had access, make a new key`,
         });
       return createPrivateKey(readFileSync(descriptor));
     } finally {

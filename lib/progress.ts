@@ -30,6 +30,8 @@ export interface Progress {
     exitCode: number | null;
     changed: number | null;
     failed: number | null;
+    /** Of a noop run: the properties that would change. */
+    wouldChange?: string[];
   } | null;
 }
 

@@ -29,6 +29,8 @@ export interface ApplyResult {
   /** Resources, from the run's own summary; null where there is none. */
   changed: number | null;
   failed: number | null;
+  /** Of a noop run: the properties that would change, as Puppet names them; their values may be secret. */
+  wouldChange?: string[];
 }
 
 /** What one run of Puppet needs to know beside its settings. */
@@ -44,6 +46,8 @@ export const commandPath =
   '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin';
 
 const validateTimeoutMs = 60_000;
+/** A record has room for so many; the run's log has all. */
+const maxNoopChanges = 100;
 
 /**
  * Settings that make a run depend on the update and the node's directories alone. Puppet derives
@@ -169,12 +173,26 @@ export function judgeApply(
   const failed = summary?.failed ?? null;
   if (outcome.timedOut || exitCode === null) return didNotEnd(outcome);
   if (exitCode === 0 || exitCode === 2) {
-    const reason = noop ? `noop: resources out of sync: ${summary?.outOfSync ?? '?'}` : 'applied';
-    return { ok: true, reason, exitCode, changed, failed };
+    if (!noop) return { ok: true, reason: 'applied', exitCode, changed, failed };
+    const reason = `noop: resources that would change: ${summary?.outOfSync ?? '?'}`;
+    return {
+      ok: true,
+      reason,
+      exitCode,
+      changed,
+      failed,
+      wouldChange: noopChanges(outcome.output),
+    };
   }
   if (exitCode === 4 || exitCode === 6)
     return { ok: false, reason: `failed resources: ${failed ?? '?'}`, exitCode, changed, failed };
   return didNotRun(outcome);
+}
+
+/** From lines such as `Notice: /Stage[main]/Main/File[/etc/motd]/content: current_value …, should be … (noop)`. */
+function noopChanges(output: string): string[] {
+  const lines = output.matchAll(/^Notice: \/Stage\[main\]\/(.{1,200}?): .*\(noop\)$/gm);
+  return [...lines].slice(0, maxNoopChanges).map(([, path = '']) => printable(path).slice(1, -1));
 }
 
 function didNotEnd({ timedOut, signal }: RunOutcome): ApplyResult {

@@ -19,6 +19,12 @@ export type MemberStatus = 'alive' | 'leaving' | 'left' | 'failed' | 'none';
 export interface SerfClient {
   /** Sends a user event to the whole fleet, uncoalesced; `payload` is text without NUL. */
   sendEvent(name: string, payload: string): Promise<void>;
+  /**
+   * Asks every alive member; waits for the whole of `seconds`, as Serf does.
+   *
+   * @returns what each member's handler printed, by the member's name
+   */
+  query(name: string, payload: string, seconds: number): Promise<Map<string, string>>;
   /** The members that the agent knows, in any state; at most 10,000. */
   members(): Promise<Member[]>;
   /** The name of the local node. */
@@ -76,6 +82,28 @@ export function connectSerf(settings: SerfSettings): SerfClient {
           hint: 'a payload of -v or --version cannot be sent as an event',
         });
       }
+    },
+
+    async query(name, payload, seconds) {
+      const args = [
+        'query',
+        '-format',
+        'json',
+        '-no-ack',
+        `-timeout=${seconds}s`,
+        '--',
+        name,
+        payload,
+      ];
+      const patient = { ...settings, timeoutMs: settings.timeoutMs + seconds * 1000 };
+      const reply = parseJson(await runSerf(patient, args));
+      const responses: unknown = isRecord(reply) ? reply['Responses'] : undefined;
+      // Go writes an empty map as null.
+      if (responses !== null && !isRecord(responses)) throw strangeReply();
+      const entries = Object.entries(responses ?? {});
+      return new Map(
+        entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+      );
     },
 
     async members() {

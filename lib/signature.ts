@@ -187,7 +187,9 @@ export function isGoodSignature(
   const r = signature.subarray(0, 32);
   const s = signature.subarray(32);
   if (pointFault(r) !== undefined || bigEndianHex(s) >= groupOrder) return false;
-  const publicKey = createPublicKey({ key: spki(key.raw), format: 'der', type: 'spki' });
+  // Not by DER, whose decoder takes ten times as long (RFC 8037 has the JWK).
+  const x = Buffer.from(key.raw).toString('base64url');
+  const publicKey = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
   return verify(null, message, publicKey, signature);
 }
 

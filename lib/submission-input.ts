@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { Kind } from './announcement.ts';
+import { printable } from './archive-entry.ts';
 import { detectKind } from './detect.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 import { packDirectory } from './pack.ts';
@@ -61,13 +62,9 @@ export async function takeInput(
 export async function readKeyToAdd(file: string): Promise<string | undefined> {
   const text = await readStart(file).catch(() => '');
   if (holdsPrivateKey(text))
-    throw new UpdateError(
-      'refused',
-      `${JSON.stringify(file)} holds a PRIVATE KEY: never send one`,
-      {
-        hint: 'nothing was copied; to trust the key, submit its public half: openssl pkey -in FILE -pubout',
-      },
-    );
+    throw new UpdateError('refused', `${printable(file)} holds a PRIVATE KEY: never send one`, {
+      hint: 'nothing was copied; to trust the key, submit its public half: openssl pkey -in FILE -pubout',
+    });
   return /^\s*-----BEGIN PUBLIC KEY-----/.test(text) ? text : undefined;
 }
 
@@ -85,17 +82,13 @@ async function readStart(file: string): Promise<string> {
 /** @throws UpdateError `malformed` for nothing, `refused` for too much */
 export function checkContentSize(size: number, file: string, max: number): void {
   if (size === 0)
-    throw new UpdateError('malformed', `${JSON.stringify(file)} is empty`, {
+    throw new UpdateError('malformed', `${printable(file)} is empty`, {
       hint: 'Transmission cannot share an empty file: submit one with content',
     });
   if (size > max)
-    throw new UpdateError(
-      'refused',
-      `${JSON.stringify(file)} has ${size} bytes, more than ${max}`,
-      {
-        hint: 'the nodes would refuse it: split it, or raise "maxContentBytes" on all of them',
-      },
-    );
+    throw new UpdateError('refused', `${printable(file)} has ${size} bytes, more than ${max}`, {
+      hint: 'the nodes would refuse it: split it, or raise "maxContentBytes" on all of them',
+    });
 }
 
 function explain(error: unknown, file: string): unknown {
@@ -107,7 +100,7 @@ function explain(error: unknown, file: string): unknown {
 }
 
 function cannotSubmit(file: string, why: string, cause?: unknown): UpdateError {
-  return new UpdateError('usage', `cannot submit ${JSON.stringify(file)}: ${why}`, {
+  return new UpdateError('usage', `cannot submit ${printable(file)}: ${why}`, {
     hint: 'name a regular file, or a directory, that you can read',
     cause,
   });

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { isContentName } from './announcement.ts';
+import { printable } from './archive-entry.ts';
 import type { Announcement, Kind } from './announcement.ts';
 import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
@@ -126,7 +127,7 @@ function checkName(name: string, request: SubmitRequest): void {
     .replace(/^[^A-Za-z0-9]+/, '')
     .slice(-64);
   const given = request.name === undefined ? 'the file is named' : '--name is';
-  throw new UpdateError('usage', `${given} ${JSON.stringify(name)}, which cannot be announced`, {
+  throw new UpdateError('usage', `${given} ${printable(name)}, which cannot be announced`, {
     hint: `a name has 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit: try --name ${isContentName(fitting) ? fitting : 'update.bin'}`,
   });
 }

@@ -159,3 +159,11 @@ export function parseUpdateKey(key: string): UpdateId | undefined {
   if (match?.[1] === undefined) return undefined;
   return { channel: match[1], version: Number(match[2]) };
 }
+
+/** Reads `channel@version` as people and queries write it; undefined for any other text. */
+export function parseUpdateName(text: string): UpdateId | undefined {
+  const match = /^([a-z0-9][a-z0-9._-]{0,23})@([1-9]\d{0,15})$/.exec(text);
+  const version = Number(match?.[2]);
+  if (match?.[1] === undefined || !Number.isSafeInteger(version)) return undefined;
+  return { channel: match[1], version };
+}

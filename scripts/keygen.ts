@@ -22,15 +22,18 @@ const help = `Usage: keygen.ts --fleet NAME --out DIRECTORY [options]
 
 Makes the keys of a new fleet (Ed25519) and its first key set:
   root.key, root.pub          signs key sets; belongs off line
-  release.key, release.pub    signs updates; release-1.key and so on when there are several
+  release.key, release.pub    signs updates
+                              (root-1.key, release-1.key and so on when there are several)
   keyset.txt                  what every node trusts
 
 Options:
-  --fleet NAME      1 to 64 printable ASCII characters without a space; no two fleets alike
-  --out DIRECTORY   made with mode 0700 if missing; keys are never overwritten
-  --signers N       release keys, 1 to 3 (default: 1)
-  --threshold M     signatures that an update needs, 1 to N (default: 1)
-  --json            one JSON object on standard output
+  --fleet NAME        1 to 64 printable ASCII characters without a space; no two fleets alike
+  --out DIRECTORY     made with mode 0700 if missing; keys are never overwritten
+  --signers N         release keys, 1 to 3 (default: 1)
+  --threshold M       signatures that an update needs, 1 to N (default: 1)
+  --roots N           root keys, 1 to 3 (default: 1)
+  --root-threshold M  signatures that a key set needs, 1 to N (default: 1)
+  --json              one JSON object on standard output
   --help
 
 Exit status: 0 made, 64 usage, 75 the disk failed (nothing is left behind), 76 a file exists.
@@ -41,6 +44,8 @@ interface Request {
   directory: string;
   signers: number;
   threshold: number;
+  roots: number;
+  rootThreshold: number;
   json: boolean;
 }
 
@@ -54,7 +59,9 @@ function parseRequest(args: string[]): Request | undefined {
   if (out === undefined || out === '') throw usage('--out needs a directory');
   const signers = parseCount('--signers', values.signers, 3);
   const threshold = parseCount('--threshold', values.threshold, signers);
-  return { fleet, directory: resolve(out), signers, threshold, json };
+  const roots = parseCount('--roots', values.roots, 3);
+  const rootThreshold = parseCount('--root-threshold', values['root-threshold'], roots);
+  return { fleet, directory: resolve(out), signers, threshold, roots, rootThreshold, json };
 }
 
 function parseOptions(args: string[]) {
@@ -66,6 +73,8 @@ function parseOptions(args: string[]) {
         out: { type: 'string' },
         signers: { type: 'string' },
         threshold: { type: 'string' },
+        roots: { type: 'string' },
+        'root-threshold': { type: 'string' },
         json: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -176,43 +185,57 @@ function main(): void {
     process.stdout.write(help);
     return;
   }
-  const { fleet, directory, signers, threshold, json } = request;
-  const root = makeKey(directory, 'root');
-  const release = Array.from({ length: signers }, (_, i) =>
-    makeKey(directory, signers === 1 ? 'release' : `release-${i + 1}`),
-  );
+  const { fleet, directory, signers, threshold, roots, rootThreshold, json } = request;
+  const root = makeKeys(directory, 'root', roots);
+  const release = makeKeys(directory, 'release', signers);
   const keySet: KeySet = {
     fleet,
     epoch: 1,
-    rootThreshold: 1,
-    rootKeys: [root.publicKey],
+    rootThreshold,
+    rootKeys: root.map(({ publicKey }) => publicKey),
     releaseThreshold: threshold,
     releaseKeys: release.map(({ publicKey }) => ({ key: publicKey, channels: null })),
   };
   const keySetFile = join(directory, 'keyset.txt');
   const keySetText: NewFile = { path: keySetFile, content: formatKeySet(keySet), mode: 0o644 };
-  writeAll(directory, [...[root, ...release].flatMap(({ files }) => files), keySetText]);
+  writeAll(directory, [...[...root, ...release].flatMap(({ files }) => files), keySetText]);
 
   const named = ({ publicKey, keyFile }: NewKey) => ({ id: publicKey.id, keyFile });
-  const facts = { fleet, epoch: 1, threshold, keySetFile };
+  const facts = { fleet, epoch: 1, threshold, rootThreshold, keySetFile };
+  // `root` is the first one, as it was when there was one alone.
+  const keys = { root: root.map(named)[0], roots: root.map(named), release: release.map(named) };
   process.stdout.write(
-    json
-      ? `${JSON.stringify({ ...facts, root: named(root), release: release.map(named) })}\n`
-      : nextSteps(keySetFile, root, release),
+    json ? `${JSON.stringify({ ...facts, ...keys })}\n` : nextSteps(keySetFile, root, release),
   );
 }
 
-function nextSteps(keySetFile: string, root: NewKey, release: NewKey[]): string {
+function makeKeys(directory: string, name: string, count: number): NewKey[] {
+  return Array.from({ length: count }, (_, i) =>
+    makeKey(directory, count === 1 ? name : `${name}-${i + 1}`),
+  );
+}
+
+function nextSteps(keySetFile: string, root: NewKey[], release: NewKey[]): string {
+  const [first, ...others] = root;
+  const away =
+    others.length === 0
+      ? [
+          `2. Move ${first?.keyFile ?? ''} to a medium that stays off line, and keep a second copy.`,
+          '   It is needed only to change the key set; without it no key can be replaced.',
+        ]
+      : [
+          '2. Give each root key to its holder, on a medium that stays off line, with a second copy,',
+          '   and remove it here. They are needed only to change the key set (keys.ts).',
+        ];
   return [
-    `root key ${root.publicKey.id}: ${root.keyFile}`,
+    ...root.map((key) => `root key ${key.publicKey.id}: ${key.keyFile}`),
     ...release.map((key) => `release key ${key.publicKey.id}: ${key.keyFile}`),
     `key set 1: ${keySetFile}`,
     '',
     'Next:',
     '1. Copy keyset.txt to every node, to the path that "keySetFile" has in its configuration',
     '   (/etc/p2p-update/keyset.txt by default), owned by root.',
-    `2. Move ${root.keyFile} to a medium that stays off line, and keep a second copy.`,
-    '   It is needed only to change the key set; without it no key can be replaced.',
+    ...away,
     '3. Name the release key in "signingKeyFiles" on the machine that submits, and only there.',
     '',
   ].join('\n');

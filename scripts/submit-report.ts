@@ -1,6 +1,7 @@
 import type { Config } from '../lib/config.ts';
 import type { TargetedMembers } from '../lib/target-members.ts';
 import { parseAnnouncement } from '../lib/update.ts';
+import type { NodeReport } from './noop-report.ts';
 
 /**
  * What is told of an announcement, the same for a dry run, a submission and a repetition.
@@ -45,7 +46,11 @@ export function describeAnnouncement(
 type Facts = ReturnType<typeof describeAnnouncement>;
 
 /** Prints the facts: as lines for a person, or as one JSON object. `sentAt` is null for a dry run. */
-export function report(facts: Facts, sentAt: Date | null, json: boolean): void {
+export function report(
+  facts: Facts & { nodes?: readonly NodeReport[] | null },
+  sentAt: Date | null,
+  json: boolean,
+): void {
   if (json) {
     const sent = { sent: sentAt !== null, submittedAt: sentAt?.toISOString() ?? null };
     process.stdout.write(`${JSON.stringify({ ...facts, ...sent })}\n`);

@@ -3,7 +3,7 @@
  */
 import { tmpdir } from 'node:os';
 import { loadConfig, type Config } from '../lib/config.ts';
-import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
+import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
 import { currentKeySet } from '../lib/key-chain.ts';
 import { missingSigners } from '../lib/key-proposal.ts';
 import { deliver, findPublished, nameOf, publishContent } from '../lib/publish.ts';
@@ -18,6 +18,7 @@ import { parseChange } from './keys/arguments.ts';
 import { proposalFile, proposeChange, writeProposal } from './keys/change.ts';
 import { proposalFacts, proposalText } from './keys/report.ts';
 import { sendProposal } from './keys/send.ts';
+import { collectNoop, formatNoop } from './noop-report.ts';
 import { progressBar } from './progress-bar.ts';
 import { help, keyOptions, parseCommand, updateOptions, type Command } from './submit-arguments.ts';
 import { describeAnnouncement, report } from './submit-report.ts';
@@ -114,7 +115,22 @@ async function announce(prepared: Submission, config: Config, options: Options):
     await deliver(published, config);
   }
   const facts = describeAnnouncement(prepared.payload, config, targets);
-  report(facts, dryRun ? null : new Date(), options.json);
+  const sentAt = new Date();
+  if (dryRun || !prepared.announcement.noop || prepared.announcement.notBefore > now()) {
+    report(facts, dryRun ? null : sentAt, options.json);
+    return;
+  }
+  // Nothing changes anywhere, so what a noop is for is its report.
+  if (!options.json) report(facts, sentAt, false);
+  const onProgress = progressBar('noop', { name: 'nodes', size: 1, min: 1 });
+  const nodes = await collectNoop(prepared.announcement, config, onProgress).catch(
+    (error: unknown) => {
+      warn(`it is sent, but the fleet cannot be asked what would change: ${describeError(error)}`);
+      return null;
+    },
+  );
+  if (options.json) report({ ...facts, nodes }, sentAt, true);
+  else if (nodes !== null) process.stdout.write(formatNoop(nodes));
 }
 
 async function resend(key: string | undefined, config: Config, options: Options): Promise<void> {

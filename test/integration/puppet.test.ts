@@ -142,7 +142,7 @@ describe('a manifest', () => {
     const result = await apply('manifest', 'site.pp', manifest, { noop: true });
     expect(result).toMatchObject({
       ok: true,
-      reason: 'noop: resources out of sync: 1',
+      reason: 'noop: resources that would change: 1',
       changed: 0,
     });
     expect(existsSync(join(run, 'made'))).toBe(false);

@@ -105,8 +105,10 @@ describe('keygen', () => {
       fleet: 'example',
       epoch: 1,
       threshold: 2,
+      rootThreshold: 1,
       keySetFile: join(out, 'keyset.txt'),
       root: { id: keySet.rootKeys[0]?.id, keyFile: join(out, 'root.key') },
+      roots: [{ id: keySet.rootKeys[0]?.id, keyFile: join(out, 'root.key') }],
       release: [1, 2, 3].map((n) => {
         const pem = readFileSync(join(out, `release-${n}.pub`), 'utf8');
         return { id: publicKeyFromPem(pem).id, keyFile: join(out, `release-${n}.key`) };
@@ -115,6 +117,24 @@ describe('keygen', () => {
     expect(keySet.releaseKeys.map(({ key }) => key.id)).toEqual(
       facts.release.map(({ id }) => id).sort(),
     );
+  });
+
+  it('makes several root keys, with a threshold of their own', async () => {
+    const out = temporaryDirectory();
+    const args = ['--fleet', 'example', '--out', out, '--roots', '3', '--root-threshold', '2'];
+    const { status, stdout } = await keygen(args);
+    expect(status).toBe(0);
+    const names = [1, 2, 3].flatMap((n) => [`root-${n}.key`, `root-${n}.pub`]);
+    expect(readdirSync(out).sort()).toEqual(['keyset.txt', 'release.key', 'release.pub', ...names]);
+    const keySet = parseKeySet(readFileSync(join(out, 'keyset.txt'), 'utf8'));
+    expect(keySet).toMatchObject({ rootThreshold: 2, releaseThreshold: 1 });
+    const ids = [1, 2, 3].map((n) => {
+      expect(mode(join(out, `root-${n}.key`))).toBe('600');
+      return publicKeyFromPem(readFileSync(join(out, `root-${n}.pub`), 'utf8')).id;
+    });
+    expect(keySet.rootKeys.map(({ id }) => id)).toEqual(ids.sort());
+    for (const id of ids) expect(stdout).toContain(`root key ${id}: `);
+    expect(stdout).toMatch(/Give each root key to its holder/);
   });
 
   it.each(['root.key', 'release.pub', 'keyset.txt'])(
@@ -159,6 +179,12 @@ describe('keygen', () => {
     ['no directory', ['--fleet', 'example'], /--out needs/],
     ['four signers', [...used, '--signers', '4'], /--signers must be 1 to 3/],
     ['a threshold above the signers', [...used, '--threshold', '2'], /--threshold must be 1 to 1/],
+    ['four root keys', [...used, '--roots', '4'], /--roots must be 1 to 3/],
+    [
+      'a root threshold above the root keys',
+      [...used, '--roots', '2', '--root-threshold', '3'],
+      /--root-threshold must be 1 to 2/,
+    ],
     ['an unknown option', [...used, '--force'], /--force/],
     ['an argument too many', [...used, 'more'], /more/],
     ['a directory in a missing one', used, /cannot write to \/nonexistent\/never\/made/],

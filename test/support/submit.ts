@@ -8,6 +8,7 @@ import type { FleetEvent, FleetNode } from './fleet-node.ts';
 
 /** What `submit --json` prints. */
 export interface Submitted extends UpdateId {
+  kind: string;
   name: string;
   infoHash: string;
   sha256: string;

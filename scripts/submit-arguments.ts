@@ -1,0 +1,172 @@
+import { parseArgs } from 'node:util';
+import { UpdateError } from '../lib/errors.ts';
+import type { RenewRequest } from '../lib/renewal.ts';
+import type { SubmitRequest } from '../lib/submission.ts';
+import { checkTarget } from '../lib/target.ts';
+import { pointAtColumn } from '../lib/target-members.ts';
+import { parseMoment, parseSpan } from '../lib/time.ts';
+import type { WithdrawRequest } from '../lib/withdrawal.ts';
+import { changeOptions, type ChangeValues } from './keys/arguments.ts';
+
+export const help = `Usage: submit.ts FILE|DIRECTORY [options]
+       submit.ts --withdraw CHANNEL [--target EXPR]
+       submit.ts --renew [CHANNEL@VERSION] [--expires SPAN] [--target EXPR]
+       submit.ts --resend [CHANNEL@VERSION]
+       submit.ts KEY.pub --root-key FILE [options of keys.ts add]
+
+Announces an update to the fleet and seeds it from this node.
+  *.pp                          a manifest: puppet apply
+  *.tar.gz, *.tgz, *.tar        with metadata.json a module: puppet module install
+  a directory, or a .zip        with manifests/ an environment: modules/, hiera.yaml, data/
+  a public key in PEM           added to the release keys; keys.ts --help has its options
+  anything else                 a file, placed in "deliveryDir" of every node
+
+Options:
+  --channel NAME      updates of one channel supersede each other (default: a module's own
+                      name, "default" for everything else)
+  --name NAME         the announced name (default: the file's)
+  --target EXPR       the nodes that apply it: role=web|db,!canary=true or share=10%
+                      (default: all; --renew: as before, and '' is all)
+  --noop              a manifest or an environment: nodes record what Puppet would change
+  --version N         above the newest of the channel (default: unix seconds, or newest + 1)
+  --expires SPAN      not applied later than that: 90d, 12h, 1y (default: 1y)
+  --not-before TIME   downloaded at once, applied then: 2030-01-31T06:00Z or +2h
+  --rerun             apply even content that the channel has applied already
+  --withdraw CHANNEL  an emergency stop: nodes that have not applied the channel's current
+                      update do not apply it any more; needs no Transmission
+  --renew             sign a kept announcement again, with a new version and today's keys;
+                      what is applied is not run again (default: the newest with content)
+  --resend            send a kept announcement again, byte for byte (default: the newest)
+  --dry-run           print what would be sent; change nothing
+  --json              one JSON object on the last line of standard output
+  --help
+
+The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
+
+Exit status: 0 sent, 64 usage, 65 the content is not what its name says, or a bad target, 69 Puppet,
+Transmission or Serf is down (the announcement is kept: --resend), 75 the disk failed, 76 refused,
+77 not trusted, 78 configuration.
+`;
+
+const defaultExpiry = '1y';
+
+interface Common {
+  dryRun: boolean;
+  json: boolean;
+}
+
+export type Command =
+  | { kind: 'help' }
+  | ({ kind: 'resend'; key: string | undefined } & Common)
+  | ({ kind: 'withdraw'; request: WithdrawRequest } & Common)
+  | ({ kind: 'renew'; request: RenewRequest } & Common)
+  | ({ kind: 'submit'; request: SubmitRequest; keys: ChangeValues; given: string[] } & Common);
+
+/** Options that a public key takes, and no update; and the other way round. */
+export const keyOptions: readonly string[] = Object.keys(changeOptions);
+export const updateOptions: readonly string[] = [
+  ...['channel', 'name', 'target', 'noop', 'version', 'expires', 'not-before', 'rerun'],
+];
+
+/**
+ * Decides what the arguments ask for.
+ *
+ * @param now unix seconds
+ * @throws UpdateError `usage`, and `malformed` for a target that breaks its grammar
+ */
+export function parseCommand(args: string[], now: number): Command {
+  const { values, positionals } = parse(args);
+  const [first, ...more] = positionals;
+  if (values.help === true) return { kind: 'help' };
+  if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
+  const common = { dryRun: values['dry-run'] ?? false, json: values.json ?? false };
+  const given = Object.keys(values);
+  const target = values.target === undefined ? undefined : parseTarget(values.target);
+  const version = values.version === undefined ? undefined : parseVersion(values.version);
+  const expires = now + parseSpan(values.expires ?? defaultExpiry);
+
+  if (values.resend === true) {
+    refuseOthers('--resend', given, []);
+    return { kind: 'resend', key: first, ...common };
+  }
+  if (values.renew === true) {
+    refuseOthers('--renew', given, ['target', 'expires', 'version']);
+    return { kind: 'renew', request: { key: first, target, expires, version }, ...common };
+  }
+  if (values.withdraw !== undefined) {
+    refuseOthers('--withdraw', given, ['target', 'expires', 'version']);
+    if (first !== undefined) throw usage('--withdraw takes a channel, and no file');
+    const request = { channel: values.withdraw, target: target ?? '', expires, version };
+    return { kind: 'withdraw', request, ...common };
+  }
+  if (first === undefined) throw usage('no file is named');
+  const notBefore = values['not-before'];
+  const request: SubmitRequest = {
+    file: first,
+    channel: values.channel,
+    name: values.name,
+    version,
+    notBefore: notBefore === undefined ? 0 : parseMoment(notBefore, now),
+    expires,
+    rerun: values.rerun ?? false,
+    noop: values.noop ?? false,
+    target: target ?? '',
+  };
+  return { kind: 'submit', request, keys: values, given, ...common };
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        channel: { type: 'string' },
+        name: { type: 'string' },
+        target: { type: 'string' },
+        noop: { type: 'boolean' },
+        version: { type: 'string' },
+        expires: { type: 'string' },
+        'not-before': { type: 'string' },
+        rerun: { type: 'boolean' },
+        withdraw: { type: 'string' },
+        renew: { type: 'boolean' },
+        resend: { type: 'boolean' },
+        'dry-run': { type: 'boolean' },
+        json: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+        ...changeOptions,
+      },
+    });
+  } catch (cause) {
+    throw usage(cause instanceof Error ? cause.message : String(cause));
+  }
+}
+
+function refuseOthers(mode: string, given: readonly string[], allowed: readonly string[]): void {
+  const fitting = [...allowed, mode.slice(2), 'dry-run', 'json'];
+  const other = given.find((option) => !fitting.includes(option));
+  if (other !== undefined) throw usage(`--${other} has no meaning with ${mode}`);
+}
+
+/** The same text, once it follows the grammar; the error points at the column. */
+function parseTarget(text: string): string {
+  try {
+    checkTarget(text);
+    return text;
+  } catch (cause) {
+    if (!(cause instanceof UpdateError)) throw cause;
+    throw new UpdateError(cause.code, pointAtColumn(text, cause), { hint: cause.hint });
+  }
+}
+
+function parseVersion(text: string): number {
+  const version = Number(text);
+  if (!/^\d+$/.test(text) || version < 1 || !Number.isSafeInteger(version))
+    throw usage(`--version must be a whole number from 1 to 2^53-1, not ${JSON.stringify(text)}`);
+  return version;
+}
+
+function usage(message: string): UpdateError {
+  return new UpdateError('usage', message, { hint: 'submit.ts --help shows the usage' });
+}

@@ -1,0 +1,181 @@
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { currentKeySet } from '../../lib/key-chain.ts';
+import { startFleet, type Fleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
+import { makeKeyFiles, type KeyFiles } from '../support/operator.ts';
+import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
+
+// Two operators on two of three nodes, with the keys and the commands that they have in life.
+
+let fleet: Fleet;
+let operator: FleetNode;
+let colleague: FleetNode;
+let at: (name: string) => string;
+let fresh: KeyFiles;
+
+beforeAll(async () => {
+  fleet = await startFleet({ nodes: 3 });
+  [operator, colleague] = fleet.nodes as [FleetNode, FleetNode];
+  at = (name) => join(fleet.directory, name);
+  const args = ['--fleet', 'test-fleet', '--out', at('keys'), '--roots', '2'];
+  const made = await operator.script('keygen.ts', [...args, '--root-threshold', '2']);
+  expect(made).toMatchObject({ status: 0, stderr: '' });
+  // Nothing was sent yet: the fleet starts from these keys.
+  const keySet = readFileSync(at('keys/keyset.txt'));
+  for (const node of fleet.nodes) writeFileSync(node.config.keySetFile, keySet);
+  useKey(operator, at('keys/release.key'));
+  mkdirSync(at('new'));
+  fresh = makeKeyFiles(at('new'), 'fresh');
+});
+
+afterAll(() => {
+  fleet.stop();
+});
+
+/** What a node's operator signs with from now on. */
+function useKey(node: FleetNode, file: string): void {
+  writeFileSync(node.configFile, JSON.stringify({ ...node.config, signingKeyFiles: [file] }));
+}
+
+async function keys(node: FleetNode, ...args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await node.script('keys.ts', args);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return stdout;
+}
+
+function file(name: string, content: string): string {
+  writeFileSync(at(name), content);
+  return at(name);
+}
+
+const everywhere = (
+  update: { channel: string; version: number },
+  decision: string,
+): Promise<boolean> =>
+  fleet.waitFor(
+    `every node: ${decision} ${update.channel}@${update.version}`,
+    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
+    60_000,
+  );
+
+const inForce = async (epoch: number): Promise<void> => {
+  await everywhere({ channel: 'keyset', version: epoch }, 'applied');
+  for (const node of fleet.nodes) {
+    expect(currentKeySet(node.config).epoch).toBe(epoch);
+    expect(await keys(node, 'list')).toMatch(new RegExp(`^epoch +${epoch}$`, 'm'));
+  }
+};
+
+describe('the keys of a running fleet', () => {
+  let old: Submitted;
+
+  it('change when one operator prepares, the other countersigns, and either sends', async () => {
+    old = await submit(operator, file('one.bin', 'one'), '--channel', 'one');
+    await everywhere(old, 'applied');
+    const proposal = at('keyset-2.json');
+    const root = ['--root-key', at('keys/root-1.key')];
+    const added = await keys(operator, 'add', fresh.pub, ...root, '--out', proposal);
+    expect(added).toContain(`adds release key ${fresh.id}, all channels`);
+    const signed = await keys(
+      colleague,
+      'countersign',
+      proposal,
+      '--root-key',
+      at('keys/root-2.key'),
+    );
+    expect(signed).toContain(`adds release key ${fresh.id}, all channels`);
+    await keys(colleague, 'send', proposal);
+    await inForce(2);
+  });
+
+  it('then trust the new key beside the old one', async () => {
+    useKey(colleague, fresh.key);
+    const theirs = await submit(colleague, file('two.bin', 'two'), '--channel', 'two');
+    const ours = await submit(operator, file('three.bin', 'three'), '--channel', 'three');
+    await everywhere(theirs, 'applied');
+    await everywhere(ours, 'applied');
+  });
+
+  it('and lose the old one to another change, with what it signed', async () => {
+    const gone = currentKeySet(operator.config).releaseKeys.find(({ key }) => key.id !== fresh.id);
+    const root = ['--root-key', at('keys/root-1.key'), '--root-key', at('keys/root-2.key')];
+    const proposal = at('keyset-3.json');
+    const id = gone?.key.id ?? '';
+    const removed = await keys(operator, 'remove', id, ...root, '--out', proposal);
+    expect(removed).toContain(`submit.ts --renew one@${old.version}`);
+    await keys(operator, 'send', proposal);
+    await inForce(3);
+    const path = file('late.bin', 'late');
+    const late = await operator.script('submit.ts', [path, '--channel', 'late']);
+    expect(late.status).toBe(78);
+    expect(late.stderr).toMatch(/asks for 1 release keys on channel late/);
+  });
+
+  it('--renew then signs again, and nothing runs or is downloaded again', async () => {
+    useKey(operator, fresh.key);
+    const delivered = (node: FleetNode): string => join(node.config.deliveryDir, old.name);
+    const before = fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs);
+    const key = `one@${old.version}`;
+    const result = await operator.script('submit.ts', ['--renew', key, '--json']);
+    expect(result).toMatchObject({ status: 0, stderr: '' });
+    const renewed = JSON.parse(result.stdout) as Submitted;
+    expect(renewed.infoHash).toBe(old.infoHash);
+    await everywhere(renewed, 'applied');
+    for (const node of fleet.nodes)
+      expect(outcomeOf(node, renewed)?.reason).toBe('this content is applied already');
+    expect(fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs)).toEqual(before);
+  });
+
+  it('--resend repeats a key set, which every node takes as done', async () => {
+    const update = { channel: 'keyset', version: 3 };
+    const heard = (node: FleetNode): number =>
+      eventsOf(node, update).filter(({ handler }) => handler === 'update').length;
+    const before = fleet.nodes.map(heard);
+    const result = await operator.script('submit.ts', ['--resend', 'keyset@3']);
+    expect(result).toMatchObject({ status: 0, stderr: '' });
+    await fleet.waitFor('every node has heard it again', () =>
+      fleet.nodes.every((node, index) => heard(node) > (before[index] ?? 0)),
+    );
+    await inForce(3);
+  });
+});
+
+describe('submit', () => {
+  it('--withdraw stops what waits for its time, while Transmission is down', async () => {
+    const path = file('stop.bin', 'stop');
+    const update = await submit(operator, path, '--channel', 'stop', '--not-before', '+1h');
+    await everywhere(update, 'complete');
+    await operator.transmission.end('SIGTERM');
+    const result = await operator.script('submit.ts', ['--withdraw', 'stop', '--json']);
+    expect(result).toMatchObject({ status: 0, stderr: '' });
+    const withdrawal = JSON.parse(result.stdout) as Submitted;
+    expect(withdrawal).toMatchObject({ kind: 'withdraw', name: 'stop.bin' });
+    await fleet.waitFor('every node has accepted it', () =>
+      fleet.nodes.every((node) => hasEvent(node, withdrawal, 'accept')),
+    );
+    await operator.transmission.start();
+    await everywhere(withdrawal, 'applied');
+    for (const node of fleet.nodes) expect(outcomeOf(node, update)?.state).not.toBe('APPLIED');
+  });
+
+  it('--target counts the members that the real Serf knows', async () => {
+    const args = [file('some.bin', 'some'), '--dry-run', '--json', '--target', 'node=n2|n9'];
+    const { stdout, stderr } = await operator.script('submit.ts', args);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toMatchObject({ targets: { matching: 1, members: 3 } });
+  });
+
+  it('--noop has Puppet say what it would change on each node', async () => {
+    const manifest = `file { "\${settings::confdir}/noop": content => 'changed' }\n`;
+    const path = file('noop.pp', manifest);
+    const update = await submit(operator, path, '--channel', 'noop', '--noop');
+    await everywhere(update, 'applied');
+    for (const node of fleet.nodes) {
+      expect(outcomeOf(node, update)).toMatchObject({ state: 'APPLIED', noop: true });
+      const changed = statSync(join(node.config.puppet.confDir, 'noop'), { throwIfNoEntry: false });
+      expect(changed).toBeUndefined();
+    }
+  });
+});

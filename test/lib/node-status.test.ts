@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { formatStatus, parseStatus, type UpdateStatus } from '../../lib/node-status.ts';
+import { parseUpdateName } from '../../lib/update.ts';
+
+const noop: UpdateStatus = { state: 'APPLIED', reason: 'noop: resources that would change: 500' };
+const many = Array.from(
+  { length: 100 },
+  (_, i) => `Main/File[/srv/a-rather-long-name/${i}]/content`,
+);
+
+describe('a response', () => {
+  it('fits what Serf lets through, and counts what it leaves out', () => {
+    const text = formatStatus({ ...noop, wouldChange: many });
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(900);
+    const read = parseStatus(text);
+    expect(read?.wouldChange?.length).toBeGreaterThan(10);
+    expect((read?.wouldChange?.length ?? 0) + (read?.more ?? 0)).toBe(100);
+  });
+
+  it('has no list unless it was a noop', () => {
+    expect(parseStatus(formatStatus({ state: 'FAILED', reason: 'x' }))).toEqual({
+      state: 'FAILED',
+      reason: 'x',
+    });
+  });
+
+  it.each(['', 'x', 'null', '[]', '{}', '{"state":1,"reason":"x"}', '{"state":"APPLIED"}'])(
+    'from a member that says %j is none',
+    (text) => {
+      expect(parseStatus(text)).toBeUndefined();
+    },
+  );
+
+  it('cannot steer a terminal', () => {
+    const text = JSON.stringify({
+      state: '\u001b[2J',
+      reason: 'a\nb',
+      wouldChange: ['\u0007'],
+      more: 0,
+    });
+    expect(parseStatus(text)).toEqual({
+      state: '?[2J',
+      reason: 'a?b',
+      wouldChange: ['?'],
+      more: 0,
+    });
+  });
+});
+
+describe('the name of an update', () => {
+  it.each([
+    ['default@1', { channel: 'default', version: 1 }],
+    ['a.b-c_d@9007199254740991', { channel: 'a.b-c_d', version: 2 ** 53 - 1 }],
+    ['default@9007199254740992', undefined],
+    ['default@0', undefined],
+    ['default@01', undefined],
+    ['../x@1', undefined],
+    ['default', undefined],
+    ['default@1\n', undefined],
+  ])('%j', (text, id) => {
+    expect(parseUpdateName(text)).toEqual(id);
+  });
+});

@@ -1,0 +1,485 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { keepKeySet, keySetsDir } from '../../lib/key-chain.ts';
+import { nextKeySet } from '../../lib/key-change.ts';
+import { formatKeySet } from '../../lib/keyset.ts';
+import { publicKeyOf, verifyAnnouncement } from '../../lib/signature.ts';
+import { keepAccepted } from '../../lib/store.ts';
+import { parseAnnouncement, type UpdateId } from '../../lib/update.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
+import {
+  bundleScripts,
+  keepAnnouncement,
+  makeKeyFiles,
+  makeOperator,
+  serveTransmission,
+  type Operator,
+  type OperatorOptions,
+  type Outcome,
+} from '../support/operator.ts';
+import type { Submitted } from '../support/submit.ts';
+import { readTree } from '../support/tree.ts';
+
+// What needs the real daemons is in test/integration/.
+
+const run = bundleScripts('submit');
+
+type Facts = Submitted & {
+  noop: boolean;
+  rerun: boolean;
+  target: string;
+  targets: { matching: number; members: number } | null;
+  sent: boolean;
+};
+const factsOf = ({ stdout }: Outcome): Facts => JSON.parse(stdout) as Facts;
+
+interface Machine {
+  operator: Operator;
+  /** Runs submit. */
+  submit: (...args: string[]) => Promise<Outcome>;
+  /** Runs submit --json, and expects that to work. */
+  submitted: (...args: string[]) => Promise<Facts>;
+}
+
+function start(options: OperatorOptions = {}): Machine {
+  const operator = makeOperator(options);
+  const submit = (...args: string[]): Promise<Outcome> => run('submit', args, operator);
+  const submitted = async (...args: string[]): Promise<Facts> => {
+    const outcome = await submit(...args, '--json');
+    expect(outcome).toMatchObject({ status: 0 });
+    return factsOf(outcome);
+  };
+  return { operator, submit, submitted };
+}
+
+/** With both daemons up. */
+async function startConnected(options: OperatorOptions = {}) {
+  const transmission = await serveTransmission();
+  const machine = start({ ...options, transmissionUrl: transmission.url });
+  machine.operator.setMembers([{ name: 'n1', tags: {} }]);
+  return { ...machine, transmission };
+}
+
+/** Every refusal changes nothing at all, and is told in two lines (more for a caret). */
+async function refused(
+  { operator, submit }: Machine,
+  args: string[],
+  status: number,
+  message: RegExp,
+): Promise<string> {
+  const before = readTree(operator.directory);
+  const outcome = await submit(...args);
+  expect(outcome).toMatchObject({ status, stdout: '' });
+  expect(outcome.stderr).toMatch(message);
+  expect(outcome.stderr).toMatch(/^submit: error: .+\nsubmit: hint: .+\n$/s);
+  expect(readTree(operator.directory)).toEqual(before);
+  return outcome.stderr;
+}
+
+describe('--target', () => {
+  it('is signed and told, and counts in the payload', async () => {
+    const { operator, submitted } = start();
+    const file = operator.file('a.bin', 'x');
+    const all = await submitted(file, '--dry-run');
+    const some = await submitted(file, '--dry-run', '--target', 'role=web');
+    expect(all).toMatchObject({ target: '', targets: null });
+    expect(some).toMatchObject({ target: 'role=web', targets: null });
+    expect(parseAnnouncement(some.payload).update.target).toBe('role=web');
+    expect(some.bytesUsed - all.bytesUsed).toBe('role=web'.length);
+  });
+
+  it('that is wrong is refused at the door, with a caret under the column', async () => {
+    const machine = start();
+    const file = machine.operator.file('a.bin', 'x');
+    const args = [file, '--target', 'role=web,,x=1'];
+    const stderr = await refused(machine, args, 65, /in column 10/);
+    expect(stderr.split('\n').slice(1, 3)).toEqual(['  role=web,,x=1', `  ${' '.repeat(9)}^`]);
+    const hostile = await refused(machine, [file, '--target', 'a=\u001b[2J'], 65, /in column 3/);
+    expect(hostile).not.toContain('\u001b');
+    expect(hostile.split('\n').slice(1, 3)).toEqual(['  a=?[2J', '    ^']);
+    await refused(machine, ['--withdraw', 'web', '--target', '='], 65, /in column 1/);
+    await refused(machine, ['--renew', '--target', '='], 65, /in column 1/);
+  });
+
+  it('is counted over the alive members that Serf knows', async () => {
+    const { operator, submit } = start();
+    operator.setMembers([
+      { name: 'n1', tags: { role: 'web' } },
+      { name: 'n2', tags: { role: 'db' } },
+      { name: 'n3', tags: { role: 'web' }, status: 'failed' },
+    ]);
+    const file = operator.file('a.bin', 'x');
+    const web = await submit(file, '--dry-run', '--json', '--target', 'role=web');
+    expect(web.stderr).toBe('');
+    expect(factsOf(web).targets).toEqual({ matching: 1, members: 2 });
+    const node = await submit(file, '--dry-run', '--target', 'node=n2|n9');
+    expect(node.stdout).toMatch(/^target {6}node=n2\|n9 \(1 of 2 members\)$/m);
+    const none = await submit(file, '--dry-run', '--json', '--target', 'role=cache');
+    expect(none.status).toBe(0);
+    expect(factsOf(none).targets).toEqual({ matching: 0, members: 2 });
+    expect(none.stderr).toMatch(
+      /^submit: warning: none of the 2 members that Serf knows matches role=cache; each node decides by its own "nodeName" and "tags"/,
+    );
+    operator.setMembers(undefined);
+    const unknown = await submit(file, '--dry-run', '--target', 'role=web');
+    expect(unknown).toMatchObject({ status: 0, stderr: '' });
+    expect(unknown.stdout).toMatch(/^target {6}role=web \(Serf cannot be asked\)$/m);
+  });
+
+  it('too long together with the rest is refused by the byte, with what to shorten', async () => {
+    const machine = start({ releases: 3, releaseThreshold: 3 });
+    const name = `${'n'.repeat(30)}.bin`;
+    const file = machine.operator.file(name, 'x');
+    // Three signers leave 44 bytes: 34 of the name, 7 of the channel, 8 of the target are 49.
+    const args = [file, '--target', 'role=web'];
+    const stderr = await refused(machine, args, 65, /the announcement is 5 bytes too long/);
+    expect(stderr).toContain('the name (34 bytes), the channel (7) or the target (8)');
+    await refused(machine, [file, '--channel', 'c'.repeat(24)], 65, /14 bytes too long/);
+  });
+});
+
+describe('--noop', () => {
+  it('is signed and told for an environment', async () => {
+    const { operator, submit, submitted } = start();
+    const directory = join(operator.directory, 'site');
+    mkdirSync(join(directory, 'manifests'), { recursive: true });
+    writeFileSync(join(directory, 'manifests/site.pp'), 'notice("x")\n');
+    const facts = await submitted(directory, '--noop', '--dry-run');
+    expect(facts).toMatchObject({ kind: 'environment', noop: true });
+    expect(parseAnnouncement(facts.payload).update.noop).toBe(true);
+    const told = await submit(directory, '--noop', '--dry-run');
+    expect(told.stdout).toMatch(/^noop {8}nodes record what would change/m);
+  });
+
+  it('is refused for what Puppet cannot try', async () => {
+    const machine = start();
+    const file = machine.operator.file('a.bin', 'x');
+    await refused(machine, [file, '--noop', '--dry-run'], 64, /--noop has no meaning for a.bin/);
+  });
+});
+
+describe('the version', () => {
+  it('is above what was kept here and what the node holds, also when neither was sent', async () => {
+    const { operator, submit, submitted } = start();
+    const far = Math.floor(Date.now() / 1000) + 1000;
+    const file = operator.file('a.bin', 'x');
+    keepAccepted(operator.config.stateDir, { channel: 'default', version: far }, fact('x'));
+    expect(await submitted(file, '--dry-run')).toMatchObject({ version: far + 1 });
+    keepAnnouncement(operator, { channel: 'default', version: far + 7 }, 'x');
+    expect(await submitted(file, '--dry-run')).toMatchObject({ version: far + 8 });
+    const refusedVersion = await submit(file, '--version', String(far + 7), '--dry-run');
+    expect(refusedVersion).toMatchObject({ status: 76 });
+    expect(refusedVersion.stderr).toMatch(/is not above/);
+    const other = await submitted(file, '--channel', 'other', '--dry-run');
+    expect(other.version).toBeLessThan(far);
+  });
+
+  it('of two submissions in one second differs, though the daemons are down', async () => {
+    const { operator, submit } = start();
+    const file = operator.file('a.bin', 'x');
+    const versions = [];
+    for (let i = 0; i < 3; i += 1) {
+      const { status, stderr } = await submit(file);
+      expect(status).toBe(69);
+      versions.push(/default@(\d+) is signed and kept/.exec(stderr)?.[1]);
+    }
+    expect(new Set(versions).size).toBe(3);
+    expect(versions).not.toContain(undefined);
+  });
+
+  it('is not guessed where the versions of this node cannot be read', async () => {
+    const machine = start();
+    const { operator } = machine;
+    const file = operator.file('a.bin', 'x');
+    rmSync(operator.config.stateDir, { recursive: true });
+    writeFileSync(operator.config.stateDir, 'in the way');
+    const stderr = await refused(machine, [file], 78, /cannot read which versions there are/);
+    expect(stderr).toContain('usermod -aG p2p-update');
+  });
+});
+
+describe('--withdraw', () => {
+  it('stops a channel without Transmission, and is kept to be sent again', async () => {
+    const { operator, submit, submitted } = start();
+    // Not even a login for it that can be read.
+    const file = join(operator.directory, 'config.json');
+    const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
+    const transmission = { ...config['transmission'], credentialsFile: '/nonexistent' };
+    writeFileSync(file, JSON.stringify({ ...config, transmission }));
+    const known = holdUpdate(operator, { channel: 'web', version: 2_000_000_000 });
+    operator.setMembers([{ name: 'n1', tags: { role: 'web' } }]);
+    const facts = await submitted('--withdraw', 'web', '--target', 'role=web', '--expires', '30d');
+    expect(facts).toMatchObject({
+      kind: 'withdraw',
+      channel: 'web',
+      name: known.name,
+      version: 2_000_000_001,
+      contentBytes: 0,
+      pieces: null,
+      target: 'role=web',
+      targets: { matching: 1, members: 1 },
+      sent: true,
+    });
+    const { signed } = parseAnnouncement(facts.payload);
+    verifyAnnouncement(signed, operator.keySet);
+    const { created, expires } = signed.announcement;
+    expect(expires - created).toBe(30 * 86_400);
+    expect(operator.sent()).toEqual([facts.payload]);
+    const again = await submit('--resend', 'web@2000000001');
+    expect(again).toMatchObject({ status: 0, stderr: '' });
+    expect(again.stdout).toMatch(
+      /^content {5}none: nodes stop what they have not applied of web$/m,
+    );
+    expect(operator.sent()).toEqual([facts.payload, facts.payload]);
+  });
+
+  it('is kept when Serf is down', async () => {
+    const { operator, submit } = start();
+    holdUpdate(operator, { channel: 'web', version: 5 });
+    const { status, stderr } = await submit('--withdraw', 'web');
+    expect(status).toBe(69);
+    const key = /is signed and kept, but was not sent.*submit.ts --resend (web@\d+)/s.exec(stderr);
+    operator.setMembers([]);
+    expect(await submit('--resend', key?.[1] ?? '')).toMatchObject({ status: 0, stderr: '' });
+    expect(operator.sent()).toHaveLength(1);
+  });
+
+  it('warns of a channel that nothing is known of, and shows with --dry-run', async () => {
+    const { operator, submit } = start();
+    const before = readTree(operator.directory);
+    const { status, stdout, stderr } = await submit('--withdraw', 'wbe', '--dry-run', '--json');
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/^submit: warning: no update of channel wbe is known here/);
+    expect(JSON.parse(stdout)).toMatchObject({ name: 'withdraw', sent: false });
+    expect(readTree(operator.directory)).toEqual(before);
+  });
+
+  it('does without the name where that is too long, and with a damaged record', async () => {
+    const { operator, submitted } = start({ releases: 3, releaseThreshold: 3 });
+    keepAnnouncement(operator, { channel: 'web', version: 9 }, 'not an announcement');
+    holdUpdate(operator, { channel: 'web', version: 8, name: 'n'.repeat(20) });
+    const stop = ['--withdraw', 'web', '--dry-run'];
+    expect(await submitted(...stop)).toMatchObject({ name: 'n'.repeat(20) });
+    const long = await submitted(...stop, '--target', 'datacenter=glasgow|edinburgh');
+    expect(long).toMatchObject({ name: 'withdraw' });
+  });
+
+  it.each<[string, string[], number, RegExp]>([
+    ['a file', ['a.bin', '--withdraw', 'web'], 64, /takes a channel, and no file/],
+    ['--noop', ['--withdraw', 'web', '--noop'], 64, /--noop has no meaning with --withdraw/],
+    ['--channel', ['--withdraw', 'web', '--channel', 'x'], 64, /--channel has no meaning/],
+    ['the channel of key sets', ['--withdraw', 'keyset'], 64, /is for key sets alone/],
+    ['what is no channel', ['--withdraw', 'No'], 65, /the channel must be/],
+  ])('refuses %s', async (_, args, status, message) => {
+    await refused(start(), args, status, message);
+  });
+});
+
+describe('--renew', () => {
+  it('signs the same content again: a new version, expiry and target', async () => {
+    const { operator, submit, submitted, transmission } = await startConnected();
+    const file = operator.file('a.bin', 'content');
+    const old = await submitted(file, '--channel', 'web', '--rerun', '--target', 'node=n1');
+    // The original is no longer needed.
+    rmSync(file);
+    const facts = await submitted('--renew', '--expires', '2y');
+    const { infoHash, sha256, name, kind } = old;
+    expect(facts).toMatchObject({
+      infoHash,
+      sha256,
+      name,
+      kind,
+      channel: 'web',
+      target: 'node=n1',
+    });
+    expect(facts).toMatchObject({ rerun: false, pieces: 'in', sent: true });
+    expect(facts.version).toBeGreaterThan(old.version);
+    const { created, expires } = parseAnnouncement(facts.payload).signed.announcement;
+    expect(expires - created).toBe(2 * 365 * 86_400);
+    expect(operator.sent()).toEqual([old.payload, facts.payload]);
+    expect(transmission.added[1]).toBe(transmission.added[0]);
+    const wide = await submitted('--renew', `web@${old.version}`, '--target', '', '--dry-run');
+    expect(wide).toMatchObject({ target: '', infoHash });
+    const back = await submit('--renew', `web@${old.version}`, '--dry-run');
+    expect(back.stderr).toMatch(/^submit: warning: web@\d+ is not the newest of its channel/);
+  });
+
+  it('takes the newest that has content, and drops the pieces where they do not fit', async () => {
+    const { operator, submitted } = await startConnected();
+    const file = operator.file('a.bin', 'x'.repeat(16_384 * 6 + 1));
+    const old = await submitted(file);
+    expect(old.pieces).toBe('in');
+    await submitted('--withdraw', 'other', '--version', '3000000000');
+    const target = `role=${'w'.repeat(50)}`;
+    const facts = await submitted('--renew', '--target', target);
+    expect(facts).toMatchObject({ infoHash: old.infoHash, pieces: 'magnet', target });
+    const back = await submitted('--renew', '--target', '');
+    expect(back).toMatchObject({ infoHash: old.infoHash, pieces: 'in' });
+  });
+
+  it('signs with the keys of today what a removed key had signed', async () => {
+    const { operator, submitted } = await startConnected();
+    const old = await submitted(operator.file('a.bin', 'x'));
+    const fresh = makeKeyFiles(operator.directory, 'fresh');
+    const add = { role: 'release', key: publicKeyOf(fresh.privateKey), channels: null } as const;
+    const remove = operator.releases.map(({ id }) => id);
+    const next = nextKeySet(operator.keySet, { add, remove });
+    mkdirSync(keySetsDir(operator.config.applyDir));
+    keepKeySet(operator.config.applyDir, 2, { text: formatKeySet(next), payload: 'unused' });
+    const file = join(operator.directory, 'config.json');
+    const config = JSON.parse(readFileSync(file, 'utf8')) as object;
+    writeFileSync(file, JSON.stringify({ ...config, signingKeyFiles: [fresh.key] }));
+    const facts = await submitted('--renew');
+    expect(facts).toMatchObject({ infoHash: old.infoHash, epoch: 2, signers: [fresh.id] });
+    verifyAnnouncement(parseAnnouncement(facts.payload).signed, next);
+  });
+
+  it('refuses content that is gone or has changed', async () => {
+    const machine = await startConnected();
+    const { operator, submitted } = machine;
+    const old = await submitted(operator.file('a.bin', 'x'));
+    const content = join(operator.config.publishDir, `${old.sha256.slice(0, 32)}-a.bin`);
+    writeFileSync(content, 'y');
+    await refused(machine, ['--renew'], 76, /the content of default@\d+ has changed/);
+    writeFileSync(content, 'longer');
+    await refused(machine, ['--renew'], 76, /the content of default@\d+ has changed/);
+    rmSync(content);
+    await refused(machine, ['--renew'], 76, /is no longer in "publishDir"/);
+  });
+
+  it('refuses what was never signed by the keys of its time', async () => {
+    const machine = start();
+    const { operator } = machine;
+    const id = { channel: 'web', version: 5 };
+    const strangers = makeKeys('test-fleet');
+    keepAnnouncement(operator, id, signAnnouncement(makeAnnouncement(id), strangers));
+    await refused(machine, ['--renew'], 77, /is not a release key/);
+    const later = makeAnnouncement({ ...id, epoch: 9 });
+    keepAnnouncement(operator, id, signAnnouncement(later, strangers));
+    await refused(machine, ['--renew'], 77, /key set 9, .* is not known here/);
+  });
+
+  it.each<[string, string[], number, RegExp]>([
+    ['when nothing was kept', ['--renew'], 64, /no announcement that fits was kept/],
+    ['what was not kept', ['--renew', 'web@1'], 64, /no announcement web@1 was kept/],
+    ['--rerun', ['--renew', '--rerun'], 64, /--rerun has no meaning with --renew/],
+    ['--resend as well', ['--renew', '--resend'], 64, /--renew has no meaning with --resend/],
+  ])('refuses %s', async (_, args, status, message) => {
+    await refused(start(), args, status, message);
+  });
+
+  it('has nothing to renew in a withdrawal', async () => {
+    const machine = start();
+    machine.operator.setMembers([]);
+    const { version } = await machine.submitted('--withdraw', 'web');
+    const args = ['--renew', `web@${version}`];
+    await refused(machine, args, 64, /is a withdraw, which has nothing to renew/);
+  });
+});
+
+describe('a public key', () => {
+  it('is added to the key set and sent', async () => {
+    const { operator, submit } = await startConnected();
+    const fresh = makeKeyFiles(operator.directory, 'fresh');
+    const args = [fresh.pub, '--root-key', operator.roots[0]?.key ?? '', '--channels', 'web'];
+    const dry = await submit(...args, '--dry-run');
+    expect(dry.stdout).toContain(`adds release key ${fresh.id}, channel web`);
+    expect(operator.sent()).toEqual([]);
+    const outcome = await submit(...args, '--json');
+    expect(outcome).toMatchObject({ status: 0, stderr: '' });
+    const facts = factsOf(outcome);
+    expect(facts).toMatchObject({ kind: 'keyset', channel: 'keyset', version: 2, sent: true });
+    expect(operator.sent()).toEqual([facts.payload]);
+    verifyAnnouncement(parseAnnouncement(facts.payload).signed, operator.keySet);
+  });
+
+  it('becomes a proposal where others have to sign too', async () => {
+    const { operator, submit } = start({ roots: 2, rootThreshold: 2 });
+    const fresh = makeKeyFiles(operator.directory, 'fresh');
+    const root = operator.roots[0]?.key ?? '';
+    const { status, stdout } = await submit(fresh.pub, '--root-key', root, '--out', 'p.json');
+    expect(status).toBe(0);
+    expect(stdout).toContain('keys.ts countersign p.json --root-key FILE');
+    expect(existsSync(join(operator.directory, 'p.json'))).toBe(true);
+    expect(operator.sent()).toEqual([]);
+  });
+
+  it('is refused without a root key, or with the options of an update', async () => {
+    const machine = start();
+    const { pub } = makeKeyFiles(machine.operator.directory, 'fresh');
+    const stderr = await refused(machine, [pub], 64, /which only a root key can add/);
+    expect(stderr).toContain('--root-key FILE');
+    const root = machine.operator.roots[0]?.key ?? '';
+    const args = [pub, '--root-key', root, '--channel', 'web'];
+    await refused(machine, args, 64, /--channel has no meaning for a public key/);
+    const file = machine.operator.file('a.bin', 'x');
+    await refused(machine, [file, '--root-key', root], 64, /--root-key has no meaning for a file/);
+  });
+
+  it.each([
+    ['as keygen writes it', (pem: string) => pem, 'my.key'],
+    ['under any name', (pem: string) => pem, 'update.bin'],
+    [
+      'with text before it',
+      (pem: string) => `Bag Attributes\n    friendlyName: x\n${pem}`,
+      'a.pem',
+    ],
+    ['of another kind', (pem: string) => pem.replaceAll('PRIVATE', 'RSA PRIVATE'), 'rsa.pem'],
+    ['of OpenSSH', (pem: string) => pem.replaceAll('PRIVATE', 'OPENSSH PRIVATE'), 'id_ed25519'],
+  ])('is never taken for a private one, %s', async (_, change, name) => {
+    const machine = start();
+    const { operator } = machine;
+    const text = change(readFileSync(operator.releases[0]?.key ?? '', 'utf8'));
+    const file = operator.file(name, text);
+    await refused(machine, [file], 76, /holds a PRIVATE KEY/);
+    const root = operator.roots[0]?.key ?? '';
+    await refused(machine, [file, '--root-key', root], 76, /holds a PRIVATE KEY/);
+    expect(readdirSync(operator.config.publishDir)).toEqual([]);
+  });
+});
+
+describe('--resend', () => {
+  it('shows with --dry-run, sends the same bytes without', async () => {
+    const { operator, submitted } = await startConnected();
+    const { payload } = await submitted(operator.file('a.bin', 'x'));
+    expect(await submitted('--resend', '--dry-run')).toMatchObject({ payload, sent: false });
+    expect(operator.sent()).toEqual([payload]);
+    expect(await submitted('--resend')).toMatchObject({ payload, sent: true });
+    expect(operator.sent()).toEqual([payload, payload]);
+  });
+
+  it('refuses what makes another announcement', async () => {
+    const args = ['--resend', '--target', 'a=b'];
+    await refused(start(), args, 64, /--target has no meaning with --resend/);
+  });
+});
+
+it('shows every option in its help', async () => {
+  const { status, stdout, stderr } = await run('submit', ['--help']);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  const options = [
+    'channel',
+    'name',
+    'target',
+    'noop',
+    'version',
+    'expires',
+    'not-before',
+    'rerun',
+  ];
+  const modes = ['withdraw', 'renew', 'resend', 'dry-run', 'json', 'help', 'root-key'];
+  for (const option of [...options, ...modes]) expect(stdout).toContain(`--${option}`);
+});
+
+function fact(payload: string): { payload: string; acceptedAt: string } {
+  return { payload, acceptedAt: '2026-01-01T00:00:00.000Z' };
+}
+
+/** Lets the operator's node hold an update that somebody else submitted. */
+function holdUpdate(operator: Operator, change: UpdateId & { name?: string }): { name: string } {
+  const announcement = makeAnnouncement({ name: 'web.pp', ...change });
+  const payload = signAnnouncement(announcement, makeKeys());
+  keepAccepted(operator.config.stateDir, change, fact(payload));
+  return announcement;
+}
