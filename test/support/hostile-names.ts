@@ -65,3 +65,12 @@ export const hostileNames: readonly (readonly [string, string | Buffer])[] = [
   ['a byte that is not UTF-8', Buffer.from([0x61, 0xff])],
   ['overlong dots and a slash', Buffer.from([0xc0, 0xae, 0xc0, 0xae, 0xc0, 0xaf, 0x78])],
 ];
+
+/** Those that are text, as an argument is. */
+export const texts = hostileNames.filter(
+  (row): row is [string, string] => typeof row[1] === 'string',
+);
+/** Those that a file can have. */
+export const fileNames = texts.filter(
+  ([, name]) => name !== '' && !/[\0/]|^\.\.?$/.test(name) && Buffer.byteLength(name) <= 255,
+);
