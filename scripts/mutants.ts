@@ -1,0 +1,136 @@
+/**
+ * Breaks each guard of scripts/mutants/list.ts, one at a time and in a copy of the tree, and shows that
+ * some test then fails. A guard that no test misses is not known to work.
+ */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { mutants, type Mutant } from './mutants/list.ts';
+import { progressBar } from './progress-bar.ts';
+
+const help = `Usage: npm run mutants -- [--only TEXT] [--json]
+
+Breaks each security guard in a copy of the tree and runs the tests that know it.
+
+  --only TEXT   only the mutants whose name contains TEXT
+  --json        one JSON object on the last line: {"mutants":[...],"survived":[]}
+
+Exit status: 0 every mutant was noticed, 1 one survived, 64 usage.
+`;
+
+const root = join(import.meta.dirname, '..');
+
+/** How one run of the tests ended. */
+interface Run {
+  passed: number;
+  failed: number;
+  output: string;
+}
+
+/** A copy of the working tree, with its own dist/. */
+function copyTree(): string {
+  const copy = mkdtempSync(join(tmpdir(), 'p2p-update-mutants-'));
+  const left = ['node_modules', '.git', 'dist'];
+  cpSync(root, copy, {
+    recursive: true,
+    filter: (source) => source === root || !left.includes(basename(source)),
+  });
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  return copy;
+}
+
+/** Builds the copy and runs tests in it; a mutant that does not build is a fault of the list. */
+function runTests(copy: string, tests: readonly string[]): Run {
+  const node = (args: string[]) =>
+    spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8' });
+  const build = node(['--import', 'tsx', 'scripts/build.ts']);
+  if (build.status !== 0) throw new Error(`the copy does not build:\n${build.stderr}`);
+  const sandbox = join(copy, 'test/support/sandbox.sh');
+  const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
+  const { stdout, stderr } = spawnSync(
+    'sh',
+    [sandbox, process.execPath, vitest, 'run', '--bail', '1', ...tests],
+    { cwd: copy, encoding: 'utf8', maxBuffer: 2 ** 26 },
+  );
+  const line = /^(\d+) passed, (\d+) failed/m.exec(stdout);
+  if (line === null) throw new Error(`the tests did not run:\n${stdout}${stderr}`);
+  return { passed: Number(line[1]), failed: Number(line[2]), output: stdout };
+}
+
+/** Breaks one guard; returns what was there before. */
+function breakGuard(copy: string, { name, file, find, replace }: Mutant): () => void {
+  const path = join(copy, file);
+  const text = readFileSync(path, 'utf8');
+  const places = text.split(find).length - 1;
+  // The code has moved on: a mutant that changes nothing would prove nothing.
+  if (places !== 1) throw new Error(`"${name}": ${file} has its text ${places} times, not once`);
+  writeFileSync(
+    path,
+    text.replace(find, () => replace),
+  );
+  return () => {
+    writeFileSync(path, text);
+  };
+}
+
+/** The first test that noticed. */
+function firstFailure(output: string): string {
+  const plain = output.replace(/\x1b\[[\d;]*m/g, '');
+  return /^ *FAIL +(?:\|?\w+\|? +)?(.*)$/m.exec(plain)?.[1]?.trim() ?? 'a test file as a whole';
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string', default: '' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(help);
+    return;
+  }
+  const chosen = mutants.filter(({ name }) => name.includes(values.only));
+  const copy = copyTree();
+  const results: { name: string; file: string; noticedBy: string | null }[] = [];
+  const onProgress = progressBar('mutants', { name: 'mutants', size: 1, min: 2 });
+  try {
+    for (const mutant of chosen) breakGuard(copy, mutant)();
+    // What fails without any mutant would make every one look noticed.
+    const whole = runTests(copy, [...new Set(chosen.flatMap(({ tests }) => tests))]);
+    if (whole.failed > 0) throw new Error(`the tests fail without a mutant:\n${whole.output}`);
+    for (const mutant of chosen) {
+      const restore = breakGuard(copy, mutant);
+      const { failed, output } = runTests(copy, mutant.tests);
+      restore();
+      const noticedBy = failed > 0 ? firstFailure(output) : null;
+      const { name, file } = mutant;
+      results.push({ name, file, noticedBy });
+      if (!values.json)
+        process.stdout.write(`${noticedBy === null ? 'SURVIVED' : 'noticed '}  ${name}\n`);
+      onProgress?.(results.length, chosen.length);
+    }
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+  const survived = results.filter(({ noticedBy }) => noticedBy === null).map(({ name }) => name);
+  process.stdout.write(
+    values.json
+      ? `${JSON.stringify({ mutants: results, survived })}\n`
+      : `${results.length} mutants, ${survived.length} survived\n`,
+  );
+  process.exitCode = survived.length > 0 ? 1 : 0;
+}
+
+try {
+  main();
+} catch (error) {
+  process.stderr.write(
+    `mutants: error: ${error instanceof Error ? error.message : String(error)}\n`,
+  );
+  process.stderr.write('mutants: hint: npm run mutants -- --help shows the usage\n');
+  process.exitCode = error instanceof TypeError ? 64 : 1;
+}

@@ -1,0 +1,283 @@
+/** A guard, how to break it, and the tests of which one has to notice. */
+export interface Mutant {
+  name: string;
+  file: string;
+  /** Occurs exactly once in the file. */
+  find: string;
+  replace: string;
+  /** The fewest and quickest tests that know the guard. */
+  tests: readonly string[];
+}
+
+const unit = (name: string): string => `test/lib/${name}.test.ts`;
+const attack = (name: string): string => `test/attacks/${name}.test.ts`;
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'skip the signature',
+    file: 'lib/signature.ts',
+    find: 'if (signature === undefined || !isGoodSignature(message, key, signature))',
+    replace: 'if (signature === undefined)',
+    tests: [attack('corrupted-extra-signature')],
+  },
+  {
+    name: 'skip the threshold',
+    file: 'lib/signature.ts',
+    find: 'if (keys.length < threshold)',
+    replace: 'if (keys.length < 1)',
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'let a signer leave its channels',
+    file: 'lib/signature.ts',
+    find: 'if (channels !== null && !channels.includes(announcement.channel))',
+    replace: 'if (channels !== null && channels.length === 0)',
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'accept a change of the root keys by a release key',
+    file: 'lib/signature.ts',
+    find: "if (kind !== 'keyset')\n    return { role: 'release'",
+    replace: "if (kind === kind)\n    return { role: 'release'",
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'skip the fleet',
+    file: 'lib/signature.ts',
+    find: "hash('sha256', fleet, 'buffer')",
+    replace: "hash('sha256', fleet.slice(0, 0), 'buffer')",
+    tests: [unit('signature')],
+  },
+  {
+    name: 'skip the epoch of an announcement',
+    file: 'lib/signature.ts',
+    find: 'if (announcement.epoch > keySet.epoch)',
+    replace: 'if (announcement.epoch > keySet.epoch + 9)',
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'accept points of small order',
+    file: 'lib/signature.ts',
+    find: "return smallOrderYs.includes(y) ? 'a point of small order' : undefined;",
+    replace: 'return undefined;',
+    tests: [unit('signature')],
+  },
+  {
+    name: 'accept a second form of a signature',
+    file: 'lib/signature.ts',
+    find: 'if (pointFault(r) !== undefined || bigEndianHex(s) >= groupOrder) return false;',
+    replace: 'if (bigEndianHex(s) === bigEndianHex(r)) return false;',
+    tests: [unit('signature')],
+  },
+  {
+    name: 'skip the canonical check of the text',
+    file: 'lib/announcement.ts',
+    find: "bytes.toString('base64url') === text,",
+    replace: 'bytes.length > 0,',
+    tests: [unit('announcement')],
+  },
+  {
+    name: 'skip the canonical check of the bytes',
+    file: 'lib/announcement.ts',
+    find: 'check(canonical.equals(body)',
+    replace: 'check(canonical.length > 0 || canonical.equals(body)',
+    tests: [unit('announcement')],
+  },
+  {
+    name: 'allow trailing bytes',
+    file: 'lib/announcement.ts',
+    find: 'check(spare === 0,',
+    replace: 'check(spare >= 0,',
+    tests: [unit('announcement')],
+  },
+  {
+    name: 'skip the version check of the handler',
+    file: 'lib/decide.ts',
+    find: 'if (version <= mark)',
+    replace: 'if (version <= 0)',
+    tests: [unit('decide')],
+  },
+  {
+    name: 'skip the version check of the apply side',
+    file: 'lib/outcomes.ts',
+    find: 'id.version > update.version &&',
+    replace: 'id.version < 0 &&',
+    tests: [attack('rollback-and-replay')],
+  },
+  {
+    name: 'let an announcement for others move the mark',
+    file: 'lib/marks.ts',
+    find: "return other.role === 'real' || (other.role === 'noop' && offer.role === 'noop');",
+    replace: 'return true;',
+    tests: [attack('rollback-and-replay')],
+  },
+  {
+    name: 'bring back what a revoked update had superseded',
+    file: 'lib/candidates.ts',
+    find: "else if (update instanceof UpdateError || update.kind !== 'withdraw')",
+    replace:
+      "else if (update instanceof UpdateError) continue;\n    else if (update.kind !== 'withdraw')",
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'do not verify again before apply',
+    file: 'lib/candidates.ts',
+    find: 'verifyOffer(offer, config, keySet);',
+    replace: 'if (offer.text === keySet.fleet) verifyOffer(offer, config, keySet);',
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'skip equivocation',
+    file: 'lib/decide.ts',
+    find: "if (stored === 'other')",
+    replace: "if (stored === 'other' && version < 0)",
+    tests: [unit('decide')],
+  },
+  {
+    name: 'skip the version step',
+    file: 'lib/decide.ts',
+    find: 'if (version > Math.max(mark, now) + maxVersionStep)',
+    replace: 'if (version > Number.MAX_SAFE_INTEGER)',
+    tests: [unit('decide')],
+  },
+  {
+    name: 'skip the expiry at acceptance',
+    file: 'lib/decide.ts',
+    find: 'if (input.expires !== null && input.expires <= now)',
+    replace: 'if (input.expires !== null && input.expires <= 0)',
+    tests: [unit('decide')],
+  },
+  {
+    name: 'skip the expiry before apply',
+    file: 'lib/staging.ts',
+    find: 'if (isExpired(update, deps.now()))',
+    replace: 'if (isExpired(update, 0))',
+    tests: [attack('expired-updates')],
+  },
+  {
+    name: 'believe a clock of 1970',
+    file: 'lib/decide.ts',
+    find: 'if (now < input.buildTime)',
+    replace: 'if (now < 0)',
+    tests: [unit('decide')],
+  },
+  {
+    name: 'believe a creation in the future',
+    file: 'lib/decide.ts',
+    find: 'if (input.created > now + maxClockLeadSeconds)',
+    replace: 'if (input.created > 2 ** 40)',
+    tests: [unit('decide')],
+  },
+  {
+    name: 'skip the target',
+    file: 'lib/marks.ts',
+    find: 'if (!matchesTarget(target, channel, identityOf(config)))',
+    replace: 'if (target === channel && !matchesTarget(target, channel, identityOf(config)))',
+    tests: [attack('rollback-and-replay')],
+  },
+  {
+    name: 'apply what was withdrawn',
+    file: 'lib/candidates.ts',
+    find: "else newest = { id, state: 'WITHDRAWN', reason: `withdrawn by version ${id.version}` };",
+    replace: 'else continue;',
+    tests: [attack('withdrawn-updates')],
+  },
+  {
+    name: 'take bare torrents without a signature',
+    file: 'lib/accept.ts',
+    find: 'if (!allowUnsigned)',
+    replace: 'if (allowUnsigned === null)',
+    tests: ['test/handlers/update.test.ts'],
+  },
+  {
+    name: 'skip the hash of the content',
+    file: 'lib/content-copy.ts',
+    find: 'return check.matches() ? undefined :',
+    replace: 'return check.matches() !== null ? undefined :',
+    tests: [unit('content-copy')],
+  },
+  {
+    name: 'read more than was announced',
+    file: 'lib/content-copy.ts',
+    find: 'if (length > update.length) return',
+    replace: 'if (length > update.length * 1000) return',
+    tests: [attack('staged-path-is-a-link-or-device'), attack('swap-between-check-and-use')],
+  },
+  {
+    name: 'follow links',
+    file: 'lib/content-copy.ts',
+    find: 'constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK',
+    replace: 'constants.O_RDONLY | constants.O_NONBLOCK',
+    tests: [unit('content-copy')],
+  },
+  {
+    name: 'apply from the download directory',
+    file: 'lib/apply.ts',
+    find: 'contentPath: copy,',
+    replace: 'contentPath: `${config.downloadDir}/${update.sha256?.slice(0, 32)}-${update.name}`,',
+    tests: [attack('swap-between-check-and-use')],
+  },
+  {
+    name: 'fall back to an older key set',
+    file: 'lib/key-chain.ts',
+    find: 'if (link === undefined)',
+    replace: 'if (link === undefined) return first;\n  if (link === null)',
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'take up a key set of another fleet or epoch',
+    file: 'lib/take-up-key-set.ts',
+    find: 'if (next.fleet !== now.fleet || next.epoch !== update.version || next.epoch !== now.epoch + 1)',
+    replace: 'if (next.fleet === text)',
+    tests: [attack('key-compromise')],
+  },
+  {
+    name: 'trust paths that a lesser user can write',
+    file: 'lib/ownership.ts',
+    find: 'if (isForeign || isOpen)',
+    replace: "if (isForeign && isOpen && each === '')",
+    tests: ['test/lib/ownership.test.ts'],
+  },
+  {
+    name: 'unpack without a limit',
+    file: 'lib/archive.ts',
+    find: 'if (bytesLeft < 0)',
+    replace: 'if (bytesLeft < -(2 ** 50))',
+    tests: [unit('archive')],
+  },
+  {
+    name: 'unpack entries without a limit',
+    file: 'lib/archive.ts',
+    find: 'if (Math.max(entries, listing.size) > limits.maxEntries)',
+    replace: 'if (entries > 2 ** 50)',
+    tests: [unit('archive')],
+  },
+  {
+    name: 'ask the Forge for what a module needs',
+    file: 'lib/module.ts',
+    find: "'--ignore-dependencies', // else it asks the Forge",
+    replace: "'--force',",
+    tests: [attack('forge-is-never-contacted')],
+  },
+  {
+    name: 'queue content of any size',
+    file: 'lib/decide.ts',
+    find: 'if (input.isForUs && input.length > input.maxContentBytes)',
+    replace: 'if (input.isForUs && input.length > 2 ** 60)',
+    tests: [unit('decide')],
+  },
+  {
+    name: 'believe what the metadata says',
+    file: 'lib/next-step.ts',
+    find: 'const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;',
+    replace: 'const lie = torrent.hasMetadata ? undefined : undefined;',
+    tests: [unit('next-step')],
+  },
+  {
+    name: 'let markers keep root busy',
+    file: 'lib/completion.ts',
+    find: 'while (names.length < maxListed)',
+    replace: 'while (names.length < 2 ** 40)',
+    tests: [attack('marker-and-channel-floods')],
+  },
+];
