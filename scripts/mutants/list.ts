@@ -276,8 +276,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'let markers keep root busy',
     file: 'lib/completion.ts',
-    find: 'while (names.length < maxListed)',
-    replace: 'while (names.length < 2 ** 40)',
+    find: 'scanned < maxScanned && names.length < maxListed;',
+    replace: 'scanned < maxScanned;',
     tests: [attack('marker-and-channel-floods')],
   },
 ];

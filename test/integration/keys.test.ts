@@ -143,39 +143,10 @@ describe('the keys of a running fleet', () => {
 });
 
 describe('submit', () => {
-  it('--withdraw stops what waits for its time, while Transmission is down', async () => {
-    const path = file('stop.bin', 'stop');
-    const update = await submit(operator, path, '--channel', 'stop', '--not-before', '+1h');
-    await everywhere(update, 'complete');
-    await operator.transmission.end('SIGTERM');
-    const result = await operator.script('submit.ts', ['--withdraw', 'stop', '--json']);
-    expect(result).toMatchObject({ status: 0, stderr: '' });
-    const withdrawal = JSON.parse(result.stdout) as Submitted;
-    expect(withdrawal).toMatchObject({ kind: 'withdraw', name: 'stop.bin' });
-    await fleet.waitFor('every node has accepted it', () =>
-      fleet.nodes.every((node) => hasEvent(node, withdrawal, 'accept')),
-    );
-    await operator.transmission.start();
-    await everywhere(withdrawal, 'applied');
-    for (const node of fleet.nodes) expect(outcomeOf(node, update)?.state).not.toBe('APPLIED');
-  });
-
   it('--target counts the members that the real Serf knows', async () => {
     const args = [file('some.bin', 'some'), '--dry-run', '--json', '--target', 'node=n2|n9'];
     const { stdout, stderr } = await operator.script('submit.ts', args);
     expect(stderr).toBe('');
     expect(JSON.parse(stdout)).toMatchObject({ targets: { matching: 1, members: 3 } });
-  });
-
-  it('--noop has Puppet say what it would change on each node', async () => {
-    const manifest = `file { "\${settings::confdir}/noop": content => 'changed' }\n`;
-    const path = file('noop.pp', manifest);
-    const update = await submit(operator, path, '--channel', 'noop', '--noop');
-    await everywhere(update, 'applied');
-    for (const node of fleet.nodes) {
-      expect(outcomeOf(node, update)).toMatchObject({ state: 'APPLIED', noop: true });
-      const changed = statSync(join(node.config.puppet.confDir, 'noop'), { throwIfNoEntry: false });
-      expect(changed).toBeUndefined();
-    }
   });
 });
