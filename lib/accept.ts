@@ -1,3 +1,4 @@
+import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
 import { decide, type Decision } from './decide.ts';
 import { UpdateError } from './errors.ts';
@@ -49,7 +50,9 @@ export async function acceptPayload(
     isForUs: roleOfUpdate(config, update).role !== 'other',
     stored: stored === 'damaged' ? 'same' : stored,
     mark: markFor(config, update),
-    knownChannels: new Set(accepted.map((id) => id.channel)),
+    knownChannels: new Set(
+      accepted.map((id) => id.channel).filter((name) => name !== keySetChannel),
+    ),
     allowedChannels: config.channels,
     maxContentBytes: config.maxContentBytes,
     now: deps.now,
@@ -101,14 +104,6 @@ export function verifyOffer(
     throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
       hint: 'send it with scripts/submit.ts; only a closed lab may set "allowUnsigned"',
     });
-}
-
-/** The highest accepted version of a channel: the high-water mark. 0 when there is none. */
-export function highestVersion(accepted: readonly UpdateId[], channel: string): number {
-  return accepted.reduce(
-    (top, id) => (id.channel === channel ? Math.max(top, id.version) : top),
-    0,
-  );
 }
 
 async function compareStored(

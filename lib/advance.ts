@@ -53,7 +53,10 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
   if (current.length === 0 && endedHashes.size === 0) return chores;
 
   for (const warning of await ensureSettings(transmission, deps.hook)) deps.warn(warning);
-  await removeLeftOverTrackers(transmission);
+  await removeLeftOverTrackers(transmission).catch((error: unknown) => {
+    // They do no harm: the next wake-up removes them.
+    log({ decision: 'wait', reason: describeError(error) });
+  });
   const torrents = new Map((await transmission.list()).map((each) => [each.infoHash, each]));
   const wanted = new Set(current.map((update) => update.infoHash));
   for (const [id, infoHash] of endedHashes) {

@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, closeSync, fchmodSync, fstatSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasErrno } from './errors.ts';
 
@@ -32,9 +32,21 @@ export function logEvent(directory: string, event: LoggedEvent): void {
     ms: Math.round(performance.now()),
   };
   try {
-    appendFileSync(eventLogFile(directory), `${JSON.stringify(line)}\n`, { mode: 0o640 });
+    append(directory, `${JSON.stringify(line)}\n`);
   } catch (error) {
     // Full, read-only, or a directory of another user (the Transmission hook): go on without.
     if (!hasErrno(error, 'ENOSPC', 'EROFS', 'EACCES', 'EPERM', 'ENOENT', 'EIO')) throw error;
+  }
+}
+
+function append(directory: string, text: string): void {
+  const descriptor = openSync(eventLogFile(directory), 'a', 0o600);
+  try {
+    // Who may look into the directory may read its log, whatever the umask of a unit is.
+    if (fstatSync(descriptor).size === 0)
+      fchmodSync(descriptor, 0o600 | (statSync(directory).mode & 0o044));
+    appendFileSync(descriptor, text);
+  } finally {
+    closeSync(descriptor);
   }
 }

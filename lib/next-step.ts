@@ -67,12 +67,13 @@ export function decideStep(input: {
     return { kind: 'complete', mark: !isStaged && !isMarked };
 
   const queuedAt = Date.parse(progress?.at.QUEUED ?? '') / 1000;
-  const isIdle = torrent.peersConnected === 0 && torrent.rateDownload === 0;
-  const isStalled = isIdle && now - queuedAt > stalledAfterSeconds;
+  // Peers prove nothing: in a fleet all who lack it are connected to each other.
+  const lastActiveAt = Math.max(queuedAt, torrent.activeAt);
+  const isStalled = torrent.rateDownload === 0 && now - lastActiveAt > stalledAfterSeconds;
   return {
     kind: 'download',
     state: isStalled ? 'STALLED' : 'QUEUED',
-    reason: isStalled ? 'no peer has it' : 'in Transmission',
+    reason: isStalled ? 'nothing came for a minute' : 'in Transmission',
     resume: torrent.status === 'stopped',
     feed: torrent.peersConnected === 0,
   };

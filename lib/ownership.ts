@@ -1,10 +1,13 @@
 import { lstatSync, realpathSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Config } from './config.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 
 const othersWrite = 0o022;
 const sticky = 0o1000;
+
+/** What is in these directories of the apply side is believed, or run, without another look. */
+const believed = ['outcomes', 'keysets', 'modules', 'staging', 'runs'];
 
 /** Whether a directory is ours to work in: when it belongs to us, or is not there yet. */
 export function isOurs(directory: string): boolean {
@@ -27,20 +30,23 @@ export function ownerOf(directory: string): { uid: number; gid: number } | undef
 export function requireOwnership(config: Config, more: readonly string[]): void {
   if (isOurs(config.stateDir)) return;
   const { keySetFile, applyDir, deliveryDir, puppet } = config;
-  const ours = [keySetFile, applyDir, deliveryDir, puppet.confDir, puppet.moduleDir, ...more];
-  for (const path of ours) requireUnwritable(path);
+  const kept = ['', ...believed].map((name) => join(applyDir, name));
+  const run = [puppet.confDir, puppet.moduleDir, ...puppet.modulePath];
+  for (const path of [keySetFile, ...kept, deliveryDir, ...run, ...more]) requireUnwritable(path);
 }
 
 /** @throws UpdateError `configuration` when somebody else could replace or change `path` */
 export function requireUnwritable(path: string): void {
   // Links are looked at where they lie and where they lead to.
-  for (const each of new Set([...ancestry(resolve(path)), ...ancestry(realPath(path))])) {
+  const targets = [resolve(path), realPath(path)];
+  for (const each of new Set(targets.flatMap(ancestry))) {
     const stats = lstatSync(each, { throwIfNoEntry: false });
     if (stats === undefined) continue;
     const isForeign = stats.uid !== 0 && stats.uid !== process.geteuid?.();
-    // In a sticky directory only an entry's owner can replace it; a link's own mode says nothing.
-    const isOpen =
-      !stats.isSymbolicLink() && (stats.mode & othersWrite) !== 0 && (stats.mode & sticky) === 0;
+    // In a sticky directory only an entry's owner can replace it, but anybody adds entries.
+    const isShielded = (stats.mode & sticky) !== 0 && !targets.includes(each);
+    // A link's own mode says nothing.
+    const isOpen = !stats.isSymbolicLink() && (stats.mode & othersWrite) !== 0 && !isShielded;
     if (isForeign || isOpen)
       throw new UpdateError(
         'configuration',

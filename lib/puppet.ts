@@ -5,7 +5,7 @@ import { printable } from './archive-entry.ts';
 import { UpdateError } from './errors.ts';
 import { endProcessGroup, type ProcessIdentity } from './process-group.ts';
 import { findCommand, runCommand, type RunOutcome } from './process.ts';
-import { readSummary, type RunSummary } from './run-summary.ts';
+import { noopChanges, readSummary, type RunSummary } from './run-summary.ts';
 
 export interface PuppetSettings {
   /** A name to be found in {@link commandPath}, or an absolute path. */
@@ -46,8 +46,6 @@ export const commandPath =
   '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin';
 
 const validateTimeoutMs = 60_000;
-/** A record has room for so many; the run's log has all. */
-const maxNoopChanges = 100;
 
 /**
  * Settings that make a run depend on the update and the node's directories alone. Puppet derives
@@ -187,12 +185,6 @@ export function judgeApply(
   if (exitCode === 4 || exitCode === 6)
     return { ok: false, reason: `failed resources: ${failed ?? '?'}`, exitCode, changed, failed };
   return didNotRun(outcome);
-}
-
-/** From lines such as `Notice: /Stage[main]/Main/File[/etc/motd]/content: current_value …, should be … (noop)`. */
-function noopChanges(output: string): string[] {
-  const lines = output.matchAll(/^Notice: \/Stage\[main\]\/(.{1,200}?): .*\(noop\)$/gm);
-  return [...lines].slice(0, maxNoopChanges).map(([, path = '']) => printable(path).slice(1, -1));
 }
 
 function didNotEnd({ timedOut, signal }: RunOutcome): ApplyResult {

@@ -18,6 +18,8 @@ import { distDirectory } from './wake.ts';
 const feedTimeoutMs = 30_000;
 /** More than any chain of steps needs; a fault must not keep us here for ever. */
 const maxRounds = 8;
+/** Since this process started: no other round begins after that. */
+const maxMs = 25_000;
 
 const now = (): number => Math.floor(Date.now() / 1000);
 
@@ -55,7 +57,8 @@ export async function reconcile(
     });
     await attempt('apply', () => runApply(config));
     await Promise.all(chores);
-    if (lookAt(config) === seen) break;
+    // What comes later wakes somebody else: nobody waits here with a lock.
+    if (lookAt(config) === seen || performance.now() > maxMs) break;
   }
   if (errors.length > 0) throw errors[0];
 }

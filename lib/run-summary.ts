@@ -1,5 +1,9 @@
 import { readFile } from 'node:fs/promises';
+import { printable } from './archive-entry.ts';
 import { hasErrno } from './errors.ts';
+
+/** A record has room for so many; the run's log has all. */
+const maxNoopChanges = 100;
 
 /** How many resources a run of Puppet concerned. */
 export interface RunSummary {
@@ -26,4 +30,13 @@ export async function readSummary(file: string): Promise<RunSummary | undefined>
     failed: count('failed') + count('failed_to_restart'),
     outOfSync: count('out_of_sync'),
   };
+}
+
+/**
+ * The properties that a noop run would change, without their values, from lines such as
+ * `Notice: /Stage[main]/Main/File[/etc/motd]/content: current_value …, should be … (noop)`.
+ */
+export function noopChanges(output: string): string[] {
+  const lines = output.matchAll(/^Notice: \/Stage\[main\]\/(.{1,200}?): .*\(noop\)$/gm);
+  return [...lines].slice(0, maxNoopChanges).map(([, path = '']) => printable(path).slice(1, -1));
 }

@@ -48,6 +48,9 @@ export async function takeStep(
       if (step.mark) markComplete(config.applyDir, infoHash);
       return [];
     case 'add': {
+      if (readProgress(updatesDir(config.stateDir), update) === undefined)
+        walkTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
+      await requireSpace(config, deps, update);
       if (step.record) walkTo(config, deps, update, 'QUEUED', 'in Transmission');
       await addTorrent(config, deps, update);
       return [feed()];
@@ -79,15 +82,22 @@ export async function takeStep(
   }
 }
 
+/** Nothing is queued that has no room: once for the download, once for the copy that is verified and applied. */
+async function requireSpace(
+  { downloadDir }: Config,
+  { transmission }: AdvanceDeps,
+  { length }: Update,
+): Promise<void> {
+  const free = await transmission.freeSpace(downloadDir);
+  if (free >= 2 * length) return;
+  throw new UpdateError('try-later', `${free} bytes free, twice ${length} are needed`, {
+    hint: `free space below ${downloadDir}`,
+  });
+}
+
 async function addTorrent(config: Config, deps: AdvanceDeps, update: Update): Promise<void> {
   const { transmission, log } = deps;
   const { directory: downloadDir } = contentLocation(update, config.downloadDir);
-  const free = await transmission.freeSpace(config.downloadDir);
-  // Once for the download, once for the copy that is verified and applied.
-  if (free < 2 * update.length)
-    throw new UpdateError('try-later', `${free} bytes free, twice ${update.length} are needed`, {
-      hint: `free space below ${config.downloadDir}`,
-    });
   const metainfo = metainfoOf(update);
   await transmission.add({
     ...(metainfo === undefined ? { magnet: magnetUri(update) } : { metainfo }),

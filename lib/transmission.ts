@@ -25,6 +25,8 @@ export interface Torrent {
   peersConnected: number;
   /** Bytes per second. */
   rateDownload: number;
+  /** Unix seconds of the last piece data that came or went; 0: never. */
+  activeAt: number;
   /** Bytes. */
   uploadedEver: number;
   trackers: { id: number; announce: string }[];
@@ -67,6 +69,7 @@ const torrentFields = [
   'errorString',
   'peersConnected',
   'rateDownload',
+  'activityDate',
   'uploadedEver',
   'trackers',
 ];
@@ -212,6 +215,7 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
     error: asString(item['errorString'], 'errorString'),
     peersConnected: asNumber(item['peersConnected'], 'peersConnected'),
     rateDownload: asNumber(item['rateDownload'], 'rateDownload'),
+    activeAt: asNumber(item['activityDate'], 'activityDate'),
     uploadedEver: asNumber(item['uploadedEver'], 'uploadedEver'),
     trackers: asList(item['trackers'], 'trackers').map((tracker) => {
       const { id, announce } = asRecord(tracker, 'trackers');

@@ -56,22 +56,27 @@ function runTests(copy: string, tests: readonly string[]): Run {
   );
   const line = /^(\d+) passed, (\d+) failed/m.exec(stdout);
   if (line === null) throw new Error(`the tests did not run:\n${stdout}${stderr}`);
-  return { passed: Number(line[1]), failed: Number(line[2]), output: stdout };
+  return { passed: Number(line[1]), failed: Number(line[2]), output: stdout + stderr };
 }
 
-/** Breaks one guard; returns what was there before. */
-function breakGuard(copy: string, { name, file, find, replace }: Mutant): () => void {
-  const path = join(copy, file);
-  const text = readFileSync(path, 'utf8');
-  const places = text.split(find).length - 1;
-  // The code has moved on: a mutant that changes nothing would prove nothing.
-  if (places !== 1) throw new Error(`"${name}": ${file} has its text ${places} times, not once`);
-  writeFileSync(
-    path,
-    text.replace(find, () => replace),
-  );
+/** Breaks one guard; returns what puts it right again. */
+function breakGuard(copy: string, { name, also, ...first }: Mutant): () => void {
+  const undo = [first, ...(also === undefined ? [] : [also])].map(({ file, find, replace }) => {
+    const path = join(copy, file);
+    const text = readFileSync(path, 'utf8');
+    const places = text.split(find).length - 1;
+    // The code has moved on: a mutant that changes nothing would prove nothing.
+    if (places !== 1) throw new Error(`"${name}": ${file} has its text ${places} times, not once`);
+    writeFileSync(
+      path,
+      text.replace(find, () => replace),
+    );
+    return () => {
+      writeFileSync(path, text);
+    };
+  });
   return () => {
-    writeFileSync(path, text);
+    for (const step of undo.reverse()) step();
   };
 }
 

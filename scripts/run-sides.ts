@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { defaultConfigFile, loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
@@ -41,19 +42,32 @@ function directoryOf({ stateDir, applyDir }: Config, side: Side): string {
   return side === 'apply' ? applyDir : stateDir;
 }
 
-/** This same command, run by the owner of the state directory; returns its exit status. */
+/**
+ * This same command, run by the owner of the state directory; returns its exit status. It gets
+ * nothing of root's: no terminal, into which a lesser user could type commands (TIOCSTI), hence
+ * setsid(1) and pipes, and no environment.
+ */
 function advanceAsOwner({ stateDir }: Config): number {
   const owner = ownerOf(stateDir);
   const identity = [`--reuid=${owner?.uid ?? 0}`, `--regid=${owner?.gid ?? 0}`, '--init-groups'];
-  const command = [process.execPath, ...process.execArgv, process.argv[1] ?? ''];
-  const { status, error } = spawnSync('setpriv', [...identity, '--', ...command], {
-    stdio: 'inherit',
-  });
+  const command = [process.execPath, ...process.execArgv, resolve(process.argv[1] ?? '')];
+  const { PATH, P2P_UPDATE_CONFIG } = process.env;
+  const { status, stdout, stderr, error } = spawnSync(
+    'setsid',
+    ['--wait', 'setpriv', ...identity, '--no-new-privs', '--', ...command],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: '/',
+      env: { ...(PATH && { PATH }), ...(P2P_UPDATE_CONFIG && { P2P_UPDATE_CONFIG }) },
+    },
+  );
   if (error !== undefined)
     throw new UpdateError('unavailable', 'cannot run advance as its own user with setpriv(1)', {
       hint: 'install util-linux',
       cause: error,
     });
+  process.stdout.write(stdout);
+  process.stderr.write(stderr);
   return status ?? exitStatus(undefined);
 }
 

@@ -27,7 +27,8 @@ Options:
   --name NAME         the announced name (default: the file's)
   --target EXPR       the nodes that apply it: role=web|db,!canary=true or share=10%
                       (default: all; --renew: as before, and '' is all)
-  --noop              a manifest or an environment: nodes record what Puppet would change
+  --noop              a manifest or an environment: nodes only find out what Puppet would
+                      change; waits up to two minutes, and lists it for each node
   --version N         above the newest of the channel (default: unix seconds, or newest + 1)
   --expires SPAN      not applied later than that: 90d, 12h, 1y (default: 1y)
   --not-before TIME   downloaded at once, applied then: 2030-01-31T06:00Z or +2h

@@ -1,10 +1,16 @@
-/** A guard, how to break it, and the tests of which one has to notice. */
-export interface Mutant {
-  name: string;
+/** One replacement of text. */
+export interface Edit {
   file: string;
   /** Occurs exactly once in the file. */
   find: string;
   replace: string;
+}
+
+/** A guard, how to break it, and the tests of which one has to notice. */
+export interface Mutant extends Edit {
+  name: string;
+  /** The second place, of a guard that stands twice. */
+  also?: Edit;
   /** The fewest and quickest tests that know the guard. */
   tests: readonly string[];
 }
@@ -81,6 +87,11 @@ export const mutants: readonly Mutant[] = [
     file: 'lib/announcement.ts',
     find: 'check(canonical.equals(body)',
     replace: 'check(canonical.length > 0 || canonical.equals(body)',
+    also: {
+      file: 'lib/announcement.ts',
+      find: 'checkKnown((flags & ~(flagNoop | flagRerun)) === 0,',
+      replace: 'checkKnown(flags >= 0,',
+    },
     tests: [unit('announcement')],
   },
   {
@@ -152,6 +163,11 @@ export const mutants: readonly Mutant[] = [
     file: 'lib/staging.ts',
     find: 'if (isExpired(update, deps.now()))',
     replace: 'if (isExpired(update, 0))',
+    also: {
+      file: 'lib/apply.ts',
+      find: "if (outcome.state === 'STAGED' && isExpired(update, deps.now()))",
+      replace: "if (outcome.state === 'STAGED' && isExpired(update, 0))",
+    },
     tests: [attack('expired-updates')],
   },
   {
@@ -187,7 +203,7 @@ export const mutants: readonly Mutant[] = [
     file: 'lib/accept.ts',
     find: 'if (!allowUnsigned)',
     replace: 'if (allowUnsigned === null)',
-    tests: ['test/handlers/update.test.ts'],
+    tests: [attack('forged-events')],
   },
   {
     name: 'skip the hash of the content',
@@ -256,7 +272,7 @@ export const mutants: readonly Mutant[] = [
     name: 'ask the Forge for what a module needs',
     file: 'lib/module.ts',
     find: "'--ignore-dependencies', // else it asks the Forge",
-    replace: "'--force',",
+    replace: "'--verbose',",
     tests: [attack('forge-is-never-contacted')],
   },
   {

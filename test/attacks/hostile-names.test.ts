@@ -14,6 +14,7 @@ import { signWith } from '../support/sign-hostile.ts';
 import { readState } from '../support/state.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { readTree } from '../support/tree.ts';
+import { serfEnvironment } from '../support/serf-environment.ts';
 
 // Hostile names: refused by the parser and by submit; only canonical names reach the disk, and none a shell.
 
@@ -65,14 +66,7 @@ describe('signed in an announcement', () => {
       input: `${signWith('name', Buffer.from(name), keys)}\n`,
       encoding: 'utf8',
       cwd: directory,
-      env: {
-        PATH: '/usr/bin:/bin',
-        P2P_UPDATE_CONFIG: configFile,
-        SERF_EVENT: 'user',
-        SERF_USER_EVENT: 'update',
-        SERF_USER_LTIME: '7',
-        SERF_SELF_NAME: 'node-1',
-      },
+      env: serfEnvironment(configFile),
     });
     expect({ status, stdout }).toEqual({ status: 65, stdout: '' });
     expect(stderr).toMatch(/^update: error: [^\n]+\nupdate: hint: [^\n]+\n$/);

@@ -13,6 +13,7 @@ import {
 } from '../support/announce.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { readState } from '../support/state.ts';
+import { serfEnvironment } from '../support/serf-environment.ts';
 
 const handler = join(import.meta.dirname, '../../dist/handlers/update.cjs');
 const now = Math.floor(Date.now() / 1000);
@@ -32,14 +33,7 @@ function makeNode(config: object = {}, keys = makeKeys()): Node {
   mkdirSync(stateDir);
   writeKeySet(keySetFile, keys);
   writeFileSync(configFile, JSON.stringify({ stateDir, keySetFile, ...config }));
-  const env = {
-    PATH: '/usr/bin:/bin',
-    P2P_UPDATE_CONFIG: configFile,
-    SERF_EVENT: 'user',
-    SERF_USER_EVENT: 'update',
-    SERF_USER_LTIME: '7',
-    SERF_SELF_NAME: 'node-1',
-  };
+  const env = serfEnvironment(configFile);
   return { stateDir, env, keys };
 }
 

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { computeInfoHash } from '../../lib/metainfo.ts';
@@ -219,57 +219,6 @@ describe('each kind of update', () => {
       const torrent = join(node.config.stateDir, 'torrents', `sizes-${update.version}.torrent`);
       await fleet.waitFor('the .torrent is kept', () => existsSync(torrent));
     }
-  });
-});
-
-describe('secrets', () => {
-  it('are in files of mode 0600 that the configuration names, and nowhere else', async () => {
-    const { transmission, serf, signingKeyFiles } = operator.config;
-    const files = [transmission.credentialsFile ?? '', serf.rpcAuthFile ?? '', ...signingKeyFiles];
-    for (const file of files) expect(statSync(file).mode & 0o777).toBe(0o600);
-    const login = JSON.parse(readFileSync(files[0] ?? '', 'utf8')) as { password: string };
-    const rpcKey = readFileSync(files[1] ?? '', 'utf8').trim();
-    const signingKey = readFileSync(files[2] ?? '', 'utf8').split('\n')[1] ?? '';
-    const secrets = [login.password, rpcKey, signingKey];
-    expect(secrets.every((secret) => secret.length >= 32)).toBe(true);
-
-    // Every argument list of every process, sampled while an update goes its way.
-    const seen = new Set<string>();
-    const over = new AbortController();
-    const sampling = (async () => {
-      while (!over.signal.aborted) {
-        for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-          try {
-            seen.add(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
-          } catch {
-            // It ended meanwhile.
-          }
-        }
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
-    })();
-    const update = await submit(operator, manifest('secret.pp', 'x'), '--channel', 'secret');
-    await everywhere(update, 'applied');
-    over.abort();
-    await sampling;
-    expect([...seen].some((line) => line.includes('submit.ts'))).toBe(true);
-    expect([...seen].some((line) => /serf\0(-\w+\0)*event/.test(line))).toBe(true);
-    expect([...seen].filter((line) => secrets.some((secret) => line.includes(secret)))).toEqual([]);
-
-    const { stateDir, applyDir, publishDir } = operator.config;
-    const written = [stateDir, applyDir, publishDir]
-      .flatMap((directory) =>
-        readdirSync(directory, { recursive: true, encoding: 'utf8' }).map((name) =>
-          join(directory, name),
-        ),
-      )
-      .concat(operator.serf.logFile, operator.transmission.logFile, operator.configFile)
-      .filter((file) => statSync(file).isFile() && statSync(file).size < 2 ** 22);
-    const leaking = written.filter((file) => {
-      const text = readFileSync(file, 'latin1');
-      return secrets.some((secret) => text.includes(secret));
-    });
-    expect(leaking).toEqual([]);
   });
 });
 

@@ -40,6 +40,7 @@ const downloading: Torrent = {
   error: '',
   peersConnected: 2,
   rateDownload: 10,
+  activeAt: 0,
   uploadedEver: 0,
   trackers: [],
 };
@@ -83,6 +84,22 @@ describe('decideStep', () => {
       'says that a download is stalled after a minute without peers',
       { torrent: lonely, progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }) },
       { kind: 'download', state: 'STALLED', feed: true },
+    ],
+    [
+      'says so also when it has peers, who lack it too',
+      {
+        torrent: { ...downloading, rateDownload: 0 },
+        progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }),
+      },
+      { kind: 'download', state: 'STALLED', feed: false },
+    ],
+    [
+      'does not say so when something came within the minute',
+      {
+        torrent: { ...downloading, rateDownload: 0, activeAt: now - 59 },
+        progress: progress('QUEUED', { at: { QUEUED: iso(now - 99) } }),
+      },
+      { kind: 'download', state: 'QUEUED' },
     ],
     [
       'says that a stalled download goes on',

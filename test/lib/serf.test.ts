@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { UpdateError } from '../../lib/errors.ts';
-import { type SerfSettings, connectSerf, parseMembers } from '../../lib/serf.ts';
+import { type SerfSettings, connectSerf } from '../../lib/serf.ts';
+import { parseMembers } from '../../lib/serf-members.ts';
 
 // What only a real agent can show is in test/integration/serf.test.ts.
 

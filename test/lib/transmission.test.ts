@@ -295,6 +295,7 @@ const raw = {
   errorString: '',
   peersConnected: 2,
   rateDownload: 3,
+  activityDate: 5,
   uploadedEver: 4,
   trackers: [{ id: 0, announce: 'http://127.0.0.1:1/', scrape: '', tier: 0 }],
 };
@@ -315,6 +316,7 @@ describe('a torrent', () => {
       error: '',
       peersConnected: 2,
       rateDownload: 3,
+      activeAt: 5,
       uploadedEver: 4,
       trackers: [{ id: 0, announce: 'http://127.0.0.1:1/' }],
     });

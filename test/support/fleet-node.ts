@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
 import { eventLogFile, type LoggedEvent } from '../../lib/event-log.ts';
-import { type Member, parseMembers } from '../../lib/serf.ts';
+import { type Member, parseMembers } from '../../lib/serf-members.ts';
 import { Daemon, tail } from './daemon.ts';
 import {
   type NodeSettings,

@@ -12,6 +12,7 @@ import { makeApplySide, type ApplySide } from './apply-side.ts';
 import { repository } from './node-files.ts';
 import { readState } from './state.ts';
 import { temporaryDirectory } from './temporary.ts';
+import { serfEnvironment } from './serf-environment.ts';
 
 const handler = join(repository, 'dist/handlers/update.cjs');
 
@@ -54,15 +55,7 @@ export function makeLoneNode(change: Partial<Config> = {}, keys = makeKeys()): L
   const send: LoneNode['send'] = (payload, env = {}) => {
     const before = look();
     const { status, stderr } = spawnSync(handler, {
-      env: {
-        PATH: '/usr/bin:/bin',
-        P2P_UPDATE_CONFIG: configFile,
-        SERF_EVENT: 'user',
-        SERF_USER_EVENT: 'update',
-        SERF_USER_LTIME: '7',
-        SERF_SELF_NAME: 'n1',
-        ...env,
-      },
+      env: { ...serfEnvironment(configFile), ...env },
       input: Buffer.concat([Buffer.from(payload), Buffer.from('\n')]),
       encoding: 'utf8',
     });

@@ -5,6 +5,7 @@ import { expect } from 'vitest';
 import { writeKeySet, type TestKeys } from './announce.ts';
 import { readState } from './state.ts';
 import { temporaryDirectory } from './temporary.ts';
+import { serfEnvironment } from './serf-environment.ts';
 
 const handler = join(import.meta.dirname, '../../dist/handlers/update.cjs');
 
@@ -31,14 +32,7 @@ export class UpdateNode {
     writeKeySet(keySetFile, keys);
     const { stateDir } = this;
     writeFileSync(configFile, JSON.stringify({ stateDir, applyDir, keySetFile }));
-    this.#env = {
-      PATH: '/usr/bin:/bin',
-      P2P_UPDATE_CONFIG: configFile,
-      SERF_EVENT: 'user',
-      SERF_USER_EVENT: 'update',
-      SERF_USER_LTIME: '7',
-      SERF_SELF_NAME: 'node-1',
-    };
+    this.#env = serfEnvironment(configFile);
   }
 
   /** Runs the handler on a payload, to which Serf adds a newline unless it is empty or ends in one. */

@@ -53,13 +53,25 @@ export async function callTransmission(
   return reply.arguments;
 }
 
+/** Fields of torrent-get. */
+interface RpcTorrent {
+  hashString: string;
+  name: string;
+  percentDone: number;
+  metadataPercentComplete: number;
+  rateDownload: number;
+  peersConnected: number;
+}
+
 /** The torrents that a node's daemon has, by info hash; the dummy for kicks is left out. */
-export async function torrentsOn(node: FleetNode): Promise<Map<string, { percentDone: number }>> {
-  const fields = ['hashString', 'name', 'percentDone', 'metadataPercentComplete', 'totalSize'];
+export async function torrentsOn(node: FleetNode): Promise<Map<string, RpcTorrent>> {
+  const fields = ['hashString', 'name', 'percentDone', 'metadataPercentComplete'];
+  fields.push('rateDownload', 'peersConnected');
   const { torrents } = await callTransmission(node, 'torrent-get', { fields });
-  const list = torrents as { hashString: string; name: string; percentDone: number }[];
   return new Map(
-    list.filter(({ name }) => name !== 'p2p-update-kick').map((each) => [each.hashString, each]),
+    (torrents as RpcTorrent[])
+      .filter(({ name }) => name !== 'p2p-update-kick')
+      .map((torrent) => [torrent.hashString, torrent]),
   );
 }
 

@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Announcement } from '../../lib/announcement.ts';
+import { readProgress, updatesDir } from '../../lib/progress.ts';
+import { signAnnouncement } from '../support/announce.ts';
+import { startFleet, type Fleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
+import { repository } from '../support/node-files.ts';
+import { eventsOf, hasEvent } from '../support/submit.ts';
+import { announcementOf, callTransmission, seed, sendEvent, torrentsOn } from '../support/wire.ts';
+
+let fleet: Fleet;
+let seeder: FleetNode;
+let node: FleetNode;
+
+beforeAll(async () => {
+  fleet = await startFleet({ nodes: 2 });
+  [seeder, node] = fleet.nodes as [FleetNode, FleetNode];
+});
+
+afterAll(() => {
+  fleet.stop();
+});
+
+const send = (update: Announcement): Promise<void> =>
+  sendEvent(seeder, signAnnouncement(update, fleet.keys));
+
+const stateOf = (update: Announcement) =>
+  readProgress(updatesDir(node.config.stateDir), update)?.state;
+
+const slowContent = randomBytes(2 ** 22);
+const slow = announcementOf(slowContent, { channel: 'slow', name: 'slow.bin' });
+/** What nobody has: some with their pieces, some by magnet. */
+const stalled = Array.from({ length: 5 }, (_, i) => {
+  const update = announcementOf(randomBytes(1000), {
+    channel: `stalled-${i}`,
+  });
+  return i % 2 === 0 ? update : { ...update, pieces: new Uint8Array() };
+});
+
+it('a download from a throttled seeder, and five that nobody has, are under way', async () => {
+  await seed(seeder, slow, slowContent);
+  const throttle = { ids: [slow.infoHash], uploadLimited: true, uploadLimit: 20 };
+  await callTransmission(seeder, 'torrent-set', throttle);
+  for (const update of [slow, ...stalled]) await send(update);
+  await fleet.waitFor('Transmission has all six', async () => (await torrentsOn(node)).size === 6);
+  await fleet.waitFor('the slow one has begun', async () => {
+    const torrent = (await torrentsOn(node)).get(slow.infoHash);
+    return torrent !== undefined && torrent.rateDownload > 0;
+  });
+  for (const update of [slow, ...stalled])
+    await fleet.waitFor('it is recorded', () => stateOf(update) === 'QUEUED');
+});
+
+it('after a minute those that nobody has are shown as STALLED, the slow one is not', async () => {
+  const clock = join(fleet.directory, 'clock.cjs');
+  writeFileSync(clock, 'const now = Date.now; Date.now = () => now() + 61_000;');
+  const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+  // It would stay to look for peers; what it found is recorded at once.
+  void node.run(['node', '--require', clock, reconciler]);
+  await fleet.waitFor('all five are stalled', () =>
+    stalled.every((update) => stateOf(update) === 'STALLED'),
+  );
+  const isTold = (update: Announcement): boolean =>
+    eventsOf(node, update).some(
+      ({ decision, reason }) => decision === 'stalled' && reason === 'nothing came for a minute',
+    );
+  await fleet.waitFor('the log says so, too', () => stalled.every(isTold));
+  expect(stateOf(slow)).toBe('QUEUED');
+});
+
+/** Announces content that the seeder has, and expects it to be applied in spite of the six. */
+async function expectApplied(change: Partial<Announcement>): Promise<Announcement> {
+  const content = randomBytes(1000);
+  const update = announcementOf(content, change);
+  await seed(seeder, update, content);
+  await send(update);
+  await fleet.waitFor('it is applied', () => hasEvent(node, update, 'applied'), 15_000);
+  const delivered = join(node.config.deliveryDir, update.name);
+  expect(readFileSync(delivered)).toEqual(content);
+  return update;
+}
+
+it('another update still gets in, and is applied at once', async () => {
+  await expectApplied({ channel: 'other', name: 'other.bin' });
+  expect(stateOf(slow)).toBe('QUEUED');
+});
+
+it('a newer version of the slow one gets in, is applied at once, and takes its place', async () => {
+  await expectApplied({ channel: 'slow', name: 'newer.bin', version: slow.version + 1 });
+  expect(stateOf(slow)).toBe('SUPERSEDED');
+  expect([...(await torrentsOn(node)).keys()]).not.toContain(slow.infoHash);
+});
+
+it('so does a newer version of a stalled one; the others wait on', async () => {
+  const [first, ...others] = stalled as [Announcement, ...Announcement[]];
+  const { channel, version } = first;
+  await expectApplied({ channel, name: 'found.bin', version: version + 1 });
+  expect(stateOf(first)).toBe('SUPERSEDED');
+  const torrents = await torrentsOn(node);
+  expect([...torrents.keys()]).not.toContain(first.infoHash);
+  for (const update of others) {
+    expect(torrents.get(update.infoHash)).toMatchObject({ percentDone: 0 });
+    expect(['STALLED', 'QUEUED']).toContain(stateOf(update));
+  }
+});
