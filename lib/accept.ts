@@ -36,7 +36,7 @@ export async function acceptPayload(
   deps: AcceptDeps,
 ): Promise<{ update: UpdateId; decision: Decision }> {
   const offer = await parsePayload(payload);
-  verifyOffer(offer, config, currentKeySet(config));
+  verifyOffer(offer, config, () => currentKeySet(config));
   const { update } = offer;
   const stored = await compareStored(offer, config);
   const accepted = listAccepted(config.stateDir);
@@ -89,15 +89,17 @@ export async function acceptPayload(
 /**
  * Checks that an offer comes from somebody whom this node trusts.
  *
+ * @param keySet asked for a signed offer only: a closed lab may have no keys
+ *
  * @throws UpdateError `untrusted`, `try-later` (an epoch above ours)
  */
 export function verifyOffer(
   offer: Offer,
   { allowUnsigned }: Pick<Config, 'allowUnsigned'>,
-  keySet: KeySet,
+  keySet: () => KeySet,
 ): void {
   if (offer.source === 'announcement') {
-    verifyAnnouncement(offer.signed, keySet);
+    verifyAnnouncement(offer.signed, keySet());
     return;
   }
   if (!allowUnsigned)

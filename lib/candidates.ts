@@ -38,7 +38,8 @@ const maxPerChannel = 128;
  * must not come back.
  */
 export async function loadCandidates(config: Config): Promise<Candidates> {
-  const keySet = currentKeySet(config);
+  let known: KeySet | undefined;
+  const keySet = (): KeySet => (known ??= currentKeySet(config));
   const channels = new Map<string, UpdateId[]>();
   for (const id of listAccepted(config.stateDir).reverse()) {
     const held = channels.get(id.channel);
@@ -63,7 +64,7 @@ function isFollowed({ channels }: Config, channel: string, known: number): boole
 /** One channel; `held` has the newest first. */
 async function choose(
   config: Config,
-  keySet: KeySet,
+  keySet: () => KeySet,
   held: readonly UpdateId[],
   candidates: Candidates,
 ): Promise<void> {
@@ -100,13 +101,13 @@ async function choose(
  */
 async function chooseKeySets(
   config: Config,
-  keySet: KeySet,
+  keySet: () => KeySet,
   held: readonly UpdateId[],
   candidates: Candidates,
 ): Promise<void> {
   const { current } = candidates;
   for (const id of held) {
-    if (id.version <= keySet.epoch) {
+    if (id.version <= keySet().epoch) {
       const stored = readAccepted(config.stateDir, id);
       if (stored === undefined) continue;
       if (readChained(config.applyDir, id.version)?.payload !== stored.payload) continue;
@@ -128,7 +129,7 @@ function passOver({ ended, unusable }: Candidates, id: UpdateId, error: UpdateEr
 /** @returns why it cannot be used, as an error */
 async function readVerified(
   config: Config,
-  keySet: KeySet,
+  keySet: () => KeySet,
   id: UpdateId,
 ): Promise<Update | UpdateError> {
   const stored = readAccepted(config.stateDir, id);

@@ -71,6 +71,8 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   if (!isMarked(applyDir, update.infoHash) || update.notBefore > deps.now()) return false;
   if (isExpired(update, deps.now()))
     return settle('EXPIRED', 'it expired before it could be applied');
+  if (update.length > config.maxContentBytes)
+    return settle('REJECTED', `its content has more than ${config.maxContentBytes} bytes`);
   const mayBeApplied = !update.rerun && !update.noop && update.sha256 !== null;
   if (mayBeApplied && lastApplied(applyDir, update) === update.sha256)
     return settle('APPLIED', 'this content is applied already');

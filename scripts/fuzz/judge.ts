@@ -56,7 +56,7 @@ async function judge(
   try {
     const offer = await parsePayload(payload);
     if (offer.source === 'announcement') epoch = offer.signed.announcement.epoch;
-    verifyOffer(offer, { allowUnsigned: false }, keySet);
+    verifyOffer(offer, { allowUnsigned: false }, () => keySet);
     return { verdict: isGenuine ? 'genuine' : 'false accept', detail: '' };
   } catch (error) {
     const detail = describeError(error);

@@ -245,6 +245,17 @@ describe('content that is announced as too large', () => {
     expect(lone.announce({ length: 1000 }).status).toBe(0);
   });
 
+  it('is not copied by the apply side either, whatever the store says', async () => {
+    const node = makeLoneNode({ maxContentBytes: 10 });
+    const update = node.receive({ kind: 'file', name: 'a' }, Buffer.from('11 bytes of'));
+    await node.apply();
+    expect(node.outcomeOf(update)).toMatchObject({
+      state: 'REJECTED',
+      reason: 'its content has more than 10 bytes',
+    });
+    expect(node.delivered()).toEqual([]);
+  });
+
   it('for the free space, twice its length, is not queued, and taken up once there is room', async () => {
     configure(node, { downloadDir: smallDisk });
     const content = randomBytes(200_000);
