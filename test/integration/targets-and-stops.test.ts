@@ -56,7 +56,10 @@ describe('a target', () => {
     await on(fleet.nodes, wide, 'applied');
     expect(fleet.nodes.map((node) => hasRun(node, 'aim'))).toEqual([true, true, true]);
     for (const node of others)
-      expect(outcomeOf(node, wide)).toMatchObject({ run: null, reason: 'this content is applied already' });
+      expect(outcomeOf(node, wide)).toMatchObject({
+        run: null,
+        reason: 'this content is applied already',
+      });
     expect(outcomeOf(operator, wide)?.run?.exitCode).toBe(2);
   });
 });
@@ -78,7 +81,10 @@ describe('renewing', () => {
     expect(second.infoHash).toBe(first.infoHash);
     await on(fleet.nodes, second, 'applied');
     for (const node of fleet.nodes) {
-      expect(outcomeOf(node, second)).toMatchObject({ run: null, reason: 'this content is applied already' });
+      expect(outcomeOf(node, second)).toMatchObject({
+        run: null,
+        reason: 'this content is applied already',
+      });
       expect(hasEvent(node, second, 'queued')).toBe(false);
     }
   });
