@@ -64,32 +64,6 @@ describe('a target', () => {
   });
 });
 
-describe('renewing', () => {
-  it('costs neither a download nor a run', async () => {
-    const first = await submit(operator, manifest('renewed'), '--channel', 'renew');
-    await on(fleet.nodes, first, 'applied');
-    const { status, stdout, stderr } = await operator.script('submit.ts', [
-      '--renew',
-      `renew@${first.version}`,
-      '--expires',
-      '2y',
-      '--json',
-    ]);
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    const second = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Submitted;
-    expect(second.version).toBeGreaterThan(first.version);
-    expect(second.infoHash).toBe(first.infoHash);
-    await on(fleet.nodes, second, 'applied');
-    for (const node of fleet.nodes) {
-      expect(outcomeOf(node, second)).toMatchObject({
-        run: null,
-        reason: 'this content is applied already',
-      });
-      expect(hasEvent(node, second, 'queued')).toBe(false);
-    }
-  });
-});
-
 describe('a withdrawal', () => {
   it('stops what waits for its time on every node, although Transmission is down', async () => {
     const args = ['--channel', 'stop', '--not-before', '+2h'];
