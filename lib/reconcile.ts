@@ -16,10 +16,11 @@ import { connectTransmission } from './transmission.ts';
 import { distDirectory } from './wake.ts';
 
 const feedTimeoutMs = 30_000;
-/** More than any chain of steps needs; a fault must not keep us here for ever. */
-const maxRounds = 8;
-/** Since this process started: no other round begins after that. */
+/** More than any burst of news needs; a fault must not keep us here for ever. */
+const maxRounds = 64;
+/** Since this process started: no other round begins after that, and whoever comes wakes another one. */
 const maxMs = 25_000;
+const newsPollMs = 250;
 
 const now = (): number => Math.floor(Date.now() / 1000);
 
@@ -49,31 +50,38 @@ export async function reconcile(
       logAs(config, side)({ decision: 'wait', reason: describeError(error) });
     }
   };
+  const deps = advanceDeps(config, warn);
+  const chores: Chore[] = [];
   for (let round = 0; round < maxRounds && errors.length === 0; round += 1) {
     const seen = lookAt(config);
-    const chores: Chore[] = [];
-    await attempt('advance', async () => {
-      chores.push(...(await runAdvance(config, warn)));
-    });
+    await attempt('advance', () => runAdvance(config, deps, chores));
     await attempt('apply', () => runApply(config));
-    await Promise.all(chores);
-    // What comes later wakes somebody else: nobody waits here with a lock.
-    if (lookAt(config) === seen || performance.now() > maxMs) break;
+    // A path unit does not watch while its service runs, so we do, as long as a chore keeps us here.
+    if (!(await hasNews(config, seen, chores))) break;
   }
+  await Promise.all(chores);
   if (errors.length > 0) throw errors[0];
 }
 
-/** Advance's turn, unless another process has it; returns the chores that it began. */
-async function runAdvance(config: Config, warn: (message: string) => void): Promise<Chore[]> {
+/** Whether something new comes before all chores are done; looks at least once. */
+async function hasNews(config: Config, seen: string, chores: readonly Chore[]): Promise<boolean> {
+  let isDone = chores.length === 0;
+  void Promise.allSettled(chores).then(() => (isDone = true));
+  for (;;) {
+    if (lookAt(config) !== seen) return performance.now() < maxMs;
+    if (isDone || performance.now() > maxMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, newsPollMs));
+  }
+}
+
+/** Advance's turn, unless another process has it; adds the chores that it begins. */
+async function runAdvance(config: Config, deps: AdvanceDeps, chores: Chore[]): Promise<void> {
   const { stateDir } = config;
   prepareStateDir(stateDir);
-  const deps = advanceDeps(config, warn);
-  const chores: Chore[] = [];
   const look = (): string => describeFacts(stateDir);
   await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
     chores.push(...(await advance(config, deps)));
   });
-  return chores;
 }
 
 /** The apply side's turn, unless another process has it. */
@@ -108,9 +116,13 @@ function advanceDeps(config: Config, warn: AdvanceDeps['warn']): AdvanceDeps {
   const serf = connectSerf({ ...config.serf, timeoutMs: config.serf.timeoutSeconds * 1000 });
   const peers = async (): Promise<Peer[]> =>
     peersFromMembers(await serf.members(), await serf.selfName());
+  const fed = new Set<string>();
   return {
     transmission,
     feed: async (infoHash) => {
+      // From an earlier round, which goes on.
+      if (fed.has(infoHash)) return;
+      fed.add(infoHash);
       const tell = (reason: string): void => {
         log({ decision: 'wait', reason });
       };

@@ -138,7 +138,11 @@ export function listDirectory(directory: string): string[] {
     return readdirSync(directory);
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) return [];
-    throw error;
+    if (!hasErrno(error, 'ENOTDIR', 'ELOOP')) throw error;
+    throw new UpdateError('configuration', `${directory} is not a directory`, {
+      hint: 'find out who put something else there, move it away, and run scripts/setup.ts',
+      cause: error,
+    });
   }
 }
 
@@ -174,6 +178,10 @@ function readFact(file: string): unknown {
     const stats = fstatSync(descriptor);
     if (!stats.isFile() || stats.size > maxFactBytes) return undefined;
     return decodeRecord(readFileSync(descriptor, 'utf8'), file)?.value;
+  } catch (error) {
+    // Of a later format, or so it says: that must cost its own channel only.
+    if (error instanceof UpdateError) return undefined;
+    throw error;
   } finally {
     closeSync(descriptor);
   }

@@ -62,7 +62,7 @@ export async function takeStep(
     case 'verify':
       walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
       await transmission.verify(infoHash);
-      return [awaitCheck(config, deps, update)];
+      return [quietly(deps, update, awaitCheck(config, deps, update))];
     case 'complete': {
       const isNew = readProgress(updatesDir(config.stateDir), update) === undefined;
       walkTo(config, deps, update, 'COMPLETE', 'downloaded');

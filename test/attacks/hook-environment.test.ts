@@ -1,0 +1,103 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { rootsFiles } from '../support/split-attacker.ts';
+import {
+  applyDir,
+  startSplitFleet,
+  stateDir,
+  whyNoUsers,
+  type ProductionNode,
+  type SplitFleet,
+} from '../support/split-fleet.ts';
+import { codeDir, systemPath } from '../support/split-node.ts';
+import type { RunResult } from '../support/fleet-node.ts';
+
+const why = whyNoUsers();
+const infoHash = 'ab'.repeat(20);
+const complete = `${applyDir}/complete`;
+
+let fleet: SplitFleet;
+let node: ProductionNode;
+
+beforeAll(async () => {
+  if (why !== undefined) return;
+  fleet = await startSplitFleet(1, false);
+  [node] = fleet.nodes as [ProductionNode];
+  // Its lock stays: without this first pass it would look like something that the hook has caused.
+  await node.manager.start('p2p-update-apply.service');
+});
+
+afterAll(async () => {
+  if (why === undefined) await fleet.stop();
+});
+
+/** Runs the real hook as the daemon does, by hand. */
+const runHook = (variables: Record<string, string>): Promise<RunResult> =>
+  node.machine.runAs('debian-transmission', [`${codeDir}/dist/handlers/transmission-done.cjs`], {
+    noNewPrivileges: true,
+    env: { PATH: systemPath, ...variables },
+  });
+
+/** All that the hook could leave anywhere, but for the markers. */
+async function everything(): Promise<string> {
+  const { stdout } = await node.machine.shell(
+    'root',
+    `find ${stateDir} /tmp /var/lib/transmission-daemon -printf '%p %y %m %U:%G %s %C@\\n' | sort`,
+  );
+  return `${await rootsFiles(node)}${stdout}`;
+}
+
+const hostile = {
+  TR_APP_VERSION: '3.00\n',
+  TR_TIME_LOCALTIME: '$(touch /tmp/time)',
+  TR_TORRENT_ID: '1; touch /tmp/id',
+  TR_TORRENT_DIR: '/etc/p2p-update/../../root',
+  TR_TORRENT_NAME: '$(touch /tmp/name);`touch /tmp/name`\n| touch /tmp/name #',
+  TR_TORRENT_LABELS: '-e require("fs").writeFileSync("/tmp/labels","")',
+};
+
+describe.skipIf(why !== undefined)(`forged TR_*${why === undefined ? '' : ` (${why})`}`, () => {
+  it('leaves one empty marker, named by the hash, and nothing else', async () => {
+    const before = await everything();
+    const run = await runHook({ ...hostile, TR_TORRENT_HASH: infoHash });
+    expect(run).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(node.machine.list(complete)).toEqual([infoHash]);
+    expect(node.machine.read(`${complete}/${infoHash}`)).toBe('');
+    expect(await everything()).toBe(before);
+  });
+
+  it('rings for what root knows by itself, or for nothing', async () => {
+    const before = await everything();
+    // No announcement has this hash; the path and the name would lead to files of root.
+    const { status, stderr } = await node.manager.start('p2p-update-apply.service');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(node.machine.list(complete)).toEqual([]);
+    expect(await everything()).toBe(before);
+  });
+
+  it.each([
+    ['nothing', undefined],
+    ['no text', ''],
+    ['a way out of the directory', '../../../../etc/cron.d/forty-characters-long'],
+    ['a path', `/tmp/${infoHash}`],
+    ['capitals', infoHash.toUpperCase()],
+    ['a digit too many', `${infoHash}0`],
+    ['a digit too few', infoHash.slice(1)],
+    ['a line more', `${infoHash}\n`],
+    ['two lines', `${infoHash}\n${infoHash}`],
+    ['a command', '$(touch /tmp/hash)'],
+    ['an info hash of version 2', '1220'.padEnd(68, 'a')],
+    ['100,000 digits', 'a'.repeat(100_000)],
+  ])('is refused with %s for a hash', async (_, hash) => {
+    const before = await everything();
+    for (const attempt of [1, 2]) {
+      const run = await runHook({
+        ...hostile,
+        ...(hash === undefined ? {} : { TR_TORRENT_HASH: hash }),
+      });
+      expect({ attempt, ...run }).toMatchObject({ attempt, status: 64, stdout: '' });
+      expect(run.stderr).toMatch(/^transmission-done: error: .+\ntransmission-done: hint: .+\n$/);
+    }
+    expect(node.machine.list(complete)).toEqual([]);
+    expect(await everything()).toBe(before);
+  });
+});
