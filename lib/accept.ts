@@ -38,6 +38,9 @@ export async function acceptPayload(
   const offer = await parsePayload(payload);
   verifyOffer(offer, config, () => currentKeySet(config));
   const { update } = offer;
+  // Before the stored facts are looked at: one that another handler stores in between is then the
+  // same, and not one that is as new as the mark.
+  const mark = markFor(config, update);
   const stored = await compareStored(offer, config);
   const accepted = listAccepted(config.stateDir);
   const decision = decide({
@@ -49,7 +52,7 @@ export async function acceptPayload(
     length: update.length,
     isForUs: roleOfUpdate(config, update).role !== 'other',
     stored: stored === 'damaged' ? 'same' : stored,
-    mark: markFor(config, update),
+    mark,
     knownChannels: new Set(
       accepted.map((id) => id.channel).filter((name) => name !== keySetChannel),
     ),

@@ -14,7 +14,7 @@ export function listKnown(config: Pick<Config, 'stateDir' | 'publishDir'>): Upda
   try {
     return [...listAccepted(config.stateDir), ...listPublished(config)];
   } catch (cause) {
-    if (!hasErrno(cause, 'EACCES', 'EPERM', 'ENOTDIR')) throw cause;
+    if (!(cause instanceof UpdateError) && !hasErrno(cause, 'EACCES', 'EPERM')) throw cause;
     throw new UpdateError('configuration', 'cannot read which versions there are', {
       hint: `whoever submits must be able to read ${config.stateDir}: usermod -aG p2p-update USER`,
       cause,

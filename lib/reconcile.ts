@@ -16,8 +16,8 @@ import { connectTransmission } from './transmission.ts';
 import { distDirectory } from './wake.ts';
 
 const feedTimeoutMs = 30_000;
-/** More than any burst of news needs; a fault must not keep us here for ever. */
-const maxRounds = 64;
+/** More than any chain of steps needs; nobody who makes facts must keep us here. */
+const maxRounds = 8;
 /** Since this process started: no other round begins after that, and whoever comes wakes another one. */
 const maxMs = 25_000;
 const newsPollMs = 250;
@@ -50,28 +50,38 @@ export async function reconcile(
       logAs(config, side)({ decision: 'wait', reason: describeError(error) });
     }
   };
-  const deps = advanceDeps(config, warn);
+  // Only where it is needed: the apply side has to do without Transmission's credentials.
+  let deps: AdvanceDeps | undefined;
   const chores: Chore[] = [];
-  for (let round = 0; round < maxRounds && errors.length === 0; round += 1) {
+  for (let inARow = 0; inARow < maxRounds && errors.length === 0;) {
     const seen = lookAt(config);
-    await attempt('advance', () => runAdvance(config, deps, chores));
+    await attempt('advance', () =>
+      runAdvance(config, (deps ??= advanceDeps(config, warn)), chores),
+    );
     await attempt('apply', () => runApply(config));
     // A path unit does not watch while its service runs, so we do, as long as a chore keeps us here.
-    if (!(await hasNews(config, seen, chores))) break;
+    const news = await awaitNews(config, seen, chores);
+    if (news === 'none') break;
+    inARow = news === 'at once' ? inARow + 1 : 0;
   }
   await Promise.all(chores);
   if (errors.length > 0) throw errors[0];
 }
 
-/** Whether something new comes before all chores are done; looks at least once. */
-async function hasNews(config: Config, seen: string, chores: readonly Chore[]): Promise<boolean> {
+/** When something new came, as long as chores are under way; looks at least once. */
+async function awaitNews(
+  config: Config,
+  seen: string,
+  chores: readonly Chore[],
+): Promise<'none' | 'at once' | 'later'> {
   let isDone = chores.length === 0;
   void Promise.allSettled(chores).then(() => (isDone = true));
-  for (;;) {
-    if (lookAt(config) !== seen) return performance.now() < maxMs;
-    if (isDone || performance.now() > maxMs) return false;
+  for (let looks = 1; performance.now() < maxMs; looks += 1) {
+    if (lookAt(config) !== seen) return looks === 1 ? 'at once' : 'later';
+    if (isDone) return 'none';
     await new Promise((resolve) => setTimeout(resolve, newsPollMs));
   }
+  return 'none';
 }
 
 /** Advance's turn, unless another process has it; adds the chores that it begins. */
