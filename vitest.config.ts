@@ -13,12 +13,11 @@ export default defineConfig({
       },
       {
         test: {
-          // Real daemons in network namespaces. They wait for each other more than they compute, but a
-          // small machine does not bear more than two files at a time, nor unit tests beside them.
+          // Real daemons in network namespaces; one file at a time, since they look at processes, and
+          // the machine is small.
           name: 'integration',
           include: ['test/{integration,attacks}/**/*.test.ts'],
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

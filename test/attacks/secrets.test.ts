@@ -106,15 +106,6 @@ it('no secret shows in a process, a log, the state or the configuration, from su
 
   const manifest = join(fleet.directory, 'secret.pp');
   writeFileSync(manifest, `notice('applied')\n`);
-  const watch = watchProcesses();
-  const update = await submit(operator, manifest, '--channel', 'secret');
-  await fleet.waitFor(
-    'every node has applied it',
-    () => fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
-    60_000,
-  );
-  const processes = await watch.stop();
-
   // All that takes part was looked at: submit, Serf's command, the handlers, the reconciler, Puppet.
   const expected = [
     /submit\.ts/,
@@ -125,9 +116,21 @@ it('no secret shows in a process, a log, the state or the configuration, from su
     /reconcile\.cjs/,
     /puppet.* apply/,
   ];
-  const isSeen = (pattern: RegExp): boolean =>
-    processes.some(({ command }) => pattern.test(command));
-  expect(expected.filter((pattern) => !isSeen(pattern))).toEqual([]);
+  const processes: Awaited<ReturnType<ReturnType<typeof watchProcesses>['stop']>> = [];
+  const missing = (): RegExp[] =>
+    expected.filter((pattern) => !processes.some(({ command }) => pattern.test(command)));
+  // What lives for some 20 ms may be missed once.
+  for (let round = 0; round === 0 || (round < 4 && missing().length > 0); round += 1) {
+    const watch = watchProcesses();
+    const update = await submit(operator, manifest, '--channel', 'secret', '--rerun');
+    await fleet.waitFor(
+      'every node has applied it',
+      () => fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
+      60_000,
+    );
+    processes.push(...(await watch.stop()));
+  }
+  expect(missing()).toEqual([]);
   expect(processes.filter(({ command }) => leaks(command))).toEqual([]);
 
   // Serf's command takes its key from a flag, which ps shows, or from its environment.

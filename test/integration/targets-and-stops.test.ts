@@ -10,7 +10,7 @@ let operator: FleetNode;
 let others: FleetNode[];
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 3 });
+  fleet = await startFleet({ nodes: 2 });
   const [first, ...rest] = fleet.nodes;
   if (first === undefined) throw new Error('no node');
   operator = first;
@@ -42,10 +42,10 @@ describe('a target', () => {
 
   it('is applied by the nodes that it names, and only kept by the others', async () => {
     const file = manifest('targeted');
-    narrow = await submit(operator, file, '--channel', 'aim', '--target', 'node=n2|n3');
+    narrow = await submit(operator, file, '--channel', 'aim', '--target', 'node=n2|n9');
     await on(others, narrow, 'applied');
     await on([operator], narrow, 'accept');
-    expect(fleet.nodes.map((node) => hasRun(node, 'aim'))).toEqual([false, true, true]);
+    expect(fleet.nodes.map((node) => hasRun(node, 'aim'))).toEqual([false, true]);
     expect(outcomeOf(operator, narrow)).toBeUndefined();
     expect(eventsOf(operator, narrow).at(-1)?.reason).toMatch(/not a target/);
     expect(readdirSync(join(operator.config.stateDir, 'announcements')).join()).toContain('aim@');
@@ -54,7 +54,7 @@ describe('a target', () => {
   it('that is widened runs where it has not run yet, and nowhere twice', async () => {
     const wide = await submit(operator, manifest('targeted'), '--channel', 'aim');
     await on(fleet.nodes, wide, 'applied');
-    expect(fleet.nodes.map((node) => hasRun(node, 'aim'))).toEqual([true, true, true]);
+    expect(fleet.nodes.map((node) => hasRun(node, 'aim'))).toEqual([true, true]);
     for (const node of others)
       expect(outcomeOf(node, wide)).toMatchObject({
         run: null,
@@ -93,7 +93,7 @@ describe('a noop', () => {
     const dry = (await submit(operator, file, '--channel', 'dry', '--noop')) as Submitted & {
       nodes: { name: string; state: string; reason: string; wouldChange?: string[] }[];
     };
-    expect(dry.nodes.map(({ name }) => name).sort()).toEqual(['n1', 'n2', 'n3']);
+    expect(dry.nodes.map(({ name }) => name).sort()).toEqual(['n1', 'n2']);
     for (const node of dry.nodes) {
       expect(node).toMatchObject({
         state: 'APPLIED',
