@@ -11,6 +11,7 @@ import type { Submission } from './submission.ts';
 import { connectTransmission, type TransmissionClient } from './transmission.ts';
 import {
   contentName,
+  nameOf,
   parseAnnouncement,
   parseUpdateKey,
   updateKey,
@@ -104,11 +105,6 @@ export function notKept(key: string | undefined, kept: readonly UpdateId[]): Upd
   return new UpdateError('usage', `no announcement ${key ?? 'that fits'} was kept here`, {
     hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'submit a file first',
   });
-}
-
-/** `channel@version` as a person writes it. */
-export function nameOf({ channel, version }: UpdateId): string {
-  return `${channel}@${version}`;
 }
 
 /**

@@ -8,11 +8,11 @@ import { currentKeySet, readChained } from './key-chain.ts';
 import { parseKeySet, type KeySet } from './keyset.ts';
 import { chooseVersion, listKnown, newestVersion } from './known-updates.ts';
 import { buildMetainfo } from './metainfo.ts';
-import { listPublished, nameOf, notKept, readPublished } from './publish.ts';
+import { listPublished, notKept, readPublished } from './publish.ts';
 import { verifyAnnouncement } from './signature.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
 import type { OnProgress, Submission } from './submission.ts';
-import { contentName, parseAnnouncement, type UpdateId } from './update.ts';
+import { contentName, nameOf, parseAnnouncement, type UpdateId } from './update.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface RenewRequest {

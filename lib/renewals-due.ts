@@ -1,9 +1,9 @@
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
 import type { KeySet } from './keyset.ts';
-import { listPublished, nameOf, readPublished } from './publish.ts';
+import { listPublished, readPublished } from './publish.ts';
 import { verifyAnnouncement } from './signature.ts';
-import { isExpired, parseAnnouncement, type UpdateId } from './update.ts';
+import { isExpired, nameOf, parseAnnouncement, type UpdateId } from './update.ts';
 
 /** An announcement kept here that nodes will not take any more under another key set. */
 export interface DueRenewal extends UpdateId {

@@ -160,7 +160,12 @@ export function parseUpdateKey(key: string): UpdateId | undefined {
   return { channel: match[1], version: Number(match[2]) };
 }
 
-/** Reads `channel@version` as people and queries write it; undefined for any other text. */
+/** `channel@version` as people and queries write it. */
+export function nameOf({ channel, version }: UpdateId): string {
+  return `${channel}@${version}`;
+}
+
+/** Reverses {@link nameOf}; undefined for any other text. */
 export function parseUpdateName(text: string): UpdateId | undefined {
   const match = /^([a-z0-9][a-z0-9._-]{0,23})@([1-9]\d{0,15})$/.exec(text);
   const version = Number(match?.[2]);

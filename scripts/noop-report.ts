@@ -1,7 +1,7 @@
 import type { Config } from '../lib/config.ts';
 import { parseStatus, type UpdateStatus } from '../lib/node-status.ts';
 import { connectSerf } from '../lib/serf.ts';
-import type { UpdateId } from '../lib/update.ts';
+import { nameOf, type UpdateId } from '../lib/update.ts';
 
 /** What one member says of a noop. */
 export interface NodeReport extends Partial<UpdateStatus> {
@@ -22,7 +22,7 @@ const ended = new Set([
  * @param onProgress told how many of the members have ended
  */
 export async function collectNoop(
-  { channel, version }: UpdateId,
+  id: UpdateId,
   { serf }: Config,
   onProgress?: (done: number, total: number) => void,
 ): Promise<NodeReport[]> {
@@ -30,7 +30,7 @@ export async function collectNoop(
   const deadline = Date.now() + patienceMs;
   const known = new Map<string, UpdateStatus>();
   for (;;) {
-    const responses = await client.query('update-status', `${channel}@${version}`, querySeconds);
+    const responses = await client.query('update-status', nameOf(id), querySeconds);
     for (const [name, response] of responses) {
       const status = parseStatus(response);
       if (status !== undefined) known.set(name, status);

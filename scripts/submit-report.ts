@@ -1,6 +1,6 @@
 import type { Config } from '../lib/config.ts';
 import type { TargetedMembers } from '../lib/target-members.ts';
-import { parseAnnouncement } from '../lib/update.ts';
+import { nameOf, parseAnnouncement } from '../lib/update.ts';
 import type { NodeReport } from './noop-report.ts';
 
 /**
@@ -57,7 +57,7 @@ export function report(
     return;
   }
   const rows: [string, string][] = [
-    ['update', `${facts.channel}@${facts.version}`],
+    ['update', nameOf(facts)],
     ['kind', facts.kind],
     ['name', facts.name],
     ...contentRows(facts),

@@ -8,7 +8,7 @@ import type { KeySet } from '../../lib/keyset.ts';
 import { buildMetainfo } from '../../lib/metainfo.ts';
 import { deliver, listPublished, publishContent, readPublished } from '../../lib/publish.ts';
 import { readAccepted } from '../../lib/store.ts';
-import { parseAnnouncement } from '../../lib/update.ts';
+import { nameOf, parseAnnouncement } from '../../lib/update.ts';
 import { withWorkDirectory } from '../work-directory.ts';
 
 /**
@@ -59,7 +59,7 @@ export function checkSendable(proposal: KeyProposal, current: KeySet, config: Co
       'refused',
       `another key set ${id.version} was sent to the fleet already`,
       {
-        hint: `wait until it is in force here (keys.ts list), and make the change on top of it; to repeat it: submit.ts --resend ${id.channel}@${id.version}`,
+        hint: `wait until it is in force here (keys.ts list), and make the change on top of it; to repeat it: submit.ts --resend ${nameOf(id)}`,
       },
     );
   }
