@@ -11,6 +11,7 @@ import { feedTorrent } from './feed.ts';
 import { peersFromMembers, type Peer } from './peers.ts';
 import { connectSerf } from './serf.ts';
 import { describeFacts, describeFiles, prepareStateDir } from './store.ts';
+import type { ApplyDeps } from './staging.ts';
 import type { AdvanceDeps, Chore } from './take-step.ts';
 import { connectTransmission } from './transmission.ts';
 import { distDirectory } from './wake.ts';
@@ -41,13 +42,14 @@ export async function reconcile(
   warn: (message: string) => void,
 ): Promise<void> {
   const errors: unknown[] = [];
+  const logs = sideLogs(config);
   const attempt = async (side: Side, work: () => Promise<void>): Promise<void> => {
     if (!sides.includes(side)) return;
     try {
       await work();
     } catch (error) {
       errors.push(error);
-      logAs(config, side)({ decision: 'wait', reason: describeError(error) });
+      logs[side].log({ decision: 'wait', reason: describeError(error) });
     }
   };
   // Only where it is needed: the apply side has to do without Transmission's credentials.
@@ -56,15 +58,18 @@ export async function reconcile(
   for (let inARow = 0; inARow < maxRounds && errors.length === 0;) {
     const seen = lookAt(config);
     await attempt('advance', () =>
-      runAdvance(config, (deps ??= advanceDeps(config, warn)), chores),
+      runAdvance(config, (deps ??= advanceDeps(config, logs.advance.log, warn)), chores),
     );
-    await attempt('apply', () => runApply(config));
+    await attempt('apply', () => runApply(config, logs.apply.log));
     // A path unit does not watch while its service runs, so we do, as long as a chore keeps us here.
     const news = await awaitNews(config, seen, chores);
     if (news === 'none') break;
     inARow = news === 'at once' ? inARow + 1 : 0;
   }
   await Promise.all(chores);
+  // Every wake-up leaves a line: without one nobody could tell an idle node from a dead timer.
+  for (const side of sides)
+    if (logs[side].lines === 0) logs[side].log({ decision: 'idle', reason: 'nothing to do now' });
   if (errors.length > 0) throw errors[0];
 }
 
@@ -95,13 +100,11 @@ async function runAdvance(config: Config, deps: AdvanceDeps, chores: Chore[]): P
 }
 
 /** The apply side's turn, unless another process has it. */
-async function runApply(config: Config): Promise<void> {
+async function runApply(config: Config, log: ApplyDeps['log']): Promise<void> {
   const { applyDir } = config;
   prepareApplyDir(applyDir);
   const look = (): string => lookAt(config);
-  await runExclusively(join(applyDir, 'apply.lock'), look, () =>
-    applyReady(config, { now, log: logAs(config, 'apply') }),
-  );
+  await runExclusively(join(applyDir, 'apply.lock'), look, () => applyReady(config, { now, log }));
 }
 
 /** Everything that wakes a side, as a text that differs when something is new. */
@@ -110,15 +113,29 @@ function lookAt({ stateDir, applyDir }: Config): string {
   return [describeFacts(stateDir), ...markers.sort()].join('\n');
 }
 
+/** What one wake-up logs of each side, and whether it has logged anything yet. */
+type SideLogs = Record<Side, { log: AdvanceDeps['log']; lines: number }>;
+
 /** Each side has a log of its own, in its own directory: no user writes where another one does. */
-function logAs({ stateDir, applyDir }: Config, side: Side): AdvanceDeps['log'] {
-  return (event: Omit<LoggedEvent, 'handler'>) => {
-    logEvent(side === 'apply' ? applyDir : stateDir, { handler: side, ...event });
+function sideLogs({ stateDir, applyDir }: Config): SideLogs {
+  const logOf = (handler: Side, directory: string): SideLogs[Side] => {
+    const each = {
+      lines: 0,
+      log: (event: Omit<LoggedEvent, 'handler'>): void => {
+        each.lines += 1;
+        logEvent(directory, { handler, ...event });
+      },
+    };
+    return each;
   };
+  return { advance: logOf('advance', stateDir), apply: logOf('apply', applyDir) };
 }
 
-function advanceDeps(config: Config, warn: AdvanceDeps['warn']): AdvanceDeps {
-  const log = logAs(config, 'advance');
+function advanceDeps(
+  config: Config,
+  log: AdvanceDeps['log'],
+  warn: AdvanceDeps['warn'],
+): AdvanceDeps {
   const transmission = connectTransmission({
     ...config.transmission,
     timeoutMs: config.transmission.timeoutSeconds * 1000,

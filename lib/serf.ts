@@ -7,11 +7,17 @@ export interface SerfClient {
   /** Sends a user event to the whole fleet, uncoalesced; `payload` is text without NUL. */
   sendEvent(name: string, payload: string): Promise<void>;
   /**
-   * Asks every alive member; waits for the whole of `seconds`, as Serf does.
+   * Asks every alive member, or the named ones; waits for the whole of `seconds`, as Serf does.
    *
+   * @param nodes names of members
    * @returns what each member's handler printed, by the member's name
    */
-  query(name: string, payload: string, seconds: number): Promise<Map<string, string>>;
+  query(
+    name: string,
+    payload: string,
+    seconds: number,
+    nodes?: readonly string[],
+  ): Promise<Map<string, string>>;
   /** The members that the agent knows, in any state; at most 10,000. */
   members(): Promise<Member[]>;
   /** The name of the local node. */
@@ -66,13 +72,14 @@ export function connectSerf(settings: SerfSettings): SerfClient {
       }
     },
 
-    async query(name, payload, seconds) {
+    async query(name, payload, seconds, nodes = []) {
       const args = [
         'query',
         '-format',
         'json',
         '-no-ack',
         `-timeout=${seconds}s`,
+        ...nodes.map((node) => `-node=${node}`),
         '--',
         name,
         payload,
