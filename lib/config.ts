@@ -32,6 +32,10 @@ export interface Config {
   /** The channels that this node follows; null means all. */
   channels: string[] | null;
   maxContentBytes: number;
+  /** How often a node asks others for what it may have missed; larger fleets ask less often. */
+  catchUpSeconds: number;
+  /** When a fleet without a new announcement counts as stale (a freeze attack); null: never. */
+  staleAfterSeconds: number | null;
   transmission: { url: string; credentialsFile: string | null; timeoutSeconds: number };
   serf: {
     command: string;
@@ -174,6 +178,8 @@ const schema = record<Config>({
   allowUnsigned: [flag, false],
   channels: [orNull(listOf(channelName)), null],
   maxContentBytes: [integer(1, 2 ** 48 - 1), 8 * 2 ** 30],
+  catchUpSeconds: [integer(5, 86_400), 60],
+  staleAfterSeconds: [orNull(integer(60, 2 ** 31 - 1)), 30 * 86_400],
   transmission,
   serf,
   puppet,

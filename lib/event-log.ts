@@ -1,4 +1,15 @@
-import { appendFileSync, closeSync, fchmodSync, fstatSync, openSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { hasErrno } from './errors.ts';
 
@@ -10,6 +21,19 @@ export interface LoggedEvent {
   channel?: string;
   version?: number;
 }
+
+/** A line as it is read again. */
+export interface LoggedLine extends LoggedEvent {
+  /** ISO 8601, milliseconds. */
+  time: string;
+  /** From the start of the process. */
+  ms: number;
+}
+
+/** An idle node writes some 500 kB a day; five files are a week or more. */
+const maxLogBytes = 2 ** 20;
+const oldLogs = 4;
+const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /** The log of a directory's owner; each user writes a file of its own. */
 export function eventLogFile(directory: string): string {
@@ -31,22 +55,99 @@ export function logEvent(directory: string, event: LoggedEvent): void {
     reason,
     ms: Math.round(performance.now()),
   };
-  try {
+  ignoringFaults(() => {
     append(directory, `${JSON.stringify(line)}\n`);
+  });
+}
+
+/**
+ * Sets a log aside once it has a mebibyte: `events.log.1` is the newest of four old ones. Whoever is
+ * writing meanwhile writes into the old one. To be called under the lock of the directory's owner:
+ * two at once could push out a whole log.
+ */
+export function rotateLog(directory: string): void {
+  const file = eventLogFile(directory);
+  ignoringFaults(() => {
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) < maxLogBytes) return;
+    for (let age = oldLogs - 1; age > 0; age -= 1)
+      ignoringFaults(() => {
+        renameSync(`${file}.${age}`, `${file}.${age + 1}`);
+      });
+    renameSync(file, `${file}.1`);
+  });
+}
+
+/**
+ * Every line of a directory's logs, oldest first. What is no line of ours, such as one torn by a
+ * power cut, is left out. Root reads what a lesser user may write, so no link is followed and no
+ * pipe is waited for.
+ *
+ * @throws the error of the file system when a log is there and cannot be read
+ */
+export function readEvents(directory: string): LoggedLine[] {
+  const file = eventLogFile(directory);
+  const ages = Array.from({ length: oldLogs }, (_, index) => `${file}.${oldLogs - index}`);
+  return [...ages, file].flatMap((each) => readText(each).split('\n').flatMap(parseLine));
+}
+
+function readText(file: string): string {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch (error) {
-    // Full, read-only, or a directory of another user (the Transmission hook): go on without.
-    if (!hasErrno(error, 'ENOSPC', 'EROFS', 'EACCES', 'EPERM', 'ENOENT', 'EIO')) throw error;
+    if (hasErrno(error, 'ENOENT', 'ELOOP', 'ENXIO')) return '';
+    throw error;
+  }
+  try {
+    return fstatSync(descriptor).isFile() ? readFileSync(descriptor, 'utf8') : '';
+  } finally {
+    closeSync(descriptor);
   }
 }
 
-function append(directory: string, text: string): void {
-  const descriptor = openSync(eventLogFile(directory), 'a', 0o600);
+function parseLine(text: string): LoggedLine[] {
+  let value: unknown;
   try {
+    value = JSON.parse(text);
+  } catch {
+    return [];
+  }
+  if (typeof value !== 'object' || value === null) return [];
+  const { time, handler, channel, version, decision, reason, ms } = value as Record<
+    string,
+    unknown
+  >;
+  if (typeof time !== 'string' || typeof handler !== 'string') return [];
+  if (typeof decision !== 'string' || typeof reason !== 'string') return [];
+  return [
+    {
+      ...{ time, handler, decision, reason, ms: typeof ms === 'number' ? ms : 0 },
+      ...(typeof channel === 'string' ? { channel } : {}),
+      ...(typeof version === 'number' ? { version } : {}),
+    },
+  ];
+}
+
+function append(directory: string, text: string): void {
+  const descriptor = openSync(eventLogFile(directory), 'a+', 0o600);
+  try {
+    const { size } = fstatSync(descriptor);
     // Who may look into the directory may read its log, whatever the umask of a unit is.
-    if (fstatSync(descriptor).size === 0)
-      fchmodSync(descriptor, 0o600 | (statSync(directory).mode & 0o044));
-    appendFileSync(descriptor, text);
+    if (size === 0) fchmodSync(descriptor, 0o600 | (statSync(directory).mode & 0o044));
+    // After a line that was cut short (a full disk, a kill) ours would be unreadable too.
+    const last = Buffer.alloc(1);
+    const isTorn = size > 0 && readSync(descriptor, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a;
+    writeSync(descriptor, isTorn ? `\n${text}` : text);
   } finally {
     closeSync(descriptor);
+  }
+}
+
+/** Full, read-only, or a directory of another user (the Transmission hook): go on without. */
+function ignoringFaults(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!hasErrno(error, 'ENOSPC', 'EROFS', 'EACCES', 'EPERM', 'ENOENT', 'EIO')) throw error;
   }
 }

@@ -5,7 +5,7 @@ import { buildTime } from './build-time.ts';
 import { completeDir, listMarkers } from './completion.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
-import { logEvent, type LoggedEvent } from './event-log.ts';
+import { logEvent, rotateLog, type LoggedEvent } from './event-log.ts';
 import { runExclusively } from './lock.ts';
 import { feedTorrent } from './feed.ts';
 import { peersFromMembers, type Peer } from './peers.ts';
@@ -95,6 +95,7 @@ async function runAdvance(config: Config, deps: AdvanceDeps, chores: Chore[]): P
   prepareStateDir(stateDir);
   const look = (): string => describeFacts(stateDir);
   await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
+    rotateLog(stateDir);
     chores.push(...(await advance(config, deps)));
   });
 }

@@ -1,0 +1,112 @@
+import { statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../../lib/config.ts';
+import { UpdateError, hasErrno } from '../../lib/errors.ts';
+import { eventLogFile, readEvents, type LoggedLine } from '../../lib/event-log.ts';
+import { outcomesDir, readProgress, updatesDir } from '../../lib/progress.ts';
+import { nameOf, parseUpdateName, type UpdateId } from '../../lib/update.ts';
+
+const pollMs = 500;
+
+export interface LogOptions {
+  /** A channel, or one update of it as channel@version; undefined: everything. */
+  key: string | undefined;
+  /** One JSON object a line, as the log has it. */
+  json: boolean;
+  /** Go on until the process is ended. */
+  follow: boolean;
+}
+
+/**
+ * Prints what this node logged, its handlers, advance and the apply side together, in the order of
+ * time.
+ *
+ * @throws UpdateError `usage` for a key that is neither, `configuration` for a log that this user may
+ *   not read
+ */
+export async function showLog(config: Config, { key, json, follow }: LogOptions): Promise<void> {
+  const matches = filterFor(config, key);
+  const format = json ? (line: LoggedLine): string => JSON.stringify(line) : formatLine;
+  let seen = sizes(config);
+  let lines = readBoth(config);
+  print(lines.filter(matches).map(format));
+  while (follow) {
+    await sleep(pollMs);
+    const now = sizes(config);
+    if (now === seen) continue;
+    seen = now;
+    const before = new Set(lines.map((line) => JSON.stringify(line)));
+    lines = readBoth(config);
+    print(
+      lines
+        .filter((line) => !before.has(JSON.stringify(line)))
+        .filter(matches)
+        .map(format),
+    );
+  }
+}
+
+/** The hook knows an info hash alone, so an update's own lines are also those that name its hash. */
+function filterFor(config: Config, key: string | undefined): (line: LoggedLine) => boolean {
+  if (key === undefined) return () => true;
+  const id = parseUpdateName(key);
+  if (id !== undefined) {
+    const infoHash = infoHashOf(config, id);
+    return ({ channel, version, reason }) =>
+      (channel === id.channel && version === id.version) || reason === infoHash;
+  }
+  if (/^[a-z0-9][a-z0-9._-]{0,23}$/.test(key)) return ({ channel }) => channel === key;
+  throw new UpdateError('usage', `${key} is neither a channel nor channel@version`, {
+    hint: 'take it from the table of scripts/status.ts, such as default@1764000000',
+  });
+}
+
+function infoHashOf({ stateDir, applyDir }: Config, id: UpdateId): string | undefined {
+  try {
+    return (readProgress(updatesDir(stateDir), id) ?? readProgress(outcomesDir(applyDir), id))
+      ?.infoHash;
+  } catch {
+    // Damaged, or closed to this user: its own lines are shown all the same.
+    return undefined;
+  }
+}
+
+function readBoth({ stateDir, applyDir }: Config): LoggedLine[] {
+  return [stateDir, applyDir].flatMap(readLog).sort((a, b) => (a.time < b.time ? -1 : 1));
+}
+
+function readLog(directory: string): LoggedLine[] {
+  try {
+    return readEvents(directory);
+  } catch (cause) {
+    if (!hasErrno(cause, 'EACCES', 'EPERM')) throw cause;
+    throw new UpdateError('configuration', `cannot read ${eventLogFile(directory)}`, {
+      hint: 'run it as root, or as a member of the group p2p-update',
+      cause,
+    });
+  }
+}
+
+function sizes({ stateDir, applyDir }: Config): string {
+  return [stateDir, applyDir]
+    .map((directory) => statSync(eventLogFile(directory), { throwIfNoEntry: false }))
+    .map((stats) => `${stats?.ino ?? 0} ${stats?.size ?? 0}`)
+    .join('\n');
+}
+
+function print(lines: readonly string[]): void {
+  if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function formatLine({ time, handler, channel, version, decision, reason, ms }: LoggedLine): string {
+  const update = channel === undefined ? '' : nameOf({ channel, version: version ?? 0 });
+  const text = [
+    time,
+    handler.padEnd(17),
+    update.padEnd(20),
+    decision.padEnd(10),
+    `${reason} (${ms} ms)`,
+  ].join('  ');
+  // A reason may quote what came from elsewhere, and a terminal obeys control characters.
+  return text.replace(/[^\x20-\x7e]/g, '?');
+}

@@ -1,0 +1,108 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { eventLogFile, logEvent, readEvents, rotateLog } from '../../lib/event-log.ts';
+import { repository } from '../support/node-files.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const mebibyte = 2 ** 20;
+const event = (reason: string) => ({ handler: 'test', decision: 'accept', reason });
+const reasons = (directory: string): string[] => readEvents(directory).map((line) => line.reason);
+
+/** Makes the log as long as one that has to be rotated, without lines of its own. */
+function fill(directory: string): void {
+  appendFileSync(eventLogFile(directory), `${' '.repeat(mebibyte)}\n`);
+}
+
+test('a short log stays, a long one is set aside, and five are kept', () => {
+  const directory = temporaryDirectory();
+  for (let round = 1; round <= 7; round += 1) {
+    logEvent(directory, event(`round ${round}`));
+    rotateLog(directory);
+    expect(existsSync(eventLogFile(directory))).toBe(true);
+    fill(directory);
+    rotateLog(directory);
+    expect(existsSync(eventLogFile(directory))).toBe(false);
+  }
+  logEvent(directory, event('last'));
+  expect(reasons(directory)).toEqual(['round 4', 'round 5', 'round 6', 'round 7', 'last']);
+});
+
+test('a rotation that was cut short anywhere loses nothing but the oldest', () => {
+  const directory = temporaryDirectory();
+  const file = eventLogFile(directory);
+  // Killed after events.log.1 became events.log.2, before events.log became events.log.1.
+  logEvent(directory, event('old'));
+  writeFileSync(`${file}.2`, readFileSync(file));
+  writeFileSync(file, '');
+  logEvent(directory, event('new'));
+  fill(directory);
+  rotateLog(directory);
+  expect(reasons(directory)).toEqual(['old', 'new']);
+});
+
+test('writers lose no line to a rotation', async () => {
+  const directory = temporaryDirectory();
+  const write = `
+    import { logEvent } from ${JSON.stringify(join(repository, 'lib/event-log.ts'))};
+    for (let n = 0; n < 200; n += 1)
+      logEvent(process.argv[1], { handler: 'writer', decision: 'accept', reason: process.pid + ' ' + n });`;
+  const writers = [1, 2, 3].map(() =>
+    spawn(process.execPath, [
+      ...['--import', 'tsx', '--input-type=module', '-e', write],
+      directory,
+    ]),
+  );
+  let running = writers.length;
+  for (const writer of writers) void once(writer, 'exit').then(() => (running -= 1));
+  let rotations = 0;
+  while (running > 0) {
+    if (rotations < 4 && existsSync(eventLogFile(directory))) {
+      fill(directory);
+      rotateLog(directory);
+      rotations += 1;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  expect(rotations).toBe(4);
+  expect(reasons(directory)).toHaveLength(600);
+  expect(new Set(reasons(directory)).size).toBe(600);
+}, 30_000);
+
+test('a line that a power cut has torn costs itself only', () => {
+  const directory = temporaryDirectory();
+  logEvent(directory, event('before'));
+  appendFileSync(eventLogFile(directory), '{"time":"2026-01-01T00:00:00.000Z","hand');
+  logEvent(directory, event('after'));
+  appendFileSync(eventLogFile(directory), '\0\0\0\0');
+  logEvent(directory, event('last'));
+  expect(reasons(directory)).toEqual(['before', 'after', 'last']);
+});
+
+test.each([
+  ['a link', (file: string, other: string) => { symlinkSync(other, file); }],
+  ['a directory', (file: string) => { mkdirSync(file); }],
+])('reads nothing through %s in the place of a log', (_, place) => {
+  const directory = temporaryDirectory();
+  const elsewhere = temporaryDirectory();
+  logEvent(elsewhere, event('secret'));
+  place(eventLogFile(directory), eventLogFile(elsewhere));
+  expect(readEvents(directory)).toEqual([]);
+});
+
+test('a new log has the mode of its directory', () => {
+  const directory = join(temporaryDirectory(), 'state');
+  mkdirSync(directory, { mode: 0o750 });
+  logEvent(directory, event('first'));
+  expect(statSync(eventLogFile(directory)).mode & 0o777).toBe(0o640);
+});
