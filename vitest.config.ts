@@ -7,14 +7,15 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{lib,handlers,scripts}/**/*.test.ts'],
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/{integration,attacks}/**'],
           testTimeout: 20_000,
         },
       },
       {
         test: {
-          // Real daemons in network namespaces; one file at a time, since they look at processes, and
-          // the machine is small.
+          // Real daemons in network namespaces. They look at processes: one file at a time in a sandbox;
+          // test/support/run-tests.ts has several sandboxes.
           name: 'integration',
           include: ['test/{integration,attacks}/**/*.test.ts'],
           fileParallelism: false,

@@ -1,23 +1,34 @@
 /**
- * Serf query `update-status`: how far is this update, `channel@version`, on this node? What is printed
- * is the response.
+ * Serf query `update-status`: how far is an update, `channel@version`, on this node; or all of its
+ * channels, `summary [CHANNEL]`, from the first one after CHANNEL. What is printed is the response.
  */
+import { isChannel } from '../lib/announcement-rules.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
 import { formatStatus, statusOf } from '../lib/node-status.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/serf-event.ts';
+import { summaryPage } from '../lib/summary-page.ts';
 import { parseUpdateName } from '../lib/update.ts';
 
-void runHandler('status', process.env, ({ config }) => {
+void runHandler('status', process.env, ({ config, log }) => {
   const event = parseSerfEnvironment(process.env);
   if (event.kind !== 'query' || event.name !== 'update-status')
     throw new UpdateError('usage', 'this handler answers the query "update-status" only', {
       hint: 'register it in serf.json as "query:update-status=…/dist/handlers/status.cjs"',
     });
-  const id = parseUpdateName(readPayload().toString('latin1'));
+  const request = readPayload().toString('latin1');
+  const [word, after = '', ...more] = request.split(' ');
+  if (word === 'summary' && more.length === 0 && (after === '' || isChannel(after))) {
+    process.stdout.write(`${summaryPage(config, after, Math.floor(Date.now() / 1000))}\n`);
+    log({ decision: 'answer', reason: request });
+    return;
+  }
+  const id = parseUpdateName(request);
   if (id === undefined)
     throw new UpdateError('malformed', 'the query names no update', {
-      hint: 'ask for channel@version',
+      hint: 'ask for channel@version, or summary [CHANNEL]',
     });
-  process.stdout.write(`${formatStatus(statusOf(config, id))}\n`);
+  const status = statusOf(config, id);
+  process.stdout.write(`${formatStatus(status)}\n`);
+  log({ decision: 'answer', reason: status.state, ...id });
 });

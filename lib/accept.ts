@@ -1,6 +1,7 @@
 import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
 import { decide, type Decision } from './decide.ts';
+import { keepEquivocation } from './equivocation.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet } from './key-chain.ts';
 import type { KeySet } from './keyset.ts';
@@ -79,6 +80,9 @@ export async function acceptPayload(
           keepPending(config.stateDir, update, offer.text);
         break;
       case 'refuse':
+        // A bare torrent proves nothing: nobody signed it.
+        if (stored === 'other' && offer.source === 'announcement')
+          keepEquivocation(config, update, offer.text, deps.now);
         break;
       default:
         decision satisfies never;

@@ -2,111 +2,161 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { acceptPayload } from './accept.ts';
 import { loadCandidates, type EndedUpdate } from './candidates.ts';
+import { cleanUp } from './clean-up.ts';
 import { isMarked } from './completion.ts';
 import type { Config } from './config.ts';
 import { removeLeftOvers } from './durable.ts';
-import { UpdateError, describeError, hasErrno } from './errors.ts';
+import { removeHealed } from './equivocation.ts';
+import { UpdateError, describeError } from './errors.ts';
 import { removeLeftOverTrackers } from './feed.ts';
-import { decideStep } from './next-step.ts';
+import { decideStep, loadingSeconds, type Step } from './next-step.ts';
+import { isOurAnnounceUrl } from './peers.ts';
 import { outcomesDir, readProgress, updatesDir } from './progress.ts';
+import { listOrphans } from './prune.ts';
 import { isLegalStep } from './states.ts';
-import { factDirectories, listPending, prepareStateDir, readAccepted } from './store.ts';
+import { factDirectories, listPending, prepareStateDir } from './store.ts';
 import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
-import { ensureSettings } from './transmission-settings.ts';
+import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
 import type { Torrent } from './transmission.ts';
-import {
-  contentLocation,
-  idOf,
-  looksLikeTorrent,
-  parseAnnouncement,
-  type Update,
-  type UpdateId,
-} from './update.ts';
+import { ensureSettings } from './transmission-settings.ts';
+import { idOf, type Update, type UpdateId } from './update.ts';
+
+/**
+ * Does something for one update, which must not hold up the other channels when it cannot go on; comes
+ * to undefined then.
+ */
+export type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>) => Promise<T | undefined>;
 
 /**
  * Advance's pass over all channels: queues in Transmission what is accepted, notices what is
- * complete, drops what is superseded. Level-triggered: compares the facts with Transmission's state
- * and takes the next legal step of each. To be called under the advance lock; never waits long.
+ * complete, drops what is superseded, removes what nothing refers to. Level-triggered: compares the
+ * facts with Transmission's state and takes the next legal step of each. To be called under the advance
+ * lock; never waits long.
  *
- * @returns the chores that it began, to be awaited without the lock
+ * @returns the chores that it began, to be awaited without the lock; a damaged record is one that failed
  * @throws UpdateError `unavailable` and others when Transmission does not answer; all facts stay
  */
 export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[]> {
-  const { transmission, now, log } = deps;
+  const { now, log } = deps;
   prepareStateDir(config.stateDir);
-  for (const name of factDirectories) removeLeftOvers(join(config.stateDir, name), now() * 1000);
+  for (const name of ['', ...factDirectories])
+    removeLeftOvers(join(config.stateDir, name), now() * 1000);
   await offerPending(config, deps);
+  removeHealed(config, now());
   const { current, ended, unusable } = await loadCandidates(config);
   for (const { id, reason } of unusable) log({ decision: 'wait', reason, ...idOf(id) });
-  // An emergency stop must not wait for a daemon that is down.
   const chores: Chore[] = [];
-  const isWithdrawal = ({ kind }: Update): boolean => kind === 'withdraw';
-  for (const update of current.filter(isWithdrawal))
-    chores.push(...(await stepOf(config, deps, update, undefined)));
-  const endedHashes = new Map(
-    ended
-      .map((each) => ({ ...each, infoHash: end(config, deps, each) }))
-      // Signed again by other keys (submit --renew), it must be downloaded nowhere again.
-      .filter(({ id, isRevoked }) => isRevoked !== true || !isApplied(config, id))
-      .map(({ id, infoHash }) => [id, infoHash]),
-  );
-  if (current.length === 0 && endedHashes.size === 0) return chores;
+  const attempt: Attempt = async (id, work) => {
+    try {
+      return await work();
+    } catch (error) {
+      log({ decision: 'wait', reason: describeError(error), ...idOf(id) });
+      if (error instanceof UpdateError && error.code === 'configuration')
+        chores.push(failedChore(error));
+      return undefined;
+    }
+  };
+  const take = async (update: Update, step: Step | undefined): Promise<void> => {
+    const begun = await attempt(update, () => step && takeStep(step, config, deps, update));
+    chores.push(...(begun ?? []));
+  };
 
-  for (const warning of await ensureSettings(transmission, deps.hook)) deps.warn(warning);
-  await removeLeftOverTrackers(transmission).catch((error: unknown) => {
-    // They do no harm: the next wake-up removes them.
-    log({ decision: 'wait', reason: describeError(error) });
-  });
-  const torrents = new Map((await transmission.list()).map((each) => [each.infoHash, each]));
-  const wanted = new Set(current.map((update) => update.infoHash));
-  for (const [id, infoHash] of endedHashes) {
-    if (infoHash === undefined || wanted.has(infoHash) || !torrents.has(infoHash)) continue;
-    await transmission.remove(infoHash, { deleteData: true });
-    removePublished(config, id);
+  const isWithdrawal = ({ kind }: Update): boolean => kind === 'withdraw';
+  // An emergency stop must not wait for a daemon that is down.
+  for (const update of current.filter(isWithdrawal)) {
+    const none = { torrent: undefined, daemonSeconds: 0 };
+    await take(update, await attempt(update, () => nextStep(config, deps, update, none)));
   }
-  for (const update of current.filter((each) => !isWithdrawal(each)))
-    chores.push(...(await stepOf(config, deps, update, torrents.get(update.infoHash))));
+  for (const each of ended)
+    await attempt(each.id, () => {
+      end(config, deps, each);
+    });
+  if (current.length + ended.length + listOrphans(config).length === 0) return chores;
+
+  const daemon = await askDaemon(deps);
+  const planned: { update: Update; step: Step | undefined }[] = [];
+  for (const update of current.filter((each) => !isWithdrawal(each))) {
+    const torrent = daemon.torrents.get(update.infoHash);
+    const found = { torrent, daemonSeconds: daemon.seconds };
+    const step = await attempt(update, () => nextStep(config, deps, update, found));
+    planned.push({ update, step });
+  }
+  const isDropped = ({ step }: (typeof planned)[number]): boolean => step?.kind === 'drop';
+  const dropped = planned.filter(isDropped);
+  const goesOn = planned.filter((each) => !isDropped(each));
+  for (const { update, step } of dropped) await take(update, step);
+  // Before anything is added, which may need the space.
+  const past = [...dropped.map(({ update }) => ({ id: idOf(update) })), ...ended];
+  await cleanUp(
+    config,
+    { ...daemon, transmission: deps.transmission },
+    goesOn.map(({ update }) => update),
+    past,
+    now(),
+    attempt,
+  );
+  for (const { update, step } of goesOn) await take(update, step);
   return chores;
 }
 
-/** The next step of one update, which must not hold up the other channels when it cannot go on. */
-async function stepOf(
-  config: Config,
-  deps: AdvanceDeps,
-  update: Update,
-  torrent: Torrent | undefined,
-): Promise<Chore[]> {
-  try {
-    const step = decideStep({
-      update,
-      torrent,
-      progress: readProgress(updatesDir(config.stateDir), update),
-      outcome: readProgress(outcomesDir(config.applyDir), update),
-      isMarked: isMarked(config.applyDir, update.infoHash),
-      now: deps.now(),
+/** What Transmission has, with its settings put right. */
+async function askDaemon({ transmission, hook, warn, log }: AdvanceDeps): Promise<{
+  torrents: Map<string, Torrent>;
+  seconds: number;
+  isSettled: boolean;
+}> {
+  for (const warning of await ensureSettings(transmission, hook)) warn(warning);
+  // Asked first: how old the list is must not be overrated.
+  const seconds = await transmission.secondsActive();
+  const listed = await transmission.list();
+  const isFed = ({ trackers }: Torrent): boolean =>
+    trackers.some(({ announce }) => isOurAnnounceUrl(announce));
+  if (listed.some(isFed))
+    await removeLeftOverTrackers(transmission).catch((error: unknown) => {
+      // They do no harm: the next wake-up removes them.
+      log({ decision: 'wait', reason: describeError(error) });
     });
-    return await takeStep(step, config, deps, update);
-  } catch (error) {
-    deps.log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
-    return [];
-  }
+  const torrents = new Map(listed.map((each) => [each.infoHash, each]));
+  return { torrents, seconds, isSettled: seconds >= loadingSeconds };
 }
 
-function isApplied({ applyDir }: Config, id: UpdateId): boolean {
-  return readProgress(outcomesDir(applyDir), id)?.state === 'APPLIED';
+/** The next step of one update. */
+function nextStep(
+  config: Config,
+  { now }: AdvanceDeps,
+  update: Update,
+  { torrent, daemonSeconds }: { torrent: Torrent | undefined; daemonSeconds: number },
+): Step {
+  const [download, publish] = dataDirectories(config, update);
+  const directory = torrent?.downloadDir ?? download;
+  const isIn = (place: string): boolean => isSamePath(directory, place);
+  return decideStep({
+    update,
+    torrent,
+    data: torrent === undefined ? 'missing' : lookAtData(torrent, update),
+    place: isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other',
+    daemonSeconds,
+    progress: readProgress(updatesDir(config.stateDir), update),
+    outcome: readProgress(outcomesDir(config.applyDir), update),
+    isMarked: isMarked(config.applyDir, update.infoHash),
+    now: now(),
+  });
 }
 
-/** Removes submitted content that the daemon, which only reads it, could not delete. */
-function removePublished({ stateDir, publishDir }: Config, id: UpdateId): void {
-  const stored = readAccepted(stateDir, id);
-  if (stored === undefined || looksLikeTorrent(Buffer.from(stored.payload))) return;
-  const { update } = parseAnnouncement(stored.payload);
-  try {
-    rmSync(contentLocation(update, publishDir).file, { force: true });
-  } catch (error) {
-    // The directory is the operator's; where we may not write, it is for submit to clean up.
-    if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
-  }
+/** A fault that is told at the end, when the chores are awaited. */
+function failedChore(error: UpdateError): Chore {
+  const chore: Chore = Promise.reject(error);
+  chore.catch(() => undefined);
+  return chore;
+}
+
+/** Ends an update that must not go on and that the apply side has not begun. */
+function end(config: Config, deps: AdvanceDeps, { id, state, reason }: EndedUpdate): void {
+  const progress = readProgress(updatesDir(config.stateDir), id);
+  if (progress === undefined || progress.state === state) return;
+  const isOpen = isLegalStep(progress.state, state) || progress.state === 'STALLED';
+  const isBegun = readProgress(outcomesDir(config.applyDir), id) !== undefined;
+  if (isOpen && !isBegun) walkTo(config, deps, { ...id, ...progress }, state, reason);
 }
 
 /** Looks again at what waited for a plausible clock. */
@@ -123,16 +173,4 @@ async function offerPending(config: Config, deps: AdvanceDeps): Promise<void> {
     }
     rmSync(file, { force: true });
   }
-}
-
-/** Ends an update that must not go on and that the apply side has not begun; returns its info hash. */
-function end(config: Config, deps: AdvanceDeps, ended: EndedUpdate): string | undefined {
-  const { id, state, reason } = ended;
-  const progress = readProgress(updatesDir(config.stateDir), id);
-  if (progress === undefined) return undefined;
-  const isOpen = isLegalStep(progress.state, state) || progress.state === 'STALLED';
-  const isBegun = readProgress(outcomesDir(config.applyDir), id) !== undefined;
-  if (progress.state !== state && isOpen && !isBegun)
-    walkTo(config, deps, { ...id, ...progress }, state, reason);
-  return progress.infoHash;
 }

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { verifyOffer } from './accept.ts';
 import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
@@ -25,6 +27,8 @@ export interface EndedUpdate {
   reason: string;
   /** The keys that signed it are trusted no more; it may be signed again by others. */
   isRevoked?: boolean;
+  /** It is for other nodes, to which this one may have to seed it. */
+  isForOthers?: boolean;
 }
 
 /** No more announcements of one channel are looked at, the newest: others may write into the store. */
@@ -57,6 +61,10 @@ export async function loadCandidates(config: Config): Promise<Candidates> {
   return candidates;
 }
 
+function isStored({ stateDir }: Config, id: UpdateId): boolean {
+  return existsSync(join(stateDir, 'announcements', updateKey(id)));
+}
+
 function isFollowed({ channels }: Config, channel: string, known: number): boolean {
   return known <= maxChannels && channels?.includes(channel) !== false;
 }
@@ -78,7 +86,8 @@ async function choose(
     }
     const { role } = roleOf(config, id);
     if (role === 'other') {
-      ended.push({ id, state: 'SUPERSEDED', reason: 'this node is not its target (any more)' });
+      const reason = 'this node is not its target (any more)';
+      ended.push({ id, state: 'SUPERSEDED', reason, isForOthers: true });
       continue;
     }
     if (role === 'noop' && noop !== undefined) {
@@ -86,8 +95,12 @@ async function choose(
       continue;
     }
     const update = await readVerified(config, keySet, id);
+    // Advance prunes what is past, and the apply side does not hold its lock.
+    if (update instanceof UpdateError && !isStored(config, id)) continue;
     if (update instanceof UpdateError) passOver(candidates, id, update);
     else current.push(update);
+    // What it would supersede waits, and is not ended: nobody can tell what it is to this node.
+    if (update instanceof UpdateError && update.code !== 'untrusted') return;
     if (role === 'noop') noop = id;
     else if (update instanceof UpdateError || update.kind !== 'withdraw')
       newest = { id, state: 'SUPERSEDED', reason: 'a newer version was accepted' };
@@ -126,6 +139,19 @@ function passOver({ ended, unusable }: Candidates, id: UpdateId, error: UpdateEr
   else unusable.push({ id, reason });
 }
 
+/** What an announcement says, which may be trusted no more; undefined when it is damaged. */
+export async function readUnverified(config: Config, id: UpdateId): Promise<Update | undefined> {
+  const stored = readAccepted(config.stateDir, id);
+  if (stored === undefined) return undefined;
+  try {
+    const { update } = await parsePayload(Buffer.from(stored.payload));
+    return updateKey(update) === updateKey(id) ? update : undefined;
+  } catch (error) {
+    if (error instanceof UpdateError) return undefined;
+    throw error;
+  }
+}
+
 /** @returns why it cannot be used, as an error */
 async function readVerified(
   config: Config,
@@ -143,7 +169,8 @@ async function readVerified(
     if (updateKey(offer.update) === updateKey(id)) return offer.update;
     return new UpdateError('malformed', damaged, { hint });
   } catch (error) {
-    if (error instanceof UpdateError) return error;
+    // Without usable keys the node can judge nothing at all.
+    if (error instanceof UpdateError && error.code !== 'configuration') return error;
     throw error;
   }
 }

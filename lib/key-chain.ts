@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
@@ -7,8 +6,12 @@ import { UpdateError } from './errors.ts';
 import { parseKeySet, type KeySet } from './keyset.ts';
 import { outcomesDir, readProgress } from './progress.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
+import { readRegularFile } from './regular-file.ts';
 import { listDirectory } from './store.ts';
 import { parseUpdateKey } from './update.ts';
+
+/** More than a key set and its announcement can have. */
+const maxKeySetBytes = 2 ** 15;
 
 /** One link of the chain: a key set, and the announcement by which its predecessor's roots signed it. */
 export interface ChainedKeySet {
@@ -52,8 +55,9 @@ export function keepKeySet(applyDir: string, epoch: number, link: ChainedKeySet)
 /** A link of the chain; undefined when this node does not have it, or when it is damaged. */
 export function readChained(applyDir: string, epoch: number): ChainedKeySet | undefined {
   const file = chainFile(applyDir, epoch);
-  if (!listEpochs(applyDir).includes(epoch)) return undefined;
-  return decodeRecord(readFileSync(file, 'utf8'), file)?.value as ChainedKeySet | undefined;
+  const bytes = readRegularFile(file, { maxBytes: maxKeySetBytes });
+  if (typeof bytes === 'string') return undefined;
+  return decodeRecord(bytes.toString(), file)?.value as ChainedKeySet | undefined;
 }
 
 function listEpochs(applyDir: string): number[] {
@@ -74,7 +78,9 @@ function appliedAbove(applyDir: string, epoch: number): number | undefined {
 
 function readFirst(file: string): KeySet {
   try {
-    return parseKeySet(readFileSync(file, 'utf8'));
+    const bytes = readRegularFile(file, { maxBytes: maxKeySetBytes, followLinks: true });
+    if (typeof bytes !== 'string') return parseKeySet(bytes.toString());
+    throw new Error(bytes === 'absent' ? 'there is none' : 'it is not a file of that size');
   } catch (cause) {
     throw new UpdateError('configuration', `the key set ${file} cannot be used`, {
       hint: 'place the keyset.txt that scripts/keygen.ts made there',

@@ -1,8 +1,46 @@
 import type { Config } from './config.ts';
+import { maxClockLeadSeconds, maxVersionStep } from './decide.ts';
 import { UpdateError, hasErrno } from './errors.ts';
+import { formatRequest, latestQuery, parseNewest, shownName } from './latest-query.ts';
 import { listPublished } from './publish.ts';
+import type { SerfClient } from './serf.ts';
 import { listAccepted } from './store.ts';
 import type { UpdateId } from './update.ts';
+
+const querySeconds = 1;
+
+/** Asks the fleet which versions there are, for whoever chooses the next one. */
+export interface FleetVersions {
+  /** The newest version of a channel that each member says it holds; never fails. */
+  ask: (channel: string) => Promise<ReadonlyMap<string, number>>;
+  /** Told what a person should know. */
+  warn: (message: string) => void;
+}
+
+/** Asks all members by Serf; where it is down nobody answers, and sending will say why. */
+export function askBySerf(
+  serf: Pick<SerfClient, 'query'>,
+  warn: FleetVersions['warn'],
+): FleetVersions {
+  return {
+    warn,
+    async ask(channel) {
+      const request = formatRequest({ kind: 'newest', channel });
+      const answers = await serf
+        .query(latestQuery, request, querySeconds)
+        .catch((error: unknown) => {
+          if (error instanceof UpdateError) return new Map<string, string>();
+          throw error;
+        });
+      return new Map(
+        [...answers].flatMap(([name, answer]) => {
+          const version = parseNewest(answer);
+          return version === undefined ? [] : [[name, version]];
+        }),
+      );
+    },
+  };
+}
 
 /**
  * Every update that is known on this machine, by the names of files alone: what the node holds, its
@@ -22,9 +60,35 @@ export function listKnown(config: Pick<Config, 'stateDir' | 'publishDir'>): Upda
   }
 }
 
-/** The highest version known of a channel; 0 when there is none. */
-export function newestVersion(known: readonly UpdateId[], channel: string): number {
-  return known.reduce((top, id) => (id.channel === channel ? Math.max(top, id.version) : top), 0);
+/**
+ * The highest version known of a channel, here or to a member of the fleet.
+ *
+ * A member may lie: an answer that no node would take the next version of counts for nothing.
+ *
+ * @param now unix seconds
+ * @returns 0 when there is none
+ * @throws UpdateError `configuration` when the directories cannot be read
+ */
+export async function findNewest(
+  channel: string,
+  config: Pick<Config, 'stateDir' | 'publishDir'>,
+  fleet: FleetVersions,
+  now: number,
+): Promise<number> {
+  // Started first: it waits for the fleet, and we need not wait with it.
+  const asked = fleet.ask(channel);
+  const here = listKnown(config).reduce(
+    (top, id) => (id.channel === channel ? Math.max(top, id.version) : top),
+    0,
+  );
+  // Less some room for nodes whose clocks are late.
+  const limit = Math.max(here, now) + maxVersionStep - maxClockLeadSeconds;
+  let newest = here;
+  for (const [name, version] of await asked) {
+    if (version <= limit) newest = Math.max(newest, version);
+    else fleet.warn(`${shownName(name)} says that ${version} is the newest of ${channel}: ignored`);
+  }
+  return newest;
 }
 
 /**
@@ -32,15 +96,15 @@ export function newestVersion(known: readonly UpdateId[], channel: string): numb
  *
  * @param wanted what the operator asks for; undefined: max(newest + 1, now), so that versions ascend
  *   even when clocks do not, and look like times in logs
+ * @param newest from {@link findNewest}
  * @throws UpdateError `refused` when it is not the newest
  */
 export function chooseVersion(
   wanted: number | undefined,
-  config: Pick<Config, 'stateDir' | 'publishDir'>,
+  newest: number,
   channel: string,
   now: number,
 ): number {
-  const newest = newestVersion(listKnown(config), channel);
   if (wanted === undefined) return Math.max(newest + 1, now);
   if (wanted > newest) return wanted;
   throw new UpdateError(

@@ -2,9 +2,16 @@ import { keySetChannel } from './announcement-rules.ts';
 import { identityOf, type Config } from './config.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet } from './key-chain.ts';
+import { listRecords, outcomesDir, readIfIntact, updatesDir } from './progress.ts';
 import { listAccepted, readAccepted } from './store.ts';
 import { matchesTarget } from './target.ts';
-import { looksLikeTorrent, parseAnnouncement, type Update, type UpdateId } from './update.ts';
+import {
+  looksLikeTorrent,
+  parseAnnouncement,
+  updateKey,
+  type Update,
+  type UpdateId,
+} from './update.ts';
 
 /** What an accepted announcement is to this node. */
 export type Held =
@@ -48,6 +55,11 @@ export function roleOfUpdate(
  * @returns 0 when there is none
  */
 export function markFor(config: Config, offered: Update): number {
+  return Math.max(heldMark(config, offered), begunMark(config, offered));
+}
+
+/** By the names of the announcements that this node holds. */
+function heldMark(config: Config, offered: Update): number {
   const { channel } = offered;
   const held = listAccepted(config.stateDir)
     .filter((id) => id.channel === channel)
@@ -64,4 +76,27 @@ export function markFor(config: Config, offered: Update): number {
     return other.role === 'real' || (other.role === 'noop' && offer.role === 'noop');
   };
   return held.find(isPast)?.version ?? 0;
+}
+
+/**
+ * By what this node has begun, as the records of both sides say: the mark must not fall when the
+ * announcements are lost. What was lost itself may come back, though, so that it can be applied, if it
+ * has not been, and served.
+ */
+function begunMark(config: Config, offered: Update): number {
+  const { channel, version, infoHash } = offered;
+  if (channel === keySetChannel || roleOfUpdate(config, offered).role === 'other') return 0;
+  const held = new Set(listAccepted(config.stateDir).map(updateKey));
+  let mark = 0;
+  for (const directory of [updatesDir(config.stateDir), outcomesDir(config.applyDir)])
+    for (const id of listRecords(directory)) {
+      // Of what is held, its announcement tells more.
+      if (id.channel !== channel || id.version <= mark || held.has(updateKey(id))) continue;
+      // A damaged record counts by its name.
+      const record = readIfIntact(directory, id);
+      if (record?.noop === true && !offered.noop) continue;
+      const isLostOne = id.version === version && record?.infoHash === infoHash;
+      mark = isLostOne ? Math.max(mark, version - 1) : id.version;
+    }
+  return mark;
 }

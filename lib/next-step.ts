@@ -1,22 +1,36 @@
 import type { Progress } from './progress.ts';
-import { contentName, isExpired, type Update } from './update.ts';
+import { isPastContent } from './states.ts';
+import type { TorrentData } from './torrent-data.ts';
 import type { Torrent } from './transmission.ts';
+import { contentName, isExpired, type Update } from './update.ts';
 
 const stalledAfterSeconds = 60;
+/** The daemon answers before it has loaded its torrents; measured, that takes less than a second. */
+export const loadingSeconds = 10;
+/** Longer than the minute between two wake-ups by a timer. */
+const callsAgainForSeconds = 90;
+/** Both times are cut to seconds, and the daemon's clock ticks once a second. */
+const clockSlackSeconds = 2;
 
 /** What advance does next for the current update of a channel. */
 export type Step =
   | { kind: 'nothing' }
+  | { kind: 'wait'; reason: string }
   /** There is nothing to download. */
   | { kind: 'tell'; mark: boolean }
-  /** Give the torrent to Transmission; `record`: and write QUEUED down. */
-  | { kind: 'add'; record: boolean }
+  /** Give the torrent to Transmission; `copy`: the apply side will want a copy of the content. */
+  | { kind: 'add'; copy: boolean }
+  /** Take the torrent out, leave what is on disk, and give it to Transmission anew, which then checks it. */
+  | { kind: 'again'; copy: boolean; badContent: number; reason: string }
   /** Take the torrent out with its data, and end the update. */
   | { kind: 'drop'; state: 'EXPIRED' | 'REJECTED'; reason: string }
-  /** Have Transmission check its pieces: the apply side found the content to be wrong. */
-  | { kind: 'verify'; badContent: number; reason: string }
-  /** Transmission has all of it; `mark`: tell the apply side. */
-  | { kind: 'complete'; mark: boolean }
+  /** Have Transmission check its pieces; `resume`: and start it then, since it is stopped. */
+  | { kind: 'verify'; badContent: number; reason: string; resume: boolean }
+  /**
+   * Transmission has all of it; `mark`: tell the apply side; `resume`: it is stopped; `feed`: it knows
+   * none of those who want it.
+   */
+  | { kind: 'complete'; mark: boolean; resume: boolean; feed: boolean }
   /** Transmission is at it; `resume`: it was stopped; `feed`: it knows no peer. */
   | {
       kind: 'download';
@@ -26,47 +40,79 @@ export type Step =
       feed: boolean;
     };
 
-/**
- * Decides the next step from facts and Transmission's state alone.
- *
- * @param torrent undefined when Transmission does not have it
- * @param progress advance's own record, undefined before the first step
- * @param outcome the apply side's record
- * @param isMarked whether the apply side was told already that it is complete
- * @param now unix seconds
- */
-export function decideStep(input: {
+/** What the decision rests on; nothing else is looked at. */
+export interface StepInput {
   update: Update;
+  /** Undefined when Transmission does not have it. */
   torrent: Torrent | undefined;
+  /** What is on disk of it. */
+  data: TorrentData;
+  /** Where its directory is: ours to download to, the submitter's to seed from, or another one. */
+  place: 'download' | 'publish' | 'other';
+  /** Since the daemon started. */
+  daemonSeconds: number;
+  /** Advance's own record, undefined before the first step. */
   progress: Progress | undefined;
+  /** The apply side's record. */
   outcome: Progress | undefined;
+  /** Whether the apply side was told already that it is complete. */
   isMarked: boolean;
+  /** Unix seconds. */
   now: number;
-}): Step {
-  const { update, torrent, progress, outcome, isMarked, now } = input;
+}
+
+/** Decides the next step from facts and Transmission's state alone. */
+export function decideStep(input: StepInput): Step {
+  const { update, torrent, data, progress, outcome, isMarked, now } = input;
 
   if (update.kind === 'withdraw')
     return outcome === undefined ? { kind: 'tell', mark: !isMarked } : { kind: 'nothing' };
-  if (progress?.state === 'EXPIRED' || progress?.state === 'REJECTED') return { kind: 'nothing' };
-  if (outcome?.state === 'EXPIRED' || outcome?.state === 'REJECTED')
-    return { kind: 'drop', state: outcome.state, reason: outcome.reason };
-  // Content of somebody else's making is seeded no longer than it may be applied.
-  if (outcome === undefined && isExpired(update, now))
-    return { kind: 'drop', state: 'EXPIRED', reason: 'it expired before it could be applied' };
-
   // The apply side is past the content, but the fleet may still want it from us.
-  const isStaged = outcome !== undefined && outcome.state !== 'QUEUED';
-  if (torrent === undefined) return { kind: 'add', record: !isStaged };
+  const isPast = outcome !== undefined && isPastContent(outcome.state);
+  const end = ending(input, isPast);
+  if (end !== undefined) return end;
+
+  const badContent = outcome?.badContent ?? progress?.badContent ?? 0;
+  const copy = !isPast;
+  if (torrent === undefined) {
+    const wasAdded = /^(QUEUED|STALLED|COMPLETE)$/.test(progress?.state ?? '');
+    if (wasAdded && input.daemonSeconds < loadingSeconds)
+      return { kind: 'wait', reason: 'Transmission has just started, and may not know it yet' };
+    return { kind: 'add', copy };
+  }
   const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;
   if (lie !== undefined) return { kind: 'drop', state: 'REJECTED', reason: lie };
-  const badContent = outcome?.badContent ?? 0;
-  if (outcome !== undefined && badContent > (progress?.badContent ?? 0))
-    return { kind: 'verify', badContent, reason: outcome.reason };
+
+  const resume = torrent.status === 'stopped';
+  const isComplete = torrent.hasMetadata && torrent.percentDone === 1;
+  const again = (reason: string): Step => ({ kind: 'again', copy, badContent, reason });
+  const verify = (reason: string): Step => ({ kind: 'verify', badContent, reason, resume });
+  // After a crash: a torrent whose record was not written is in the daemon's default directory.
+  if (input.place === 'other' && !(isPast && isComplete))
+    return again(`Transmission has it in ${torrent.downloadDir}`);
+  // torrent.c, setLocalErrorIfFilesDisappeared: such a torrent can neither be started nor checked.
+  if (torrent.percentDone > 0 && torrent.hasMetadata && data === 'missing')
+    return again('its data was deleted');
+  if (outcome !== undefined && badContent !== (progress?.badContent ?? 0))
+    return verify(outcome.reason);
   if (torrent.status === 'checking' || torrent.status === 'queued') return { kind: 'nothing' };
-  if (torrent.hasMetadata && torrent.percentDone === 1)
-    return { kind: 'complete', mark: !isStaged && !isMarked };
+  if (isComplete && data === 'cut') return verify('its data was cut');
+  const startedAt = now - input.daemonSeconds;
+  if (isComplete) {
+    // Those who could not reach a daemon while it was down leave it alone for 15 min
+    // (getReconnectIntervalSecs in peer-mgr.c), and it has forgotten them: it has to call.
+    const completeAt = Date.parse(progress?.at.COMPLETE ?? '') / 1000;
+    const feed = resume || (startedAt > completeAt && input.daemonSeconds < callsAgainForSeconds);
+    return { kind: 'complete', mark: !isPast && !isMarked, resume, feed };
+  }
 
   const queuedAt = Date.parse(progress?.at.QUEUED ?? '') / 1000;
+  const hasForgotten = progress?.state === 'COMPLETE' || startedAt > queuedAt + clockSlackSeconds;
+  if (torrent.hasMetadata && hasForgotten)
+    return verify('Transmission was started again, and may not know what it has');
+  // The daemon may only read there.
+  if (input.place === 'publish') return again('what was submitted here is damaged');
+
   // Peers prove nothing: in a fleet all who lack it are connected to each other.
   const lastActiveAt = Math.max(queuedAt, torrent.activeAt);
   const isStalled = torrent.rateDownload === 0 && now - lastActiveAt > stalledAfterSeconds;
@@ -74,9 +120,19 @@ export function decideStep(input: {
     kind: 'download',
     state: isStalled ? 'STALLED' : 'QUEUED',
     reason: isStalled ? 'nothing came for a minute' : 'in Transmission',
-    resume: torrent.status === 'stopped',
+    resume,
     feed: torrent.peersConnected === 0,
   };
+}
+
+/** Why the update is not to go on, nor to be seeded, if so; also when it was decided before. */
+function ending({ update, progress, outcome, now }: StepInput, isPast: boolean): Step | undefined {
+  const rejected = [outcome, progress].find((each) => each?.state === 'REJECTED');
+  if (rejected !== undefined) return { kind: 'drop', state: 'REJECTED', reason: rejected.reason };
+  // Content of somebody else's making is seeded no longer than it may be applied. What expired by
+  // a clock that was wrong counts again.
+  if (isPast || !isExpired(update, now)) return undefined;
+  return { kind: 'drop', state: 'EXPIRED', reason: 'it expired before it could be applied' };
 }
 
 /** The info hash is SHA-1, which collides: what its metadata says has to be what was signed. */

@@ -1,14 +1,40 @@
+import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
+import { describeError } from './errors.ts';
 import { roleOf } from './marks.ts';
 import { outcomesDir, readProgress, updatesDir, type Progress } from './progress.ts';
 import { listAccepted } from './store.ts';
 import type { State } from './states.ts';
 import { updateKey, type UpdateId } from './update.ts';
 
+/**
+ * How far an update is on a node. OTHER: held for other nodes. UNKNOWN: never heard of, or not kept.
+ * DAMAGED: its record cannot be read.
+ */
+export type NodeState = State | 'OTHER' | 'UNKNOWN' | 'DAMAGED';
+
+const nodeStates: Record<NodeState, true> = {
+  ACCEPTED: true,
+  QUEUED: true,
+  STALLED: true,
+  COMPLETE: true,
+  STAGED: true,
+  APPLYING: true,
+  APPLIED: true,
+  FAILED: true,
+  POISONED: true,
+  REJECTED: true,
+  SUPERSEDED: true,
+  EXPIRED: true,
+  WITHDRAWN: true,
+  OTHER: true,
+  UNKNOWN: true,
+  DAMAGED: true,
+};
+
 /** What a node says of one update, in the response to the query `update-status`. */
 export interface UpdateStatus {
-  /** OTHER: held for other nodes. UNKNOWN: never heard of, or not kept. */
-  state: State | 'OTHER' | 'UNKNOWN';
+  state: NodeState;
   reason: string;
   /** Of a noop: some of the properties that would change, and how many more there are. */
   wouldChange?: string[];
@@ -16,23 +42,48 @@ export interface UpdateStatus {
 }
 
 /** Serf cuts a response off at 1,024 bytes, of which its own frame takes some. */
-const maxResponseBytes = 900;
+export const maxResponseBytes = 900;
 const maxReasonChars = 200;
 
 /** How far an update is on this node. */
 export function statusOf(config: Config, id: UpdateId): UpdateStatus {
-  const progress =
-    readProgress(outcomesDir(config.applyDir), id) ?? readProgress(updatesDir(config.stateDir), id);
+  const progress = progressOf(config, id);
+  if (typeof progress === 'string') return { state: 'DAMAGED', reason: shorten(progress) };
   if (progress !== undefined) return describe(progress);
   const isHeld = listAccepted(config.stateDir).some((held) => updateKey(held) === updateKey(id));
-  if (!isHeld) return { state: 'UNKNOWN', reason: 'not heard of' };
+  if (!isHeld)
+    return config.channels?.includes(id.channel) === false && id.channel !== keySetChannel
+      ? { state: 'OTHER', reason: 'this node does not follow the channel' }
+      : { state: 'UNKNOWN', reason: 'not heard of, or refused' };
   if (roleOf(config, id).role === 'other') return { state: 'OTHER', reason: 'not a target' };
   return { state: 'ACCEPTED', reason: 'accepted' };
 }
 
+/**
+ * The record of an update: the apply side's, or as long as that has not begun, advance's. Whatever is
+ * wrong with it must not keep the node from answering.
+ *
+ * @returns what is wrong, as text, for a record that cannot be read; undefined when there is none
+ */
+export function progressOf(
+  { stateDir, applyDir }: Pick<Config, 'stateDir' | 'applyDir'>,
+  id: UpdateId,
+): Progress | string | undefined {
+  try {
+    return readProgress(outcomesDir(applyDir), id) ?? readProgress(updatesDir(stateDir), id);
+  } catch (error) {
+    return describeError(error).replaceAll(`${stateDir}/`, '').replaceAll(`${applyDir}/`, '');
+  }
+}
+
 function describe({ state, reason, run }: Progress): UpdateStatus {
-  const status: UpdateStatus = { state, reason: reason.slice(0, maxReasonChars) };
+  const status: UpdateStatus = { state, reason: shorten(reason) };
   return run?.wouldChange === undefined ? status : { ...status, wouldChange: run.wouldChange };
+}
+
+/** Of ASCII, so that characters and bytes are the same. */
+function shorten(reason: string): string {
+  return asciiOnly(reason.slice(0, maxReasonChars));
 }
 
 /** One line of JSON that fits a response: what does not fit of the list is counted. */
@@ -59,13 +110,17 @@ export function parseStatus(response: string): UpdateStatus | undefined {
   }
   if (typeof value !== 'object' || value === null) return undefined;
   const { state, reason, wouldChange, more } = value as Record<string, unknown>;
-  if (typeof state !== 'string' || typeof reason !== 'string') return undefined;
-  const status = { state: asciiOnly(state), reason: asciiOnly(reason) } as UpdateStatus;
+  if (!isNodeState(state) || typeof reason !== 'string') return undefined;
+  const status = { state, reason: asciiOnly(reason) };
   if (!Array.isArray(wouldChange) || typeof more !== 'number') return status;
   return { ...status, wouldChange: wouldChange.map((each) => asciiOnly(String(each))), more };
 }
 
+export function isNodeState(value: unknown): value is NodeState {
+  return typeof value === 'string' && Object.hasOwn(nodeStates, value);
+}
+
 /** A terminal shows it: no control characters from another machine. */
-function asciiOnly(text: string): string {
+export function asciiOnly(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '?');
 }

@@ -1,8 +1,14 @@
 import type { EndedUpdate } from './candidates.ts';
-import { outcomesDir, readProgress, writeProgress, type Progress } from './progress.ts';
+import {
+  listRecords,
+  outcomesDir,
+  readIfIntact,
+  readProgress,
+  writeProgress,
+  type Progress,
+} from './progress.ts';
 import type { ApplyDeps } from './staging.ts';
-import { listDirectory } from './store.ts';
-import { parseUpdateKey, type Update, type UpdateId } from './update.ts';
+import type { Update, UpdateId } from './update.ts';
 
 /** Published: the other users of the node read outcomes, and only the apply side writes them. */
 export const outcomeMode = 0o644;
@@ -17,21 +23,23 @@ const nothing = '0'.repeat(64);
 export function isRollback(applyDir: string, update: Update): boolean {
   // Key sets are ordered by their chain of epochs.
   if (update.kind === 'keyset') return false;
-  const directory = outcomesDir(applyDir);
-  return outcomesOf(applyDir, update.channel).some(
-    (id) =>
-      id.version > update.version && (update.noop || readProgress(directory, id)?.noop !== true),
-  );
+  const newer = outcomesOf(applyDir, update.channel).filter((id) => id.version > update.version);
+  // A damaged outcome counts by its name.
+  return newer.some((id) => update.noop || readIfIntact(outcomesDir(applyDir), id)?.noop !== true);
 }
 
-/** The SHA-256 of what this channel applied last; undefined when it applied nothing yet. */
+/** The SHA-256 of what this channel applied last; undefined when it applied nothing yet, or nobody can tell. */
 export function lastApplied(applyDir: string, update: Update): string | null | undefined {
   return outcomesOf(applyDir, update.channel)
     .filter(({ version }) => version < update.version)
     .sort((a, b) => b.version - a.version)
-    .map((id) => readProgress(outcomesDir(applyDir), id))
-    .find((outcome) => outcome?.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing)
-    ?.sha256;
+    .map((id) => readIfIntact(outcomesDir(applyDir), id))
+    .find(
+      (outcome) =>
+        // Damaged, it may have been what was applied last.
+        outcome === undefined ||
+        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing),
+    )?.sha256;
 }
 
 /**
@@ -48,6 +56,8 @@ export function endOutcome(
   const write = (from: Progress, to: Progress['state'], why: string): Progress =>
     writeProgress(directory, id, from, { state: to, reason: why }, now(), outcomeMode);
   let outcome = readProgress(directory, id);
+  // Interrupted: nobody else holds the lock.
+  if (outcome?.state === 'APPLYING') outcome = write(outcome, 'FAILED', 'interrupted');
   if (outcome?.state === 'FAILED') outcome = write(outcome, 'STAGED', 'not tried again');
   if (outcome?.state !== 'STAGED' && outcome?.state !== 'QUEUED') return false;
   write(outcome, state, reason);
@@ -56,7 +66,5 @@ export function endOutcome(
 }
 
 function outcomesOf(applyDir: string, channel: string): UpdateId[] {
-  return listDirectory(outcomesDir(applyDir))
-    .flatMap((name) => parseUpdateKey(name) ?? [])
-    .filter((id) => id.channel === channel);
+  return listRecords(outcomesDir(applyDir)).filter((id) => id.channel === channel);
 }

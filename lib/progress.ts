@@ -1,7 +1,9 @@
 import { join } from 'node:path';
+import { UpdateError } from './errors.ts';
 import { readRecord, replaceRecord } from './record.ts';
-import { assertLegalStep, type State } from './states.ts';
-import { updateKey, type Update, type UpdateId } from './update.ts';
+import { assertLegalStep, restsAt, type State } from './states.ts';
+import { listDirectory } from './store.ts';
+import { parseUpdateKey, updateKey, type Update, type UpdateId } from './update.ts';
 
 /**
  * How far an update came, as one side recorded it. Advance writes ACCEPTED to COMPLETE below
@@ -38,10 +40,26 @@ export interface Progress {
 export const updatesDir = (stateDir: string): string => join(stateDir, 'updates');
 export const outcomesDir = (applyDir: string): string => join(applyDir, 'outcomes');
 
+/** The updates of which `directory` has a record, be it the generation before only. */
+export function listRecords(directory: string): UpdateId[] {
+  const names = listDirectory(directory).map((name) => name.replace(/\.previous$/, ''));
+  return [...new Set(names)].flatMap((name) => parseUpdateKey(name) ?? []);
+}
+
 /** Reads the record of an update in `directory`; undefined when there is none. */
 export function readProgress(directory: string, id: UpdateId): Progress | undefined {
   // The digest shows that we wrote it, and the format number that we know its shape.
   return readRecord(join(directory, updateKey(id))) as Progress | undefined;
+}
+
+/** The same; undefined also when it is damaged beyond repair. */
+export function readIfIntact(directory: string, id: UpdateId): Progress | undefined {
+  try {
+    return readProgress(directory, id);
+  } catch (error) {
+    if (error instanceof UpdateError) return undefined;
+    throw error;
+  }
 }
 
 /** The record of an update that has just been accepted. */
@@ -74,6 +92,8 @@ export function writeProgress(
     ...step,
     at: { ...from.at, [step.state]: new Date(now * 1000).toISOString() },
   };
-  replaceRecord(join(directory, updateKey(id)), progress, mode);
+  // Where an update rests it stays: a damaged record must not apply, or go on with, it again.
+  const previous = restsAt(step.state) ? 'a copy' : 'the one before';
+  replaceRecord(join(directory, updateKey(id)), progress, mode, previous);
   return progress;
 }

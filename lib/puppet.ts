@@ -96,10 +96,13 @@ export async function runPuppet(
   return outcome;
 }
 
-/** As at a shutdown. Puppet reports the signal as its last error, and exits with 1. */
+/**
+ * As at a shutdown, or by the kernel when memory is short. Puppet reports a signal that it can catch as
+ * its last error, and exits with 1.
+ */
 function isInterrupted({ timedOut, signal, exitCode, output }: RunOutcome): boolean {
   if (timedOut) return false;
-  if (signal === 'SIGTERM' || signal === 'SIGINT' || signal === 'SIGHUP') return true;
+  if (signal !== null && /^SIG(TERM|INT|HUP|KILL)$/.test(signal)) return true;
   return exitCode === 1 && /^Error: (Could not run: )?SIG(TERM|INT|HUP)$/m.test(output);
 }
 

@@ -1,16 +1,25 @@
 import { join } from 'node:path';
 import { advance } from './advance.ts';
-import { applyReady, prepareApplyDir } from './apply.ts';
+import { applyLock, prepareApplyDir } from './apply-directories.ts';
+import { applyReady } from './apply.ts';
 import { buildTime } from './build-time.ts';
+import { beginCatchUp } from './catch-up.ts';
 import { completeDir, listMarkers } from './completion.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
 import { logEvent, rotateLog, type LoggedEvent } from './event-log.ts';
 import { runExclusively } from './lock.ts';
 import { feedTorrent } from './feed.ts';
+import { keySetsDir } from './key-chain.ts';
 import { peersFromMembers, type Peer } from './peers.ts';
 import { connectSerf } from './serf.ts';
-import { describeFacts, describeFiles, prepareStateDir } from './store.ts';
+import {
+  describeFacts,
+  describeFiles,
+  listDirectory,
+  prepareStateDir,
+  stateError,
+} from './store.ts';
 import type { ApplyDeps } from './staging.ts';
 import type { AdvanceDeps, Chore } from './take-step.ts';
 import { connectTransmission } from './transmission.ts';
@@ -22,6 +31,10 @@ const maxRounds = 8;
 /** Since this process started: no other round begins after that, and whoever comes wakes another one. */
 const maxMs = 25_000;
 const newsPollMs = 250;
+/** Since this process started: when a catch-up has to be over. */
+const catchUpEndMs = 28_000;
+/** A Serf that does not answer must not keep us longer. */
+const catchUpCallMs = 4_000;
 
 const now = (): number => Math.floor(Date.now() / 1000);
 
@@ -48,7 +61,7 @@ export async function reconcile(
     try {
       await work();
     } catch (error) {
-      errors.push(error);
+      errors.push(stateError(error, side === 'apply' ? config.applyDir : config.stateDir));
       logs[side].log({ decision: 'wait', reason: describeError(error) });
     }
   };
@@ -58,7 +71,12 @@ export async function reconcile(
   for (let inARow = 0; inARow < maxRounds && errors.length === 0;) {
     const seen = lookAt(config);
     await attempt('advance', () =>
-      runAdvance(config, (deps ??= advanceDeps(config, logs.advance.log, warn)), chores),
+      runAdvance(
+        config,
+        logs.advance.log,
+        chores,
+        () => (deps ??= advanceDeps(config, logs.advance.log, warn)),
+      ),
     );
     await attempt('apply', () => runApply(config, logs.apply.log));
     // A path unit does not watch while its service runs, so we do, as long as a chore keeps us here.
@@ -90,14 +108,40 @@ async function awaitNews(
 }
 
 /** Advance's turn, unless another process has it; adds the chores that it begins. */
-async function runAdvance(config: Config, deps: AdvanceDeps, chores: Chore[]): Promise<void> {
+async function runAdvance(
+  config: Config,
+  log: AdvanceDeps['log'],
+  chores: Chore[],
+  deps: () => AdvanceDeps,
+): Promise<void> {
   const { stateDir } = config;
   prepareStateDir(stateDir);
   const look = (): string => describeFacts(stateDir);
   await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
     rotateLog(stateDir);
-    chores.push(...(await advance(config, deps)));
+    // First: it needs Serf, and not the Transmission that may be down.
+    chores.push(...catchUpIfDue(config, log));
+    chores.push(...(await advance(config, deps())));
   });
+}
+
+function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Chore[] {
+  const timeoutMs = Math.min(config.serf.timeoutSeconds * 1000, catchUpCallMs);
+  try {
+    const begun = beginCatchUp(config, {
+      serf: connectSerf({ ...config.serf, timeoutMs }),
+      now: Date.now,
+      buildTime,
+      log,
+      random: Math.random,
+      leftMs: () => catchUpEndMs - performance.now(),
+    });
+    return begun === undefined ? [] : [begun];
+  } catch (error) {
+    // What is here already must go on.
+    log({ decision: 'wait', reason: describeError(stateError(error, config.stateDir)) });
+    return [];
+  }
 }
 
 /** The apply side's turn, unless another process has it. */
@@ -105,13 +149,15 @@ async function runApply(config: Config, log: ApplyDeps['log']): Promise<void> {
   const { applyDir } = config;
   prepareApplyDir(applyDir);
   const look = (): string => lookAt(config);
-  await runExclusively(join(applyDir, 'apply.lock'), look, () => applyReady(config, { now, log }));
+  await runExclusively(join(applyDir, applyLock), look, () => applyReady(config, { now, log }));
 }
 
 /** Everything that wakes a side, as a text that differs when something is new. */
 function lookAt({ stateDir, applyDir }: Config): string {
   const markers = describeFiles(completeDir(applyDir), listMarkers(applyDir));
-  return [describeFacts(stateDir), ...markers.sort()].join('\n');
+  // One key set more may be what a catch-up waits for.
+  const keySets = listDirectory(keySetsDir(applyDir));
+  return [describeFacts(stateDir), ...markers.sort(), ...keySets.sort()].join('\n');
 }
 
 /** What one wake-up logs of each side, and whether it has logged anything yet. */

@@ -1,14 +1,22 @@
 import { hash } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs';
+import { linkSync, lstatSync, renameSync, rmSync } from 'node:fs';
 import { replaceDurably } from './durable.ts';
 import { UpdateError, hasErrno } from './errors.ts';
+import { readRegularFile } from './regular-file.ts';
 
 const format = 1;
+/** A noop's list of properties is the longest that there is. */
+const maxRecordBytes = 2 ** 24;
 
 /** A JSON value as record text: a line with the format number and a SHA-256, then the JSON. */
 export function encodeRecord(value: unknown): string {
   const json = `${JSON.stringify(value)}\n`;
-  return `p2p-update-record ${format} ${hash('sha256', json)}\n${json}`;
+  return `p2p-update-record ${format} ${digest(format, json)}\n${json}`;
+}
+
+/** Covers the format number too, or one flipped bit would pass for newer software. */
+function digest(version: number, json: string): string {
+  return hash('sha256', `${version}\n${json}`);
 }
 
 /**
@@ -17,43 +25,58 @@ export function encodeRecord(value: unknown): string {
  * @throws UpdateError `configuration` for a record of a later format: guessing would lose data
  */
 export function decodeRecord(text: string, file: string): { value: unknown } | undefined {
-  const match = /^p2p-update-record (\d{1,9}) ([0-9a-f]{64})\n(.*\n)$/s.exec(text);
-  const [, version, digest, json] = match ?? [];
-  if (Number(version) > format)
+  const match = /^p2p-update-record ([1-9]\d{0,8}) ([0-9a-f]{64})\n(.*\n)$/s.exec(text);
+  const [, version, said, json] = match ?? [];
+  if (json === undefined || digest(Number(version), json) !== said) return undefined;
+  if (Number(version) !== format)
     throw new UpdateError('configuration', `${file} was written by newer software`, {
       hint: 'install at least the version of p2p-update that this node had before',
     });
-  if (json === undefined || hash('sha256', json) !== digest) return undefined;
   return { value: JSON.parse(json) as unknown };
 }
 
-/** Replaces a record that changes, keeping its previous generation in `<file>.previous`. */
-export function replaceRecord(file: string, value: unknown, mode = 0o640): void {
-  const previous = `${file}.previous`;
-  // A link, not a rename: at no instant is there no current generation.
-  // A corrupt current generation must not push out the good one before it.
-  if (readGeneration(file)?.value !== undefined) {
-    ignoringAbsence(() => {
-      unlinkSync(previous);
-    });
-    linkSync(file, previous);
+/**
+ * Replaces a record that changes.
+ *
+ * @param previous what `<file>.previous` is to have, for when this generation is damaged: the one
+ *   before, or a copy of this one, where going back a step would do harm
+ */
+export function replaceRecord(
+  file: string,
+  value: unknown,
+  mode = 0o640,
+  previous: 'the one before' | 'a copy' = 'the one before',
+): void {
+  const text = encodeRecord(value);
+  const current = readGeneration(file);
+  // What is no file at all cannot be replaced by a rename.
+  if (current === 'damaged') setAsideUnlessFile(file);
+  if (previous === 'a copy') {
+    setAsideUnlessFile(`${file}.previous`);
+    // First, so that at no instant the damage of one of them brings back what was before.
+    replaceDurably(`${file}.previous`, text, mode);
+  } else if (typeof current === 'object') {
+    // A corrupt current generation must not push out the good one before it.
+    rmSync(`${file}.previous`, { recursive: true, force: true });
+    // A link, not a rename: at no instant is there no current generation.
+    linkSync(file, `${file}.previous`);
   }
-  replaceDurably(file, encodeRecord(value), mode);
+  replaceDurably(file, text, mode);
 }
 
 /**
  * Reads a record that changes. A corrupt current generation is set aside as `<file>.corrupt` and
  * the previous one is used; undefined when there is no record at all.
  *
- * @throws UpdateError `configuration` when neither generation can be used: the node must not act as
- *   if nothing had happened
+ * @throws UpdateError `configuration` when neither generation can be used, or this user may not read
+ *   them: the node must not act as if nothing had happened; `try-later` for an I/O error
  */
 export function readRecord(file: string): unknown {
   const current = readGeneration(file);
-  if (current?.value !== undefined) return current.value;
+  if (typeof current === 'object') return current.value;
   const previous = readGeneration(`${file}.previous`);
-  if (current === undefined && previous === undefined) return undefined;
-  if (previous?.value === undefined)
+  if (current === 'absent' && previous === 'absent') return undefined;
+  if (typeof previous !== 'object')
     throw new UpdateError(
       'configuration',
       `the record ${file} is corrupt, and so is the one before`,
@@ -61,26 +84,28 @@ export function readRecord(file: string): unknown {
         hint: 'check the disk, then move the record away if its loss is acceptable',
       },
     );
-  if (current !== undefined) renameSync(file, `${file}.corrupt`);
+  if (current === 'damaged') setAside(file);
   return previous.value;
 }
 
-/** One generation: undefined when absent, without a value when corrupt. */
-function readGeneration(file: string): { value?: unknown } | undefined {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return undefined;
-    throw error;
-  }
-  return decodeRecord(text, file) ?? {};
+function readGeneration(file: string): { value: unknown } | 'absent' | 'damaged' {
+  const bytes = readRegularFile(file, { maxBytes: maxRecordBytes });
+  if (bytes === 'absent') return 'absent';
+  if (bytes === 'unfit') return 'damaged';
+  return decodeRecord(bytes.toString(), file) ?? 'damaged';
 }
 
-function ignoringAbsence(action: () => void): void {
+function setAsideUnlessFile(file: string): void {
+  if (lstatSync(file, { throwIfNoEntry: false })?.isFile() === false) setAside(file);
+}
+
+/** Keeps what is damaged for a person to look at. */
+function setAside(file: string): void {
   try {
-    action();
+    rmSync(`${file}.corrupt`, { recursive: true, force: true });
+    renameSync(file, `${file}.corrupt`);
   } catch (error) {
-    if (!hasErrno(error, 'ENOENT')) throw error;
+    // Who only reads the record leaves that to its owner.
+    if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT')) throw error;
   }
 }

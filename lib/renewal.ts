@@ -6,7 +6,7 @@ import { describeContent } from './describe-content.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
 import { parseKeySet, type KeySet } from './keyset.ts';
-import { chooseVersion, listKnown, newestVersion } from './known-updates.ts';
+import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { buildMetainfo } from './metainfo.ts';
 import { listPublished, notKept, readPublished } from './publish.ts';
 import { verifyAnnouncement } from './signature.ts';
@@ -36,6 +36,7 @@ export async function prepareRenewal(
   request: RenewRequest,
   config: Config,
   now: number,
+  fleet: FleetVersions,
   onProgress?: OnProgress,
 ): Promise<Submission & { renews: UpdateId; newest: number }> {
   const old = findRenewable(request.key, config);
@@ -46,13 +47,16 @@ export async function prepareRenewal(
   const signers = loadSigners(config, keySet, channel);
   const maxChars = config.serf.maxPayloadChars;
   const pieceRoom = checkPieceRoom({ channel, name, target }, signers.length, maxChars);
-  const pieces = await hashKept(old.announcement, config, onProgress);
+  const [pieces, newest] = await Promise.all([
+    hashKept(old.announcement, config, onProgress),
+    findNewest(channel, config, fleet, now),
+  ]);
   const announcement: Announcement = {
     ...old.announcement,
     // What has been applied is not to run again: that is what renewing means.
     rerun: false,
     epoch: keySet.epoch,
-    version: chooseVersion(request.version, config, channel, now),
+    version: chooseVersion(request.version, newest, channel, now),
     created: now,
     expires: request.expires,
     target,
@@ -65,7 +69,7 @@ export async function prepareRenewal(
     metainfo: buildMetainfo({ length, sha256, name, pieceLength, pieces }),
     contentFile: null,
     renews: { channel, version: old.announcement.version },
-    newest: newestVersion(listKnown(config), channel),
+    newest,
   };
 }
 

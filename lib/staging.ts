@@ -1,7 +1,8 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Config } from './config.ts';
 import { copyVerified } from './content-copy.ts';
+import { UpdateError } from './errors.ts';
 import type { LoggedEvent } from './event-log.ts';
 import { isMarked } from './completion.ts';
 import { lastApplied, outcomeMode } from './outcomes.ts';
@@ -12,6 +13,7 @@ import {
   writeProgress,
   type Progress,
 } from './progress.ts';
+import { isPastContent } from './states.ts';
 import {
   contentLocation,
   idOf,
@@ -21,7 +23,10 @@ import {
   type UpdateId,
 } from './update.ts';
 
-const maxBadContent = 2;
+/** How often content with the wrong hash is checked, and looked at again. */
+export const maxBadContent = 2;
+/** As copyVerified says it. */
+export const absentContent = 'there is no such file';
 
 export interface ApplyDeps {
   /** Unix seconds. */
@@ -48,10 +53,12 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   const { applyDir } = config;
   const outcome = readProgress(outcomesDir(applyDir), update);
   // A marker for what was staged already: the hook fired twice.
-  if (outcome !== undefined && outcome.state !== 'QUEUED') return true;
+  if (outcome !== undefined && isPastContent(outcome.state)) return true;
+  if (outcome?.state === 'EXPIRED' && isExpired(update, deps.now())) return true;
   const settle = (state: Progress['state'], reason: string, more: Partial<Progress> = {}): true => {
-    // An outcome begins where advance's record ends.
-    const from = { ...(outcome ?? newProgress(update)), state: 'COMPLETE' as const };
+    // An outcome begins where advance's record ends; what had ended, and counts again, begins anew.
+    const found = outcome?.state === 'QUEUED' ? outcome : newProgress(update);
+    const from = { ...found, state: 'COMPLETE' as const };
     writeProgress(
       outcomesDir(applyDir),
       update,
@@ -64,13 +71,21 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
     return true;
   };
 
+  // Puppet's log outlives a lost outcome; a copy would be applied a second time.
+  if (outcome === undefined && existsSync(join(applyDir, 'runs', `${updateKey(update)}-1.log`)))
+    throw new UpdateError('configuration', `the outcome of ${updateKey(update)} is gone`, {
+      hint: 'it was run on this node: submit a newer version (--rerun to have it run again)',
+    });
   if (update.kind === 'withdraw') {
     // Nothing to download, and an emergency stop waits for nothing.
     return settle('APPLIED', 'what was not applied on this channel is withdrawn');
   }
-  if (!isMarked(applyDir, update.infoHash) || update.notBefore > deps.now()) return false;
+  const isAwaited = !isMarked(applyDir, update.infoHash) || update.notBefore > deps.now();
+  // One that is downloaded again may never come.
+  if (isAwaited && outcome?.state !== 'QUEUED') return false;
   if (isExpired(update, deps.now()))
     return settle('EXPIRED', 'it expired before it could be applied');
+  if (isAwaited) return false;
   if (update.length > config.maxContentBytes)
     return settle('REJECTED', `its content has more than ${config.maxContentBytes} bytes`);
   const mayBeApplied = !update.rerun && !update.noop && update.sha256 !== null;
@@ -79,6 +94,11 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   const mismatch = await copyToStaging(config, update);
   if (mismatch === undefined) return settle('STAGED', 'verified');
   removeStaging(applyDir, update);
+  if (mismatch === absentContent) {
+    // Somebody has deleted it: advance sees that, and marks it again when it is here again.
+    deps.log({ decision: 'wait', reason: `of the download: ${mismatch}`, ...idOf(update) });
+    return true;
+  }
   const badContent = (outcome?.badContent ?? 0) + 1;
   const reason = `the downloaded content is not what was announced: ${mismatch}`;
   return settle(badContent > maxBadContent ? 'REJECTED' : 'QUEUED', reason, { badContent });
@@ -94,7 +114,7 @@ export async function copyToStaging(config: Config, update: Update): Promise<str
     const found = await copyVerified(contentLocation(update, base).file, copy, update);
     if (found === undefined) return undefined;
     // What the first place has wrong tells more than its absence in the second.
-    mismatch = mismatch === undefined || mismatch === 'there is no such file' ? found : mismatch;
+    mismatch = mismatch === undefined || mismatch === absentContent ? found : mismatch;
   }
   return mismatch;
 }

@@ -36,8 +36,31 @@ const next: Record<State, readonly State[]> = {
   WITHDRAWN: [],
 };
 
+/** What the apply side may do with downloaded content is done, or it has a copy of its own. */
+const pastContent: readonly State[] = [
+  'STAGED',
+  'APPLYING',
+  'APPLIED',
+  'FAILED',
+  'POISONED',
+  'REJECTED',
+];
+
+/**
+ * True when the apply side needs the download no more. False also for what was ended: it counts again
+ * when its announcement does, as after a change of the node's tags, or of its clock.
+ */
+export function isPastContent(state: State): boolean {
+  return pastContent.includes(state);
+}
+
 export function isLegalStep(from: State, to: State): boolean {
   return from === to || next[from].includes(to);
+}
+
+/** Whether nothing more happens to an update in this state by itself. */
+export function restsAt(state: State): boolean {
+  return state === 'POISONED' || next[state].length === 0;
 }
 
 /**

@@ -1,21 +1,20 @@
 import {
   closeSync,
   constants,
-  fstatSync,
   futimesSync,
   lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
+  renameSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { createDurably, replaceDurably } from './durable.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
+import { readRegularFile } from './regular-file.ts';
 import { parseUpdateKey, updateKey, type UpdateId } from './update.ts';
 
-const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 /** A payload of 2,048 bytes, its frame, and as much again. */
 const maxFactBytes = 8192;
 
@@ -26,6 +25,8 @@ const maxFactBytes = 8192;
  *     pending/<channel>                   verified, waiting for a plausible clock
  *     updates/<channel>@<version>         how far advance came with it
  *     torrents/<channel>-<version>.torrent
+ *     joined                              when members joined last
+ *     catch-up                            what the last catch-up came to (lib/catch-up-due.ts)
  */
 export const factDirectories = ['announcements', 'pending', 'updates', 'torrents'];
 
@@ -72,7 +73,7 @@ export function readAccepted(stateDir: string, id: UpdateId): StoredPayload | un
 
 /** Puts verified bytes in the place of a damaged fact of the same channel and version. */
 export function repairAccepted(stateDir: string, id: UpdateId, stored: StoredPayload): void {
-  replaceDurably(acceptedFile(stateDir, id), encodeRecord(stored));
+  replaceFact(acceptedFile(stateDir, id), stored);
 }
 
 /**
@@ -89,13 +90,31 @@ export function ringAccepted(stateDir: string, id: UpdateId): void {
   }
 }
 
+/** The fact that members have joined since its time, which is all that it has. */
+export function joinedFile(stateDir: string): string {
+  return join(stateDir, 'joined');
+}
+
+/** Rings because members have joined; any number of times, by any number of handlers at once. */
+export function ringJoined(stateDir: string): void {
+  const { O_CREAT, O_WRONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const flags = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK;
+  const descriptor = openSync(joinedFile(stateDir), flags, 0o640);
+  try {
+    const now = new Date();
+    futimesSync(descriptor, now, now);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 /** Keeps one verified payload per channel until the clock can be trusted, the highest version. */
 export function keepPending(stateDir: string, id: UpdateId, payload: string): void {
   const file = join(stateDir, 'pending', id.channel);
   const held = readPending(file);
   if (held !== undefined && held.version >= id.version) return;
   prepareStateDir(stateDir);
-  replaceDurably(file, encodeRecord({ version: id.version, payload }));
+  replaceFact(file, { version: id.version, payload });
 }
 
 /** The payloads kept by {@link keepPending}, with the file to remove once one is dealt with. */
@@ -110,14 +129,12 @@ export function listPending(stateDir: string): { file: string; payload: string }
 
 /** The facts as a text that differs when one is added, removed, or rung for again. */
 export function describeFacts(stateDir: string): string {
-  return ['announcements', 'pending']
-    .flatMap((name) =>
-      describeFiles(join(stateDir, name), listDirectory(join(stateDir, name))).map(
-        (line) => `${name}/${line}`,
-      ),
-    )
-    .sort()
-    .join('\n');
+  const facts = ['announcements', 'pending'].flatMap((name) =>
+    describeFiles(join(stateDir, name), listDirectory(join(stateDir, name))).map(
+      (line) => `${name}/${line}`,
+    ),
+  );
+  return [...facts, ...describeFiles(stateDir, ['joined'])].sort().join('\n');
 }
 
 /** Each file's name and time of change. */
@@ -138,9 +155,10 @@ export function listDirectory(directory: string): string[] {
     return readdirSync(directory);
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) return [];
-    if (!hasErrno(error, 'ENOTDIR', 'ELOOP')) throw error;
-    throw new UpdateError('configuration', `${directory} is not a directory`, {
-      hint: 'find out who put something else there, move it away, and run scripts/setup.ts',
+    if (!hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) throw error;
+    const why = hasErrno(error, 'EACCES', 'EPERM') ? 'closed to this user' : 'not a directory';
+    throw new UpdateError('configuration', `${directory} is ${why}`, {
+      hint: 'find out who changed it, move away what is no directory, and run scripts/setup.ts',
       cause: error,
     });
   }
@@ -162,37 +180,32 @@ function readPending(file: string): { version: number; payload: string } | undef
   return { version, payload };
 }
 
-/**
- * Root reads these, and a lesser user writes them: no link is followed, nothing is waited for, and
- * no more is read than a fact can have.
- */
+/** Root reads these, and a lesser user writes them; what cannot be read counts as damaged. */
 function readFact(file: string): unknown {
-  let descriptor: number;
   try {
-    descriptor = openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const bytes = readRegularFile(file, { maxBytes: maxFactBytes });
+    return typeof bytes === 'string' ? undefined : decodeRecord(bytes.toString(), file)?.value;
   } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ELOOP', 'ENXIO')) return undefined;
-    throw error;
-  }
-  try {
-    const stats = fstatSync(descriptor);
-    if (!stats.isFile() || stats.size > maxFactBytes) return undefined;
-    return decodeRecord(readFileSync(descriptor, 'utf8'), file)?.value;
-  } catch (error) {
-    // Of a later format, or so it says: that must cost its own channel only.
+    // Of a later format, closed to us, an I/O error: that must cost its own channel only.
     if (error instanceof UpdateError) return undefined;
     throw error;
-  } finally {
-    closeSync(descriptor);
   }
+}
+
+/** Writes a fact over what was damaged, also where that is no file any more. */
+function replaceFact(file: string, value: unknown): void {
+  if (lstatSync(file, { throwIfNoEntry: false })?.isDirectory() === true)
+    renameSync(file, `${file}.corrupt-${Date.now()}`);
+  replaceDurably(file, encodeRecord(value));
 }
 
 /**
  * Wraps a failure to write the state, so that the sender of the event (or the next wake-up) tries
- * again: a full or read-only disk, 75.
+ * again: a full or read-only disk, 75. ENOENT is how Node reports EROFS and EIO of a recursive
+ * mkdir: it then looks whether the directory is there (MKDirpSync in node_file.cc).
  */
 export function stateError(cause: unknown, stateDir: string): unknown {
-  if (!hasErrno(cause, 'ENOSPC', 'EROFS', 'EIO', 'EDQUOT', 'EACCES', 'EPERM', 'ENOTDIR'))
+  if (!hasErrno(cause, 'ENOSPC', 'EROFS', 'EIO', 'EDQUOT', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOENT'))
     return cause;
   return new UpdateError('try-later', `cannot write the state below ${stateDir}`, {
     hint: 'free space, or correct the owner and mode of the directory; nothing was changed',

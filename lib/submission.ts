@@ -7,7 +7,7 @@ import type { Config } from './config.ts';
 import { describeContent } from './describe-content.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet } from './key-chain.ts';
-import { chooseVersion } from './known-updates.ts';
+import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { buildMetainfo, choosePieceLength } from './metainfo.ts';
 import { checkManifest } from './puppet.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
@@ -54,6 +54,7 @@ export async function prepareSubmission(
   config: Config,
   workDir: string,
   now: number,
+  fleet: FleetVersions,
   onProgress?: OnProgress,
 ): Promise<Submission> {
   const keySet = currentKeySet(config);
@@ -71,18 +72,21 @@ export async function prepareSubmission(
   const pieceRoom = checkPieceRoom({ channel, name, target }, signers.length, maxChars);
   const { size } = statSync(input.path);
   checkContentSize(size, request.file, config.maxContentBytes);
-  const content = await describeContent(input.path, {
-    name,
-    pieceLength: choosePieceLength(size, pieceRoom),
-    ...(onProgress === undefined ? {} : { onProgress }),
-  });
+  const [content, newest] = await Promise.all([
+    describeContent(input.path, {
+      name,
+      pieceLength: choosePieceLength(size, pieceRoom),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    }),
+    findNewest(channel, config, fleet, now),
+  ]);
 
   const announcement: Announcement = {
     kind: input.kind,
     noop: request.noop,
     rerun: request.rerun,
     epoch: keySet.epoch,
-    version: chooseVersion(request.version, config, channel, now),
+    version: chooseVersion(request.version, newest, channel, now),
     created: now,
     notBefore: request.notBefore,
     expires: request.expires,

@@ -6,9 +6,10 @@ import { magnetUri } from './metainfo.ts';
 import type { Step } from './next-step.ts';
 import { newProgress, readProgress, updatesDir, writeProgress, type Progress } from './progress.ts';
 import { isLegalStep, type State } from './states.ts';
-import { keepTorrentFile, metainfoOf } from './torrent-file.ts';
+import { placeOf } from './torrent-data.ts';
+import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
 import type { TransmissionClient } from './transmission.ts';
-import { contentLocation, idOf, type Update, type UpdateId } from './update.ts';
+import { idOf, type Update, type UpdateId } from './update.ts';
 
 const checkPollMs = 500;
 const checkTimeoutMs = 25_000;
@@ -30,7 +31,12 @@ export interface AdvanceDeps {
 /** Something begun that needs no lock, may take 30 s, and may be lost without harm. */
 export type Chore = Promise<void>;
 
-/** Takes one step for one update; returns the chores that it began. */
+/**
+ * Takes one step for one update: the durable fact first, then the effect, so that a killed one is taken
+ * again.
+ *
+ * @returns the chores that it began
+ */
 export async function takeStep(
   step: Step,
   config: Config,
@@ -43,6 +49,9 @@ export async function takeStep(
   switch (step.kind) {
     case 'nothing':
       return [];
+    case 'wait':
+      deps.log({ decision: 'wait', reason: step.reason, ...idOf(update) });
+      return [];
     case 'tell':
       walkTo(config, deps, update, 'COMPLETE', 'there is nothing to download');
       if (step.mark) markComplete(config.applyDir, infoHash);
@@ -50,26 +59,38 @@ export async function takeStep(
     case 'add': {
       if (readProgress(updatesDir(config.stateDir), update) === undefined)
         walkTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
-      await requireSpace(config, deps, update);
-      if (step.record) walkTo(config, deps, update, 'QUEUED', 'in Transmission');
-      await addTorrent(config, deps, update);
+      const { directory, isThere } = placeOf(config, update);
+      await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
+      walkTo(config, deps, update, 'QUEUED', 'in Transmission');
+      await addTorrent(config, deps, update, directory);
+      return [feed()];
+    }
+    case 'again': {
+      const { directory, isThere } = placeOf(config, update);
+      await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
+      walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
+      await transmission.remove(infoHash, { deleteData: false });
+      await addTorrent(config, deps, update, directory);
       return [feed()];
     }
     case 'drop':
       walkTo(config, deps, update, step.state, step.reason);
-      await transmission.remove(infoHash, { deleteData: true });
       return [];
     case 'verify':
-      walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
+      // Written down afterwards: a check too many does no harm, one that is believed to have been does.
       await transmission.verify(infoHash);
+      // During a check that means: start it then.
+      if (step.resume) await transmission.start(infoHash);
+      walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
       return [quietly(deps, update, awaitCheck(config, deps, update))];
     case 'complete': {
       const isNew = readProgress(updatesDir(config.stateDir), update) === undefined;
       walkTo(config, deps, update, 'COMPLETE', 'downloaded');
       if (step.mark) markComplete(config.applyDir, infoHash);
+      if (step.resume) await transmission.start(infoHash);
       const chores = [quietly(deps, update, keepTorrentFile(config, update))];
-      // The submitter's own node: it seeds what the others have just been told of.
-      if (isNew) chores.push(feed());
+      // isNew: the submitter's own node, which seeds what the others have just been told of.
+      if (isNew || step.feed) chores.push(feed());
       return chores;
     }
     case 'download':
@@ -82,28 +103,38 @@ export async function takeStep(
   }
 }
 
-/** Nothing is queued that has no room: once for the download, once for the copy that is verified and applied. */
+/**
+ * Nothing is queued that has no room.
+ *
+ * @param times what is still to be written: the download, and the copy that is verified and applied
+ */
 async function requireSpace(
-  { downloadDir }: Config,
+  directory: string,
   { transmission }: AdvanceDeps,
   { length }: Update,
+  times: number,
 ): Promise<void> {
-  const free = await transmission.freeSpace(downloadDir);
-  if (free >= 2 * length) return;
-  throw new UpdateError('try-later', `${free} bytes free, twice ${length} are needed`, {
-    hint: `free space below ${downloadDir}`,
+  const needed = times * length;
+  if (needed === 0) return;
+  const free = await transmission.freeSpace(directory);
+  if (free >= needed) return;
+  throw new UpdateError('try-later', `${free} bytes free, ${needed} are needed`, {
+    hint: `free space below ${directory}`,
   });
 }
 
-async function addTorrent(config: Config, deps: AdvanceDeps, update: Update): Promise<void> {
-  const { transmission, log } = deps;
-  const { directory: downloadDir } = contentLocation(update, config.downloadDir);
-  const metainfo = metainfoOf(update);
-  await transmission.add({
+async function addTorrent(
+  config: Config,
+  deps: AdvanceDeps,
+  update: Update,
+  downloadDir: string,
+): Promise<void> {
+  const metainfo = metainfoOf(update) ?? keptMetainfo(config, update);
+  await deps.transmission.add({
     ...(metainfo === undefined ? { magnet: magnetUri(update) } : { metainfo }),
     downloadDir,
   });
-  log({
+  deps.log({
     decision: 'queued',
     reason: metainfo === undefined ? 'magnet' : 'metainfo',
     ...idOf(update),
@@ -123,7 +154,10 @@ async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Updat
   }
 }
 
-/** Records a state, by way of QUEUED where the direct step is not legal. */
+/**
+ * Records a state: by way of QUEUED where the direct step is not legal, and from a record begun anew where
+ * that one is not either, as when something counts again that had ended.
+ */
 export function walkTo(
   config: Config,
   { now, log }: Pick<AdvanceDeps, 'now' | 'log'>,
@@ -135,10 +169,12 @@ export function walkTo(
   const directory = updatesDir(config.stateDir);
   const write = (from: Progress, to: State, why: string, extra = {}): Progress =>
     writeProgress(directory, update, from, { state: to, reason: why, ...extra }, now());
-  let progress =
-    readProgress(directory, update) ??
-    write(newProgress(update), 'ACCEPTED', 'newest of its channel');
-  if (progress.state === state && Object.keys(more).length === 0) return;
+  const found = readProgress(directory, update);
+  if (found?.state === state && Object.keys(more).length === 0) return;
+  const isUsable =
+    found !== undefined && (isLegalStep(found.state, state) || isLegalStep(found.state, 'QUEUED'));
+  const why = found === undefined ? 'newest of its channel' : 'it counts again';
+  let progress = isUsable ? found : write(newProgress(update), 'ACCEPTED', why);
   if (!isLegalStep(progress.state, state)) progress = write(progress, 'QUEUED', 'in Transmission');
   write(progress, state, reason, more);
   if (state !== 'QUEUED') log({ decision: state.toLowerCase(), reason, ...idOf(update) });

@@ -1,5 +1,13 @@
 import { isAbsolute } from 'node:path';
 import { UpdateError } from './errors.ts';
+import {
+  asNumber,
+  asRecord,
+  parseTorrents,
+  replyArguments,
+  torrentFields,
+  unexpected,
+} from './transmission-reply.ts';
 import { TransmissionRpc } from './transmission-rpc.ts';
 
 export type TorrentStatus = 'stopped' | 'checking' | 'downloading' | 'seeding' | 'queued';
@@ -27,6 +35,8 @@ export interface Torrent {
   rateDownload: number;
   /** Unix seconds of the last piece data that came or went; 0: never. */
   activeAt: number;
+  /** Unix seconds; of a torrent whose own record a crash has cost, when the daemon started. */
+  addedAt: number;
   /** Bytes. */
   uploadedEver: number;
   trackers: { id: number; announce: string }[];
@@ -53,37 +63,9 @@ export interface TransmissionClient {
   setSession(settings: Record<string, unknown>): Promise<void>;
   /** Free bytes at an absolute path. */
   freeSpace(path: string): Promise<number>;
+  /** Seconds since the daemon started. */
+  secondsActive(): Promise<number>;
 }
-
-/** The fields of torrent-get that {@link parseTorrent} reads, and no others. */
-const torrentFields = [
-  'hashString',
-  'name',
-  'status',
-  'percentDone',
-  'metadataPercentComplete',
-  'totalSize',
-  'pieceSize',
-  'downloadDir',
-  'files',
-  'errorString',
-  'peersConnected',
-  'rateDownload',
-  'activityDate',
-  'uploadedEver',
-  'trackers',
-];
-
-/** tr_torrent_activity, in its numeric order. */
-const statuses: readonly TorrentStatus[] = [
-  'stopped',
-  'queued', // waits to be checked
-  'checking',
-  'queued', // waits to download
-  'downloading',
-  'queued', // waits to seed
-  'seeding',
-];
 
 /**
  * The client of transmission-daemon's RPC; nothing is sent before the first call.
@@ -168,6 +150,11 @@ export function connectTransmission(options: {
         hint: 'it must exist and be open to the user debian-transmission',
       });
     },
+    async secondsActive() {
+      const reply = replyArguments((await rpc.request('session-stats'))._data);
+      const current = asRecord(asRecord(reply, 'session-stats')['current-stats'], 'current-stats');
+      return asNumber(current['secondsActive'], 'secondsActive');
+    },
   };
 }
 
@@ -177,75 +164,9 @@ function checkInfoHash(infoHash: string): string {
   throw new TypeError('not an info hash');
 }
 
-function replyArguments(reply: unknown): unknown {
-  return asRecord(reply, 'reply')['arguments'];
-}
-
 function parseAdded(reply: unknown): 'added' | 'duplicate' {
   const answer = asRecord(replyArguments(reply), 'torrent-add');
   if ('torrent-added' in answer) return 'added';
   if ('torrent-duplicate' in answer) return 'duplicate';
   throw unexpected('torrent-add');
-}
-
-function parseTorrents(reply: unknown): Torrent[] {
-  return asList(asRecord(replyArguments(reply), 'torrent-get')['torrents'], 'torrents').map(
-    (item) => parseTorrent(asRecord(item, 'torrents')),
-  );
-}
-
-function parseTorrent(item: Record<string, unknown>): Torrent {
-  const infoHash = asString(item['hashString'], 'hashString').toLowerCase();
-  if (!/^[0-9a-f]{40}$/.test(infoHash)) throw unexpected('hashString');
-  const status = statuses[asNumber(item['status'], 'status')];
-  if (status === undefined) throw unexpected('status');
-  return {
-    infoHash,
-    name: asString(item['name'], 'name'),
-    status,
-    percentDone: asNumber(item['percentDone'], 'percentDone'),
-    hasMetadata: asNumber(item['metadataPercentComplete'], 'metadataPercentComplete') === 1,
-    totalSize: asNumber(item['totalSize'], 'totalSize'),
-    pieceLength: asNumber(item['pieceSize'], 'pieceSize'),
-    downloadDir: asString(item['downloadDir'], 'downloadDir'),
-    files: asList(item['files'], 'files').map((file) => {
-      const { name, length } = asRecord(file, 'files');
-      return { name: asString(name, 'files'), length: asNumber(length, 'files') };
-    }),
-    error: asString(item['errorString'], 'errorString'),
-    peersConnected: asNumber(item['peersConnected'], 'peersConnected'),
-    rateDownload: asNumber(item['rateDownload'], 'rateDownload'),
-    activeAt: asNumber(item['activityDate'], 'activityDate'),
-    uploadedEver: asNumber(item['uploadedEver'], 'uploadedEver'),
-    trackers: asList(item['trackers'], 'trackers').map((tracker) => {
-      const { id, announce } = asRecord(tracker, 'trackers');
-      return { id: asNumber(id, 'trackers'), announce: asString(announce, 'trackers') };
-    }),
-  };
-}
-
-function unexpected(field: string): UpdateError {
-  return new UpdateError('unavailable', `Transmission's reply has an unexpected ${field}`, {
-    hint: 'this software knows transmission-daemon 3.00',
-  });
-}
-
-function asRecord(value: unknown, field: string): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw unexpected(field);
-  return Object.fromEntries(Object.entries(value));
-}
-
-function asList(value: unknown, field: string): unknown[] {
-  if (!Array.isArray(value)) throw unexpected(field);
-  return value;
-}
-
-function asString(value: unknown, field: string): string {
-  if (typeof value !== 'string') throw unexpected(field);
-  return value;
-}
-
-function asNumber(value: unknown, field: string): number {
-  if (typeof value !== 'number' || !Number.isFinite(value)) throw unexpected(field);
-  return value;
 }

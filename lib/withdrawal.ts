@@ -1,7 +1,7 @@
 import { isContentName, pieceBudget, type Announcement } from './announcement.ts';
 import type { Config } from './config.ts';
 import { currentKeySet } from './key-chain.ts';
-import { chooseVersion } from './known-updates.ts';
+import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { listPublished, readPublished } from './publish.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
 import { listAccepted, readAccepted } from './store.ts';
@@ -31,6 +31,7 @@ export async function prepareWithdrawal(
   request: WithdrawRequest,
   config: Config,
   now: number,
+  fleet: FleetVersions,
 ): Promise<Submission & { withdraws: UpdateId | undefined }> {
   const { channel, target } = request;
   checkUpdateChannel(channel);
@@ -47,7 +48,12 @@ export async function prepareWithdrawal(
     noop: false,
     rerun: false,
     epoch: keySet.epoch,
-    version: chooseVersion(request.version, config, channel, now),
+    version: chooseVersion(
+      request.version,
+      await findNewest(channel, config, fleet, now),
+      channel,
+      now,
+    ),
     created: now,
     notBefore: 0,
     expires: request.expires,

@@ -13,4 +13,4 @@ cron starts it. What it did is in events.log of "applyDir".
 Exit status: 0 done (also when another apply is at it), 75 try again later, 78 configuration.
 `;
 
-void runSides('apply', help, ['apply']);
+void runSides('apply', help, ['apply'], { retry: false });

@@ -2,11 +2,14 @@
  * Bundles each handler, and the scripts that handlers and units start, into one CommonJS file each
  * below dist/: why is in docs/decisions/bundles.md.
  */
-import { chmod, readdir, rm } from 'node:fs/promises';
+import { chmod, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
+const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
+  version: string;
+};
 const handlers = (await readdir(join(root, 'handlers'))).filter((name) => name.endsWith('.ts'));
 const entryPoints = [
   ...handlers.map((name) => `handlers/${name}`),
@@ -66,6 +69,7 @@ const { metafile } = await build({
   define: {
     'import.meta.dirname': '__dirname',
     p2pUpdateBuildTime: String(Math.floor(Date.now() / 1000)),
+    p2pUpdateVersion: JSON.stringify(version),
   },
   metafile: true,
   logLevel: 'warning',

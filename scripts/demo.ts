@@ -56,7 +56,9 @@ async function main(): Promise<void> {
     screen.line(`Serf and Transmission were up after ${seconds(Date.now() - begin)}.`);
     const reports: Report[] = [];
     const refused = await play(fleet, screen, reports);
-    ok = refused && reports.length === 6 && reports.every(isComplete);
+    const isAllApplied = reports.length === 6 && reports.every(isComplete);
+    const hasConverged = isAllApplied && (await showStatus(fleet, screen));
+    ok = refused && hasConverged;
     showSummary(screen, reports, ok);
     if (!ok) showLogs(missing(fleet, reports));
     screen.line(`The demo took ${seconds(Date.now() - begin)}.`);
@@ -134,6 +136,17 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
   const size = `an event of ${payloadChars} characters ${how}`;
   const at = Date.parse(reply.submittedAt);
   return { kind, channel: chosen, version, payload, from: node.name, at, size };
+}
+
+/** What an operator sees when he asks the fleet; returns whether it has converged. */
+async function showStatus({ nodes }: Fleet, screen: Screen): Promise<boolean> {
+  screen.heading('What the fleet says of itself: scripts/status.ts');
+  screen.status('n1 asks every node');
+  const result = await nodes[0]?.script('status.ts', []);
+  screen.clearStatus();
+  const text = `${result?.stdout ?? ''}${result?.stderr ?? ''}`.trimEnd();
+  for (const line of text.split('\n')) screen.line(`  ${line}`.trimEnd());
+  return result?.status === 0;
 }
 
 function isComplete({ nodes }: Report): boolean {

@@ -3,16 +3,33 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { defaultConfigFile, loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
+import { logEvent } from '../lib/event-log.ts';
 import { isOurs, ownerOf, requireOwnership } from '../lib/ownership.ts';
 import { reconcile, type Side } from '../lib/reconcile.ts';
+import { nameOf, parseUpdateName, type UpdateId } from '../lib/update.ts';
+
+/** What a person asks for on the command line. */
+interface Asked {
+  help: boolean;
+  /** What was given up is to be tried again: all of it, or one update. */
+  retry: 'nothing' | 'all' | UpdateId;
+}
 
 /**
  * What the commands `reconcile` and `apply` share: runs those of the given sides that belong to this
  * user. Root hands advance over to the user whose it is.
+ *
+ * @param options.retry whether the command has this option
  */
-export async function runSides(name: string, help: string, wanted: readonly Side[]): Promise<void> {
+export async function runSides(
+  name: string,
+  help: string,
+  wanted: readonly Side[],
+  options: { retry: boolean },
+): Promise<void> {
   try {
-    if (asksForHelp(name)) {
+    const asked = parseCommandLine(name, options);
+    if (asked.help) {
       process.stdout.write(help);
       return;
     }
@@ -23,6 +40,10 @@ export async function runSides(name: string, help: string, wanted: readonly Side
     if (sides.includes('apply')) {
       const configFile = process.env['P2P_UPDATE_CONFIG'] ?? defaultConfigFile;
       requireOwnership(config, [configFile, process.execPath, process.argv[1] ?? '']);
+    }
+    if (asked.retry !== 'nothing') {
+      if (!sides.includes('apply')) throw notOurs(config, ['apply']);
+      await retry(name, config, asked.retry === 'all' ? undefined : asked.retry);
     }
     const status =
       isRoot && wanted.includes('advance') && !sides.includes('advance')
@@ -35,6 +56,22 @@ export async function runSides(name: string, help: string, wanted: readonly Side
   } catch (error) {
     process.stderr.write(formatError(name, error));
     process.exitCode = exitStatus(error);
+  }
+}
+
+/** Writes down what is to be tried again, which the pass that follows does, and says so. */
+async function retry(name: string, config: Config, wanted: UpdateId | undefined): Promise<void> {
+  const { retryPoisoned } = await import('../lib/retry.ts');
+  const retried = await retryPoisoned(config, wanted, {
+    now: () => Math.floor(Date.now() / 1000),
+    log: (event) => {
+      logEvent(config.applyDir, { handler: 'apply', ...event });
+    },
+  });
+  if (retried.length === 0) process.stdout.write(`${name}: nothing was given up\n`);
+  for (const { id, isRetried, reason } of retried) {
+    const what = isRetried ? 'is tried again' : `stays given up: ${reason}`;
+    process.stdout.write(`${name}: ${nameOf(id)} ${what}\n`);
   }
 }
 
@@ -78,12 +115,27 @@ function notOurs(config: Config, wanted: readonly Side[]): UpdateError {
   });
 }
 
-function asksForHelp(name: string): boolean {
+function parseCommandLine(name: string, options: { retry: boolean }): Asked {
+  const usage = (why: string): UpdateError =>
+    new UpdateError('usage', why, { hint: `${name} --help shows the usage` });
+  const flag = { type: 'boolean', default: false } as const;
+  let parsed: { values: { help: boolean; retry: boolean }; positionals: string[] };
   try {
-    return parseArgs({ options: { help: { type: 'boolean', short: 'h' } } }).values.help === true;
-  } catch (cause) {
-    throw new UpdateError('usage', cause instanceof Error ? cause.message : String(cause), {
-      hint: `${name} --help shows the usage`,
+    parsed = parseArgs({
+      options: { help: { ...flag, short: 'h' }, retry: flag },
+      allowPositionals: options.retry,
     });
+  } catch (cause) {
+    throw usage(cause instanceof Error ? cause.message : String(cause));
   }
+  const { values, positionals } = parsed;
+  const [key, ...more] = positionals;
+  if (values.retry && !options.retry) throw usage('--retry is of reconcile');
+  if (!values.retry && key !== undefined) throw usage(`${key}: what is it for?`);
+  if (more.length > 0) throw usage('one update at a time, or none for all');
+  if (!values.retry) return { help: values.help, retry: 'nothing' };
+  if (key === undefined) return { help: values.help, retry: 'all' };
+  const id = parseUpdateName(key);
+  if (id === undefined) throw usage(`${key} is no CHANNEL@VERSION`);
+  return { help: values.help, retry: id };
 }

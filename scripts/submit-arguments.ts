@@ -13,6 +13,7 @@ export const help = `Usage: submit.ts FILE|DIRECTORY [options]
        submit.ts --renew [CHANNEL@VERSION] [--expires SPAN] [--target EXPR]
        submit.ts --resend [CHANNEL@VERSION]
        submit.ts KEY.pub --root-key FILE [options of keys.ts add]
+       each with --wait [--timeout SPAN]
 
 Announces an update to the fleet and seeds it from this node.
   *.pp                          a manifest: puppet apply
@@ -29,6 +30,8 @@ Options:
                       (default: all; --renew: as before, and '' is all)
   --noop              a manifest or an environment: nodes only find out what Puppet would
                       change; waits up to two minutes, and lists it for each node
+  --wait              until every node that it is for has applied it; says who has not, and why
+  --timeout SPAN      how long to wait at most: 30s, 1h (default: 10m, for --noop alone 2m)
   --version N         above the newest of the channel (default: unix seconds, or newest + 1)
   --expires SPAN      not applied later than that: 90d, 12h, 1y (default: 1y)
   --not-before TIME   downloaded at once, applied then: 2030-01-31T06:00Z or +2h
@@ -44,16 +47,29 @@ Options:
 
 The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
 
-Exit status: 0 sent, 64 usage, 65 the content is not what its name says, or a bad target, 69 Puppet,
+Exit status: 0 sent, and with --wait applied by all; with --wait 1 failed on some node, 75 not yet
+applied by all, or a node does not answer; 64 usage, 65 the content is not what its name says, or a bad target, 69 Puppet,
 Transmission or Serf is down (the announcement is kept: --resend), 75 the disk failed, 76 refused,
 77 not trusted, 78 configuration.
 `;
 
 const defaultExpiry = '1y';
+const defaultWait = '10m';
+/** A download by magnet, three tries of Puppet's first seconds, and some patience. */
+const defaultTrial = '2m';
+
+/** How long to follow what the fleet makes of it. */
+export interface Patience {
+  seconds: number;
+  /** Whether the exit status says how it went; of a trial the report is enough. */
+  isStrict: boolean;
+}
 
 interface Common {
   dryRun: boolean;
   json: boolean;
+  /** null: not at all. */
+  patience: Patience | null;
 }
 
 export type Command =
@@ -80,7 +96,8 @@ export function parseCommand(args: string[], now: number): Command {
   const [first, ...more] = positionals;
   if (values.help === true) return { kind: 'help' };
   if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
-  const common = { dryRun: values['dry-run'] ?? false, json: values.json ?? false };
+  const dryRun = values['dry-run'] ?? false;
+  const common = { dryRun, json: values.json ?? false, patience: parsePatience(values, now) };
   const given = Object.keys(values);
   const target = values.target === undefined ? undefined : parseTarget(values.target);
   const version = values.version === undefined ? undefined : parseVersion(values.version);
@@ -133,6 +150,8 @@ function parse(args: string[]) {
         withdraw: { type: 'string' },
         renew: { type: 'boolean' },
         resend: { type: 'boolean' },
+        wait: { type: 'boolean' },
+        timeout: { type: 'string' },
         'dry-run': { type: 'boolean' },
         json: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
@@ -144,8 +163,27 @@ function parse(args: string[]) {
   }
 }
 
+function parsePatience(values: ReturnType<typeof parse>['values'], now: number): Patience | null {
+  const { wait = false, timeout, noop = false, 'not-before': notBefore } = values;
+  if (!wait && timeout !== undefined && !noop)
+    throw usage('--timeout has no meaning without --wait');
+  if (values['dry-run'] === true) {
+    if (wait) throw usage('--wait has no meaning with --dry-run');
+    return null;
+  }
+  const waitsFor = notBefore === undefined ? 0 : parseMoment(notBefore, now) - now;
+  if (!wait) {
+    const seconds = parseSpan(timeout ?? defaultTrial);
+    return noop && waitsFor <= 0 ? { seconds, isStrict: false } : null;
+  }
+  const seconds = parseSpan(timeout ?? defaultWait);
+  if (waitsFor >= seconds)
+    throw usage('--wait would be over before --not-before: give a longer --timeout');
+  return { seconds, isStrict: true };
+}
+
 function refuseOthers(mode: string, given: readonly string[], allowed: readonly string[]): void {
-  const fitting = [...allowed, mode.slice(2), 'dry-run', 'json'];
+  const fitting = [...allowed, mode.slice(2), 'dry-run', 'json', 'wait', 'timeout'];
   const other = given.find((option) => !fitting.includes(option));
   if (other !== undefined) throw usage(`--${other} has no meaning with ${mode}`);
 }

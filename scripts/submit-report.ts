@@ -1,7 +1,8 @@
 import type { Config } from '../lib/config.ts';
 import type { TargetedMembers } from '../lib/target-members.ts';
+import type { UpdateProgress } from '../lib/update-progress.ts';
 import { nameOf, parseAnnouncement } from '../lib/update.ts';
-import type { NodeReport } from './noop-report.ts';
+import { asciiJson } from './status/report.ts';
 
 /**
  * What is told of an announcement, the same for a dry run, a submission and a repetition.
@@ -43,17 +44,20 @@ export function describeAnnouncement(
   };
 }
 
-type Facts = ReturnType<typeof describeAnnouncement>;
+export type Facts = ReturnType<typeof describeAnnouncement>;
 
-/** Prints the facts: as lines for a person, or as one JSON object. `sentAt` is null for a dry run. */
+/**
+ * Prints the facts: as lines for a person, or as one JSON object. `sentAt` is null for a dry run; with
+ * what the fleet made of it where that was waited for, null when it could not be asked.
+ */
 export function report(
-  facts: Facts & { nodes?: readonly NodeReport[] | null },
+  facts: Facts & { [K in 'verdict' | 'nodes']?: UpdateProgress[K] | null },
   sentAt: Date | null,
   json: boolean,
 ): void {
   if (json) {
     const sent = { sent: sentAt !== null, submittedAt: sentAt?.toISOString() ?? null };
-    process.stdout.write(`${JSON.stringify({ ...facts, ...sent })}\n`);
+    process.stdout.write(`${asciiJson({ ...facts, ...sent })}\n`);
     return;
   }
   const rows: [string, string][] = [

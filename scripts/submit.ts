@@ -4,29 +4,39 @@
 import { tmpdir } from 'node:os';
 import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
+import { verdictStatuses } from '../lib/fleet-status.ts';
 import { currentKeySet } from '../lib/key-chain.ts';
 import { missingSigners } from '../lib/key-proposal.ts';
+import { askBySerf, type FleetVersions } from '../lib/known-updates.ts';
 import { deliver, findPublished, publishContent } from '../lib/publish.ts';
 import { prepareRenewal, type RenewRequest } from '../lib/renewal.ts';
 import { connectSerf } from '../lib/serf.ts';
 import { prepareSubmission, type Submission } from '../lib/submission.ts';
 import { readKeyToAdd } from '../lib/submission-input.ts';
-import { countTargets } from '../lib/target-members.ts';
-import { nameOf, parseAnnouncement } from '../lib/update.ts';
+import { countTargets, type TargetedMembers } from '../lib/target-members.ts';
+import { nameOf, parseAnnouncement, type Update } from '../lib/update.ts';
 import { prepareWithdrawal, type WithdrawRequest } from '../lib/withdrawal.ts';
 import { parseChange } from './keys/arguments.ts';
 import { proposalFile, proposeChange, writeProposal } from './keys/change.ts';
 import { proposalFacts, proposalText } from './keys/report.ts';
 import { sendProposal } from './keys/send.ts';
-import { collectNoop, formatNoop } from './noop-report.ts';
 import { progressBar } from './progress-bar.ts';
-import { help, keyOptions, parseCommand, updateOptions, type Command } from './submit-arguments.ts';
+import {
+  help,
+  keyOptions,
+  parseCommand,
+  updateOptions,
+  type Command,
+  type Patience,
+} from './submit-arguments.ts';
+import { explainUnfinished, followUpdate, formatNodes } from './submit-progress.ts';
 import { describeAnnouncement, report } from './submit-report.ts';
 import { withDirectoryIn, withWorkDirectory } from './work-directory.ts';
 
 interface Options {
   dryRun: boolean;
   json: boolean;
+  patience: Patience | null;
 }
 
 type SubmitCommand = Extract<Command, { kind: 'submit' }>;
@@ -52,16 +62,24 @@ async function submitFile(command: SubmitCommand, config: Config): Promise<void>
     : withWorkDirectory.bind(null, config.publishDir);
   await inWork(async (workDir) => {
     const onProgress = progressBar('hashing');
-    const prepared = await prepareSubmission(request, config, workDir, now(), onProgress);
+    const prepared = await prepareSubmission(
+      request,
+      config,
+      workDir,
+      now(),
+      fleetOf(config),
+      onProgress,
+    );
     await announce(prepared, config, command);
   });
 }
 
 /** Adds a release key, as `keys.ts add` and then `keys.ts send` do. */
 async function addKey(
-  { request: { file }, keys, dryRun, json }: SubmitCommand,
+  { request: { file }, keys, ...options }: SubmitCommand,
   config: Config,
 ): Promise<void> {
+  const { dryRun, json } = options;
   if (keys['root-key'] === undefined)
     throw new UpdateError('usage', `${file} is a public key, which only a root key can add`, {
       hint: 'add --root-key FILE: the private root key, on the medium that holds it',
@@ -71,7 +89,7 @@ async function addKey(
   const proposal = await proposeChange(request, current, now());
   if (missingSigners(proposal).length === 0 && !dryRun) {
     const payload = await sendProposal(proposal, current, config);
-    report(describeAnnouncement(payload, config), new Date(), json);
+    await reportSent(payload, config, null, options);
     return;
   }
   const out = proposalFile(proposal, request.out);
@@ -85,14 +103,20 @@ async function addKey(
 }
 
 async function withdraw(request: WithdrawRequest, config: Config, options: Options): Promise<void> {
-  const prepared = await prepareWithdrawal(request, config, now());
+  const prepared = await prepareWithdrawal(request, config, now(), fleetOf(config));
   if (prepared.withdraws === undefined)
     warn(`no update of channel ${request.channel} is known here; is it spelled so?`);
   await announce(prepared, config, options);
 }
 
 async function renew(request: RenewRequest, config: Config, options: Options): Promise<void> {
-  const prepared = await prepareRenewal(request, config, now(), progressBar('hashing'));
+  const prepared = await prepareRenewal(
+    request,
+    config,
+    now(),
+    fleetOf(config),
+    progressBar('hashing'),
+  );
   const { renews, newest } = prepared;
   if (renews.version < newest)
     warn(
@@ -114,31 +138,58 @@ async function announce(prepared: Submission, config: Config, options: Options):
         : await publish();
     await deliver(published, config);
   }
-  const facts = describeAnnouncement(prepared.payload, config, targets);
-  const sentAt = new Date();
-  if (dryRun || !prepared.announcement.noop || prepared.announcement.notBefore > now()) {
-    report(facts, dryRun ? null : sentAt, options.json);
-    return;
-  }
-  // Nothing changes anywhere, so what a noop is for is its report.
-  if (!options.json) report(facts, sentAt, false);
-  const onProgress = progressBar('noop', { name: 'nodes', size: 1, min: 1 });
-  const nodes = await collectNoop(prepared.announcement, config, onProgress).catch(
-    (error: unknown) => {
-      warn(`it is sent, but the fleet cannot be asked what would change: ${describeError(error)}`);
-      return null;
-    },
-  );
-  if (options.json) report({ ...facts, nodes }, sentAt, true);
-  else if (nodes !== null) process.stdout.write(formatNoop(nodes));
+  if (dryRun) report(describeAnnouncement(prepared.payload, config, targets), null, options.json);
+  else await reportSent(prepared.payload, config, targets, options);
 }
 
 async function resend(key: string | undefined, config: Config, options: Options): Promise<void> {
   const published = findPublished(config, key);
   const targets = await askTargets(published.payload, config);
-  if (!options.dryRun) await deliver(published, config);
-  const facts = describeAnnouncement(published.payload, config, targets);
-  report(facts, options.dryRun ? null : new Date(), options.json);
+  if (options.dryRun) {
+    report(describeAnnouncement(published.payload, config, targets), null, options.json);
+    return;
+  }
+  await deliver(published, config);
+  await reportSent(published.payload, config, targets, options);
+}
+
+/** Tells what was sent and, where that is wanted, what the fleet makes of it. */
+async function reportSent(
+  payload: string,
+  config: Config,
+  targets: TargetedMembers | null,
+  { json, patience }: Options,
+): Promise<void> {
+  const { update } = parseAnnouncement(payload);
+  const facts = describeAnnouncement(payload, config, targets);
+  const sentAt = new Date();
+  if (!json || patience === null) report(facts, sentAt, json);
+  if (patience === null) return;
+  const progress = await follow(update, config, patience).catch((error: unknown) => {
+    warn(`it is sent, but the fleet cannot be asked about it: ${describeError(error)}`);
+    if (patience.isStrict) process.exitCode = exitStatus(error);
+    return null;
+  });
+  const { verdict = null, nodes = null } = progress ?? {};
+  if (json) report({ ...facts, verdict, nodes }, sentAt, true);
+  if (progress === null) return;
+  if (!json) process.stdout.write(formatNodes(progress.nodes));
+  const unfinished = explainUnfinished(update, progress);
+  if (!patience.isStrict || unfinished === undefined) return;
+  const { message, hint } = unfinished;
+  process.stderr.write(`submit: error: ${message}\nsubmit: hint: ${hint}\n`);
+  process.exitCode = verdictStatuses[progress.verdict];
+}
+
+/** Follows an update with a bar on a terminal. */
+async function follow(update: Update, config: Config, { seconds }: Patience) {
+  const { serf } = config;
+  const client = connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 });
+  const bar = progressBar(update.noop ? 'noop' : 'applied', { name: 'nodes', size: 1, min: 1 });
+  const progress = await followUpdate(update, client, seconds * 1000, bar);
+  // A bar that is not full has not ended its line.
+  if (bar !== undefined && progress.verdict === 'pending') process.stderr.write('\n');
+  return progress;
 }
 
 /** How many members an announcement is for, as far as Serf knows; null without a target, or without Serf. */
@@ -154,6 +205,11 @@ async function askTargets(payload: string, config: Config) {
         'each node decides by its own "nodeName" and "tags", not by what Serf says',
     );
   return targets;
+}
+
+/** Which versions the fleet has. */
+function fleetOf({ serf }: Config): FleetVersions {
+  return askBySerf(connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 }), warn);
 }
 
 function warn(message: string): void {

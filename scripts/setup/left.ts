@@ -10,6 +10,9 @@ export interface LeftToDo {
   commands: string[];
 }
 
+/** What serf.json registers; an installation from before one of them was there lacks it. */
+const serfHandlers = ['update', 'status', 'latest', 'member-join'];
+
 export interface LeftOptions {
   scheduler: Scheduler;
   /** Where the code is, seen from the machine. */
@@ -52,7 +55,9 @@ function leftToPlace({ config, steps }: SetupPlan, machine: Machine, options: Le
       what: `give Transmission its settings and the hook (${codeDir}/docs/transmission.md)`,
       commands: [],
     });
-  if (!names(machine, '/etc/serf', `${codeDir}/dist/handlers/update.cjs`))
+  const isRegistered = (name: string): boolean =>
+    names(machine, '/etc/serf', `${codeDir}/dist/handlers/${name}.cjs`);
+  if (!serfHandlers.every(isRegistered))
     left.push({
       what: `register the handlers with Serf (${codeDir}/docs/serf.md)`,
       commands: [`install -m 644 ${codeDir}/serf.json /etc/serf/10-p2p-update.json`],

@@ -1,8 +1,35 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { equivocationOf, removeHealed } from '../../lib/equivocation.ts';
+import { decodeRecord } from '../../lib/record.ts';
+import { listDirectory } from '../../lib/store.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode } from '../support/lone-node.ts';
+import { makeLoneNode, type Answer, type LoneNode } from '../support/lone-node.ts';
+import { readState } from '../support/state.ts';
 
 const now = Math.floor(Date.now() / 1000);
+
+/** The files that a node keeps as proof. */
+function proofs({ config }: LoneNode): string[] {
+  return listDirectory(join(config.stateDir, 'equivocations'));
+}
+
+/** What has come or changed in the state by an action; nothing may have gone. */
+function changes(node: LoneNode, action: () => void): string[] {
+  const before = readState(node.config.stateDir);
+  action();
+  const after = readState(node.config.stateDir);
+  expect(Object.keys(before).filter((path) => after[path] === undefined)).toEqual([]);
+  return Object.keys(after).filter((path) => after[path] !== before[path]);
+}
+
+function expectRefusal({ status, stderr, event }: Answer): void {
+  expect(status).toBe(76);
+  expect(stderr).toMatch(/error: equivocation: version \d+ of default[^]*hint: .*higher version/);
+  expect(event).toMatchObject({ decision: 'refuse', channel: 'default' });
+  expect(event.reason).toMatch(/^equivocation/);
+}
 
 describe('two bodies of one version, sent to two halves of the fleet', () => {
   it('are each refused where the other one is, loudly, and healed by a higher version', () => {
@@ -15,16 +42,29 @@ describe('two bodies of one version, sent to two halves of the fleet', () => {
       expect(node.send(bodies[i] ?? '').status).toBe(0);
     });
     halves.forEach((node, i) => {
-      const { status, stderr, event, changed } = node.send(bodies[1 - i] ?? '');
-      expect({ status, changed }).toEqual({ status: 76, changed: false });
-      expect(stderr).toMatch(
-        /error: equivocation: version \d+ of default[^]*hint: .*higher version/,
-      );
-      expect(event).toMatchObject({ decision: 'refuse', version: now, channel: 'default' });
-      expect(event.reason).toMatch(/^equivocation/);
+      const other = bodies[1 - i] ?? '';
+      const changed = changes(node, () => {
+        expectRefusal(node.send(other));
+      });
+      // The refusal leaves its proof, and nothing else; once it is there, nothing at all.
+      expect(changed).toEqual(['equivocations', 'equivocations/default']);
+      const file = join(node.config.stateDir, 'equivocations', 'default');
+      expect(decodeRecord(readFileSync(file, 'utf8'), file)?.value).toMatchObject({
+        version: now,
+        payload: other,
+      });
+      const again = node.send(other);
+      expectRefusal(again);
+      expect(again.changed).toBe(false);
+      expect(equivocationOf(node.config, 'default')).toBe('seen');
     });
     const healing = make(now + 1, 'three.pp');
-    for (const node of halves) expect(node.send(healing).status).toBe(0);
+    for (const node of halves) {
+      expect(node.send(healing).status).toBe(0);
+      expect(equivocationOf(node.config, 'default')).toBe('none');
+      removeHealed(node.config, now);
+      expect(proofs(node)).toEqual([]);
+    }
   });
 
   it('is seen whatever differs: a noop, a target, the time of signing, the signers', () => {
@@ -32,17 +72,94 @@ describe('two bodies of one version, sent to two halves of the fleet', () => {
     keys.keySet.releaseThreshold = 1;
     const make = (change: object, signers = keys.releaseKeys.slice(0, 1)): string =>
       signAnnouncement(makeAnnouncement({ version: now, ...change }), keys, signers);
-    const node = makeLoneNode({}, keys);
     const fields = { sha256: 'ab'.repeat(32), infoHash: 'ab'.repeat(20), created: now };
     const first = make(fields);
-    expect(node.send(first).status).toBe(0);
     for (const other of [
       make({ ...fields, noop: true }),
       make({ ...fields, target: 'node=other' }),
       make({ ...fields, created: now + 1 }),
       make(fields, keys.releaseKeys),
-    ])
-      expect(node.send(other)).toMatchObject({ status: 76, changed: false });
-    expect(node.send(first)).toMatchObject({ status: 0, event: { decision: 'ring' } });
+    ]) {
+      const node = makeLoneNode({}, keys);
+      expect(node.send(first).status).toBe(0);
+      expectRefusal(node.send(other));
+      expect(proofs(node)).toEqual(['default']);
+      expect(node.send(first)).toMatchObject({ status: 0, event: { decision: 'ring' } });
+    }
+  });
+});
+
+describe('the proof', () => {
+  const keys = makeKeys();
+  const make = (fields: Parameters<typeof makeAnnouncement>[0]): string =>
+    signAnnouncement(makeAnnouncement(fields), keys);
+
+  it('is not made by who has no key of the fleet', () => {
+    const node = makeLoneNode({}, keys);
+    node.send(make({ version: now }));
+    const forged = signAnnouncement(makeAnnouncement({ version: now, name: 'x.pp' }), makeKeys());
+    expect(node.send(forged)).toMatchObject({ status: 77, changed: false });
+  });
+
+  it('is one file a channel, of the highest version, however many are sent', () => {
+    const node = makeLoneNode({}, keys);
+    // A lower one of others comes later: it has to be above what those others have.
+    node.send(make({ version: now - 1, target: 'node=n2' }));
+    node.send(make({ version: now }));
+    for (let i = 0; i < 5; i += 1)
+      expectRefusal(node.send(make({ version: now, name: `${i}.pp` })));
+    expectRefusal(node.send(make({ version: now - 1, name: 'lower.pp' })));
+    expect(proofs(node)).toEqual(['default']);
+    const file = join(node.config.stateDir, 'equivocations', 'default');
+    const { value } = decodeRecord(readFileSync(file, 'utf8'), file) ?? {};
+    expect(value).toMatchObject({ version: now });
+  });
+
+  it('is not made of what is healed already', () => {
+    const node = makeLoneNode({}, keys);
+    node.send(make({ version: now }));
+    node.send(make({ version: now + 1 }));
+    const late = node.send(make({ version: now, name: 'late.pp' }));
+    expectRefusal(late);
+    expect(late.changed).toBe(false);
+  });
+
+  it.each<[string, Parameters<typeof makeAnnouncement>[0], boolean]>([
+    ['a higher version for all', {}, true],
+    ['one for this node', { target: 'node=n1' }, true],
+    ['one for other nodes', { target: 'node=nobody' }, false],
+    ['a trial', { noop: true }, false],
+  ])('of what is for this node goes with %s: %j', (_, fields, isHealed) => {
+    const node = makeLoneNode({}, keys);
+    node.send(make({ version: now }));
+    node.send(make({ version: now, name: 'two.pp' }));
+    expect(node.send(make({ version: now + 1, ...fields })).status).toBe(0);
+    removeHealed(node.config, now);
+    expect(proofs(node)).toEqual(isHealed ? [] : ['default']);
+    expect(equivocationOf(node.config, 'default')).toBe(isHealed ? 'none' : 'seen');
+  });
+
+  it('of what is for others goes with a higher version for the same others', () => {
+    const node = makeLoneNode({}, keys);
+    const target = 'role=web';
+    node.send(make({ version: now, target }));
+    expectRefusal(node.send(make({ version: now, target, name: 'two.pp' })));
+    node.send(make({ version: now + 1, target: 'role=db' }));
+    expect(equivocationOf(node.config, 'default')).toBe('seen');
+    node.send(make({ version: now + 2, target }));
+    expect(equivocationOf(node.config, 'default')).toBe('none');
+  });
+
+  it('that is damaged counts as unknown, stops nothing, and stays until a person looks', () => {
+    const node = makeLoneNode({}, keys);
+    node.send(make({ version: now }));
+    node.send(make({ version: now, name: 'two.pp' }));
+    const file = join(node.config.stateDir, 'equivocations', 'default');
+    writeFileSync(file, 'rubbish');
+    expect(equivocationOf(node.config, 'default')).toBe('unknown');
+    removeHealed(node.config, now);
+    expect(proofs(node)).toEqual(['default']);
+    expectRefusal(node.send(make({ version: now, name: 'two.pp' })));
+    expect(equivocationOf(node.config, 'default')).toBe('seen');
   });
 });

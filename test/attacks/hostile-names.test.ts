@@ -107,7 +107,8 @@ describe('submit refuses them before anything is signed', () => {
       const file = join(directory, 'files', fileName);
       writeFileSync(file, 'content');
       const rest = { notBefore: 0, expires: now + 3600, rerun: false, noop: false, target: '' };
-      return prepareSubmission({ file, name, ...rest }, config, workDir, now);
+      const fleet = { ask: () => Promise.resolve(new Map()), warn: () => undefined };
+      return prepareSubmission({ file, name, ...rest }, config, workDir, now, fleet);
     };
   }
 

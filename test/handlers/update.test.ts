@@ -243,12 +243,6 @@ describe('the update handler refuses', () => {
       /older than/,
     ],
     [
-      'other bytes of the same version',
-      (keys) => signAnnouncement(makeAnnouncement({ version: now, name: 'other.pp' }), keys),
-      76,
-      /equivocation/,
-    ],
-    [
       'a version that would use up all others',
       (keys) => signAnnouncement(makeAnnouncement({ version: 2 ** 53 - 1 }), keys),
       76,

@@ -1,21 +1,13 @@
 import { createHash } from 'node:crypto';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  writeFileSync,
-} from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { computeInfoHash, contentFileName } from '../../lib/metainfo.ts';
-import { parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { updateKey } from '../../lib/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { repository } from '../support/node-files.ts';
-import { readState } from '../support/state.ts';
 import { hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
 
 let fleet: Fleet;
@@ -45,101 +37,6 @@ const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
     () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
     60_000,
   );
-
-describe('submit refuses', () => {
-  const sentNothing = async (args: string[], status: number, message: RegExp): Promise<void> => {
-    const before = readState(operator.config.publishDir);
-    const seen = other.events().length;
-    const result = await operator.script('submit.ts', args);
-    expect(result).toMatchObject({ status, stdout: '' });
-    expect(result.stderr).toMatch(message);
-    expect(result.stderr).toMatch(/^submit: error: .+\nsubmit: hint: .+\n$/s);
-    expect(readState(operator.config.publishDir)).toEqual(before);
-    expect(other.events()).toHaveLength(seen);
-  };
-
-  it.each<[string, () => string[], number, RegExp]>([
-    ['nothing', () => [], 64, /no file is named/],
-    ['two files', () => ['a', 'b'], 64, /one file at a time/],
-    ['an unknown option', () => ['--chanel', 'x', 'a'], 64, /--chanel/],
-    ['a missing file', () => [join(fleet.directory, 'none.pp')], 64, /there is no such file/],
-    ['a device', () => ['/dev/null'], 64, /special file/],
-    ['an empty file', () => [file('empty.bin', '')], 65, /is empty/],
-    [
-      'a manifest that does not parse, and names the line',
-      () => [file('bad.pp', 'file { "/x":\n  ensure => \n}\n')],
-      65,
-      /does not parse.*line: 3/s,
-    ],
-    ['a name with a space', () => [file('two words.bin', 'x')], 64, /two words.*--name two-words/s],
-    ['a name with quotes', () => [file(`it's"so".bin`, 'x')], 64, /--name it-s-so-.bin/],
-    ['a name with a newline', () => [file('a\nb.bin', 'x')], 64, /a\\nb.bin/],
-    ['a name in another script', () => [file('обновление', 'x')], 64, /--name update.bin/],
-    ['a leading dash', () => ['--', file('-rf', 'x')], 64, /--name rf/],
-    ['a leading dot', () => [file('.profile', 'x')], 64, /--name profile/],
-    ['a bad --name', () => ['--name', '../evil', file('a.bin', 'x')], 64, /--name is/],
-    ['a bad channel', () => ['--channel', 'No', file('a.bin', 'x')], 65, /channel/],
-    ['a bad span', () => ['--expires', '1 year', file('a.bin', 'x')], 64, /span of time/],
-    ['a time without a zone', () => ['--not-before', '2030-01-01T00:00', 'x'], 64, /moment/],
-    ['a version of zero', () => ['--version', '0', file('a.bin', 'x')], 64, /whole number/],
-    [
-      'an archive that is cut off',
-      () => [file('cut.tar.gz', '\u001f\u008b\u0008')],
-      65,
-      /archive cannot be used/,
-    ],
-    [
-      'a directory without manifests',
-      () => {
-        const directory = join(fleet.directory, 'plain');
-        mkdirSync(directory, { recursive: true });
-        return [directory];
-      },
-      65,
-      /without manifests/,
-    ],
-  ])('%s', async (_, args, status, message) => {
-    await sentNothing(args(), status, message);
-  });
-
-  it('a file above the configured size', async () => {
-    const configFile = join(operator.directory, 'small.json');
-    writeFileSync(configFile, JSON.stringify({ ...operator.config, maxContentBytes: 10 }));
-    const env = { P2P_UPDATE_CONFIG: configFile };
-    const result = await operator.script('submit.ts', [file('large.bin', 'x'.repeat(11))], { env });
-    expect(result).toMatchObject({ status: 76 });
-    expect(result.stderr).toMatch(/11 bytes, more than 10/);
-  });
-
-  it('a file that it may not read', async () => {
-    const path = file('secret.bin', 'x');
-    // Only the file itself may be what is in the way.
-    for (const directory of [fleet.directory, dirname(fleet.directory)])
-      chmodSync(directory, 0o755);
-    chmodSync(path, 0o600);
-    // Root ignores mode bits.
-    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const tsx = join(repository, 'node_modules/.bin/tsx');
-    const script = join(repository, 'scripts/submit.ts');
-    const result = await operator.run([...nobody, tsx, script, '--dry-run', path]);
-    expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
-    expect(result).toMatchObject({ status: 64, stdout: '' });
-  });
-});
-
-describe('submit --dry-run', () => {
-  it('says what would be sent, and sends and keeps nothing', async () => {
-    const before = readState(operator.config.publishDir);
-    const path = file('dry.bin', 'x'.repeat(100_000));
-    const result = await operator.script('submit.ts', ['--dry-run', '--json', path]);
-    expect(result).toMatchObject({ status: 0, stderr: '' });
-    const facts = JSON.parse(result.stdout) as Submitted & { sent: boolean; bytesBudget: number };
-    expect(facts).toMatchObject({ sent: false, submittedAt: null, pieces: 'in', bytesBudget: 351 });
-    expect(parseAnnouncement(facts.payload).update).toMatchObject({ name: 'dry.bin', length: 1e5 });
-    expect(readState(operator.config.publishDir)).toEqual(before);
-    expect(other.events().some(({ version }) => version === facts.version)).toBe(false);
-  });
-});
 
 describe('when a daemon is down', () => {
   it.each([
@@ -302,10 +199,8 @@ describe('an apply that was killed', () => {
     expect(status).toBe(0);
     const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);
     expect(states).toContain('APPLYING');
-    for (const node of fleet.nodes) {
-      const again = await node.run([reconciler]);
+    for (const again of await Promise.all(fleet.nodes.map((node) => node.run([reconciler]))))
       expect(again).toMatchObject({ status: 0, stderr: '' });
-    }
     await everywhere(update, 'applied');
     for (const node of fleet.nodes)
       expect(outcomeOf(node, update)).toMatchObject({ state: 'APPLIED', tries: 0 });

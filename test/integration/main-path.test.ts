@@ -1,12 +1,11 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { computeInfoHash } from '../../lib/metainfo.ts';
 import { parseAnnouncement } from '../../lib/update.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
-import { moduleTarball } from '../support/module.ts';
 import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
 
 let fleet: Fleet;
@@ -30,25 +29,23 @@ const everywhere = (update: Submitted, decision: string, timeoutMs = 60_000): Pr
     timeoutMs,
   );
 
-/** A manifest that writes `text` to a file of each node's own, below its confdir. */
-function manifest(name: string, text: string): string {
-  const file = join(fleet.directory, name);
-  const target = "${settings::confdir}/applied-${facts['p2p_update_channel']}";
-  writeFileSync(file, `file { "${target}": content => "${text}" }\n`);
-  return file;
+function file(name: string, text: string): string {
+  const path = join(fleet.directory, name);
+  writeFileSync(path, text);
+  return path;
 }
-
-const appliedText = (node: FleetNode, channel: string): string =>
-  readFileSync(join(node.config.puppet.confDir, `applied-${channel}`), 'utf8');
 
 describe('an update submitted on one node', () => {
   let update: Submitted;
 
   it('is downloaded and applied by every node, the submitter included', async () => {
-    update = await submit(operator, manifest('first.pp', 'one'), '--channel', 'first');
+    const target = "${settings::confdir}/applied-${facts['p2p_update_channel']}";
+    const manifest = file('first.pp', `file { "${target}": content => 'one' }\n`);
+    update = await submit(operator, manifest, '--channel', 'first');
     await everywhere(update, 'applied');
     for (const node of fleet.nodes) {
-      expect(appliedText(node, 'first')).toBe('one');
+      const applied = join(node.config.puppet.confDir, 'applied-first');
+      expect(readFileSync(applied, 'utf8')).toBe('one');
       expect(outcomeOf(node, update)).toMatchObject({
         state: 'APPLIED',
         run: { exitCode: 2, changed: 1, failed: 0 },
@@ -58,8 +55,8 @@ describe('an update submitted on one node', () => {
 
   it('reaches every node byte for byte', () => {
     for (const node of fleet.nodes) {
-      const [file] = readdirSync(join(node.config.stateDir, 'announcements'));
-      const record = readFileSync(join(node.config.stateDir, 'announcements', file ?? ''), 'utf8');
+      const [name] = readdirSync(join(node.config.stateDir, 'announcements'));
+      const record = readFileSync(join(node.config.stateDir, 'announcements', name ?? ''), 'utf8');
       expect(record).toContain(JSON.stringify(update.payload));
     }
   });
@@ -112,7 +109,7 @@ describe('versions', () => {
   it('never go back: older announcements are refused, in whichever order they come', async () => {
     const sent: Submitted[] = [];
     for (const text of ['a', 'b', 'c'])
-      sent.push(await submit(operator, manifest('order.pp', text), '--channel', 'order'));
+      sent.push(await submit(operator, file('order.bin', text), '--channel', 'order'));
     const newest = sent.at(-1);
     if (newest === undefined) throw new Error('nothing was sent');
     await everywhere(newest, 'applied');
@@ -129,7 +126,7 @@ describe('versions', () => {
       ),
     );
     for (const node of fleet.nodes) {
-      expect(appliedText(node, 'order')).toBe('c');
+      expect(readFileSync(join(node.config.deliveryDir, 'order.bin'), 'utf8')).toBe('c');
       expect(outcomeOf(node, newest)?.state).toBe('APPLIED');
       const applied = node.events().filter((line) => line.channel === 'order');
       expect(applied.filter((line) => line.decision === 'applied').at(-1)?.version).toBe(
@@ -139,84 +136,14 @@ describe('versions', () => {
   });
 
   it('of a superseded update lose their torrent and its data', async () => {
-    const old = await submit(operator, manifest('drop.pp', 'old'), '--channel', 'drop');
+    const old = await submit(operator, file('drop.bin', 'old'), '--channel', 'drop');
     await everywhere(old, 'applied');
-    const newer = await submit(operator, manifest('drop.pp', 'new'), '--channel', 'drop');
+    const newer = await submit(operator, file('drop.bin', 'new'), '--channel', 'drop');
     await everywhere(newer, 'applied');
     for (const node of fleet.nodes) {
       expect(await torrentOn(node, old.infoHash)).toBeUndefined();
-      const file = join(node.config.downloadDir, `${old.sha256.slice(0, 32)}-${old.name}`);
-      expect(existsSync(file)).toBe(false);
-    }
-  });
-});
-
-describe('each kind of update', () => {
-  it('a module, then a manifest that uses it; the changed module takes effect', async () => {
-    const use = join(fleet.directory, 'use.pp');
-    writeFileSync(use, 'include hello\n');
-    const one = await submit(operator, moduleTarball(fleet.directory, 'hello one'));
-    expect(one.channel).toBe('acme-hello');
-    const first = await submit(operator, use, '--channel', 'use');
-    await everywhere(one, 'applied');
-    await everywhere(first, 'applied');
-    const read = (node: FleetNode): string =>
-      readFileSync(join(node.config.puppet.confDir, 'hello'), 'utf8');
-    expect(fleet.nodes.map(read)).toEqual(Array(3).fill('hello one'));
-
-    const two = await submit(operator, moduleTarball(fleet.directory, 'hello two'));
-    await everywhere(two, 'applied');
-    const again = await submit(operator, use, '--channel', 'use', '--rerun');
-    await everywhere(again, 'applied');
-    expect(fleet.nodes.map(read)).toEqual(Array(3).fill('hello two'));
-  });
-
-  it('a directory with a module of its own and Hiera data', async () => {
-    const environment = join(fleet.directory, 'an environment');
-    const write = (path: string, text: string): void => {
-      mkdirSync(join(environment, path, '..'), { recursive: true });
-      writeFileSync(join(environment, path), text);
-    };
-    write('manifests/site.pp', 'include greeting\n');
-    write(
-      'modules/greeting/manifests/init.pp',
-      'class greeting { file { "${settings::confdir}/greeting": content => lookup("word") } }\n',
-    );
-    write('hiera.yaml', 'version: 5\nhierarchy:\n  - name: all\n    path: common.yaml\n');
-    write('data/common.yaml', 'word: from hiera\n');
-    const update = await submit(operator, environment, '--channel', 'env', '--name', 'env.tar.gz');
-    await everywhere(update, 'applied');
-    for (const node of fleet.nodes)
-      expect(readFileSync(join(node.config.puppet.confDir, 'greeting'), 'utf8')).toBe('from hiera');
-  });
-
-  it.each([
-    ['1 KiB', 2 ** 10, 'in'],
-    ['5 MiB', 5 * 2 ** 20, 'in'],
-    ['128 MiB', 128 * 2 ** 20, 'magnet'],
-  ])('a plain file of %s, through one event', async (label, size, pieces) => {
-    const file = join(fleet.directory, `${label.replace(' ', '-')}.bin`);
-    // One random MiB, repeated with a counter: quick to make, and no two pieces alike.
-    const block = randomBytes(Math.min(size, 2 ** 20));
-    const content = Buffer.alloc(size);
-    for (let offset = 0; offset < size; offset += block.length) {
-      block.writeUInt32BE(offset);
-      block.copy(content, offset);
-    }
-    writeFileSync(file, content);
-    const update = await submit(operator, file, '--channel', 'sizes');
-    expect(update.pieces).toBe(pieces);
-    expect(update.bytesUsed).toBeLessThanOrEqual(351);
-    await everywhere(update, 'applied', 110_000);
-    const digest = createHash('sha256').update(content).digest('hex');
-    expect(update.sha256).toBe(digest);
-    for (const node of fleet.nodes) {
-      const delivered = readFileSync(join(node.config.deliveryDir, update.name));
-      expect(createHash('sha256').update(delivered).digest('hex')).toBe(digest);
-      const woken = eventsOf(node, update).filter(({ handler }) => handler === 'update');
-      expect(woken).toHaveLength(1);
-      const torrent = join(node.config.stateDir, 'torrents', `sizes-${update.version}.torrent`);
-      await fleet.waitFor('the .torrent is kept', () => existsSync(torrent));
+      const content = join(node.config.downloadDir, `${old.sha256.slice(0, 32)}-${old.name}`);
+      expect(existsSync(content)).toBe(false);
     }
   });
 });
@@ -245,7 +172,7 @@ describe('a restart of everything', () => {
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
     expect(fleet.nodes.map(count)).toEqual(before);
-    const next = await submit(operator, manifest('after.pp', 'after'), '--channel', 'after');
+    const next = await submit(operator, file('after.bin', 'after'), '--channel', 'after');
     await everywhere(next, 'applied');
   });
 });

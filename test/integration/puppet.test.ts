@@ -223,18 +223,21 @@ describe('a manifest', () => {
     for (const name of ['hang', 'child']) expect(await isAlive(pidFile(name)), name).toBe(false);
   });
 
-  test('that is ended from outside says nothing about the update', async () => {
-    const manifest = `exec { '/bin/sh -c "${hang}"': cwd => '${run}', timeout => 0 }`;
-    let leader = 0;
-    const result = apply('manifest', 'site.pp', manifest, {
-      onStart: ({ processGroup }) => void (leader = processGroup),
-    });
-    const outcome = expect(result).rejects.toMatchObject({ code: 'try-later' });
-    await waitFor('the exec to hang', () => existsSync(join(run, 'hang')));
-    process.kill(leader, 'SIGTERM');
-    await outcome;
-    expect(await isAlive(pidFile('hang'))).toBe(false);
-  });
+  test.each(['SIGTERM', 'SIGKILL'] as const)(
+    'that is ended from outside says nothing about the update (%s)',
+    async (signal) => {
+      const manifest = `exec { '/bin/sh -c "${hang}"': cwd => '${run}', timeout => 0 }`;
+      let leader = 0;
+      const result = apply('manifest', 'site.pp', manifest, {
+        onStart: ({ processGroup }) => void (leader = processGroup),
+      });
+      const outcome = expect(result).rejects.toMatchObject({ code: 'try-later' });
+      await waitFor('the exec to hang', () => existsSync(join(run, 'hang')));
+      process.kill(leader, signal);
+      await outcome;
+      expect(await isAlive(pidFile('hang'))).toBe(false);
+    },
+  );
 });
 
 describe('a module', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decideStep } from '../../lib/next-step.ts';
+import { decideStep, type StepInput } from '../../lib/next-step.ts';
 import { newProgress, type Progress } from '../../lib/progress.ts';
 import type { State } from '../../lib/states.ts';
 import type { Torrent } from '../../lib/transmission.ts';
@@ -41,6 +41,7 @@ const downloading: Torrent = {
   peersConnected: 2,
   rateDownload: 10,
   activeAt: 0,
+  addedAt: 0,
   uploadedEver: 0,
   trackers: [],
 };
@@ -54,10 +55,12 @@ const progress = (state: State, more: Partial<Progress> = {}): Progress => ({
   ...more,
 });
 
-type Input = Parameters<typeof decideStep>[0];
-const input = (change: Partial<Input>): Input => ({
+const input = (change: Partial<StepInput>): StepInput => ({
   update,
   torrent: undefined,
+  data: 'whole',
+  place: 'download',
+  daemonSeconds: 3600,
   progress: undefined,
   outcome: undefined,
   isMarked: false,
@@ -66,12 +69,101 @@ const input = (change: Partial<Input>): Input => ({
 });
 
 describe('decideStep', () => {
-  it.each<[string, Partial<Input>, object]>([
-    ['adds what Transmission does not have', {}, { kind: 'add', record: true }],
+  it.each<[string, Partial<StepInput>, object]>([
+    ['adds what Transmission does not have', {}, { kind: 'add', copy: true }],
     [
-      'adds again, without a step back, what was applied and has vanished',
-      { outcome: progress('APPLIED') },
-      { kind: 'add', record: false },
+      'adds again what was applied and has vanished, and needs no copy of it',
+      { progress: progress('COMPLETE'), outcome: progress('APPLIED') },
+      { kind: 'add', copy: false },
+    ],
+    [
+      'waits for what a daemon that has just started may not have loaded yet',
+      { progress: progress('QUEUED'), daemonSeconds: 9 },
+      { kind: 'wait' },
+    ],
+    [
+      'gives a new update to a daemon that has just started',
+      { progress: progress('ACCEPTED'), daemonSeconds: 0 },
+      { kind: 'add' },
+    ],
+    [
+      'gives anew what came back in another directory',
+      { torrent: lonely, place: 'other', progress: progress('QUEUED') },
+      { kind: 'again' },
+    ],
+    [
+      'leaves alone what is applied and seeded from another directory',
+      { torrent: seeding, place: 'other', outcome: progress('APPLIED') },
+      { kind: 'complete' },
+    ],
+    [
+      'gives anew what is damaged where the daemon may only read',
+      { torrent: lonely, place: 'publish', progress: progress('QUEUED') },
+      { kind: 'again' },
+    ],
+    [
+      'gives anew what is said to be complete and is not on disk',
+      { torrent: seeding, data: 'missing', outcome: progress('APPLIED') },
+      { kind: 'again', copy: false },
+    ],
+    [
+      'does not miss data that has yet to come',
+      { torrent: { ...lonely, percentDone: 0 }, data: 'missing' },
+      { kind: 'download' },
+    ],
+    [
+      'has checked what is shorter than it should be',
+      { torrent: seeding, data: 'cut', progress: progress('COMPLETE') },
+      { kind: 'verify' },
+    ],
+    [
+      'has checked what was complete and is not any more',
+      { torrent: lonely, progress: progress('COMPLETE') },
+      { kind: 'verify', resume: false },
+    ],
+    [
+      'has it started again, too, when it came back stopped',
+      { torrent: { ...lonely, status: 'stopped' }, progress: progress('COMPLETE') },
+      { kind: 'verify', resume: true },
+    ],
+    [
+      'has checked what was under way when the daemon was started again',
+      { torrent: lonely, progress: progress('QUEUED'), daemonSeconds: 5 },
+      { kind: 'verify' },
+    ],
+    [
+      'has it checked once only',
+      { torrent: lonely, progress: progress('QUEUED'), daemonSeconds: 15 },
+      { kind: 'download' },
+    ],
+    [
+      'has nothing checked that has no metadata yet',
+      {
+        torrent: { ...lonely, hasMetadata: false },
+        progress: progress('QUEUED'),
+        daemonSeconds: 5,
+      },
+      { kind: 'download' },
+    ],
+    [
+      'starts what is complete and was stopped',
+      { torrent: { ...seeding, status: 'stopped' }, outcome: progress('APPLIED') },
+      { kind: 'complete', resume: true },
+    ],
+    [
+      'drops what expired while it was downloaded again',
+      { update: { ...update, expires: now }, outcome: progress('QUEUED'), torrent: lonely },
+      { kind: 'drop', state: 'EXPIRED' },
+    ],
+    [
+      'begins anew what had expired by a wrong clock',
+      { progress: progress('EXPIRED') },
+      { kind: 'add' },
+    ],
+    [
+      'begins anew, and tells, what was superseded and counts again',
+      { progress: progress('SUPERSEDED'), outcome: progress('SUPERSEDED'), torrent: seeding },
+      { kind: 'complete', mark: true },
     ],
     ['lets a download go on', { torrent: downloading }, { kind: 'download', feed: false }],
     ['feeds a download without peers', { torrent: lonely }, { kind: 'download', feed: true }],
@@ -116,6 +208,38 @@ describe('decideStep', () => {
       'does not tell it of what it has staged',
       { torrent: seeding, outcome: progress('STAGED') },
       { kind: 'complete', mark: false },
+    ],
+    [
+      'calls the others after the daemon was started again: they may have given it up',
+      {
+        torrent: seeding,
+        daemonSeconds: 5,
+        progress: progress('COMPLETE', { at: { COMPLETE: iso(now - 99) } }),
+      },
+      { kind: 'complete', feed: true },
+    ],
+    [
+      'calls nobody where the daemon was there all the time',
+      {
+        torrent: seeding,
+        daemonSeconds: 89,
+        progress: progress('COMPLETE', { at: { COMPLETE: iso(now - 88) } }),
+      },
+      { kind: 'complete', feed: false },
+    ],
+    [
+      'calls nobody long after the start',
+      {
+        torrent: seeding,
+        daemonSeconds: 90,
+        progress: progress('COMPLETE', { at: { COMPLETE: iso(now - 999) } }),
+      },
+      { kind: 'complete', feed: false },
+    ],
+    [
+      'calls the others for what came back stopped',
+      { torrent: { ...seeding, status: 'stopped' }, progress: progress('COMPLETE') },
+      { kind: 'complete', resume: true, feed: true },
     ],
     ['waits for a check', { torrent: { ...seeding, status: 'checking' } }, { kind: 'nothing' }],
     [
@@ -182,8 +306,16 @@ describe('decideStep', () => {
       { torrent: seeding, outcome: progress('REJECTED', { badContent: 3 }) },
       { kind: 'drop', state: 'REJECTED' },
     ],
-    ['leaves the rejected alone', { progress: progress('REJECTED') }, { kind: 'nothing' }],
-    ['leaves the expired alone', { progress: progress('EXPIRED') }, { kind: 'nothing' }],
+    [
+      'takes out what was rejected, when that was interrupted',
+      { progress: progress('REJECTED'), torrent: seeding },
+      { kind: 'drop', state: 'REJECTED' },
+    ],
+    [
+      'takes out what has expired, when that was interrupted',
+      { progress: progress('EXPIRED'), update: { ...update, expires: now }, torrent: seeding },
+      { kind: 'drop', state: 'EXPIRED' },
+    ],
   ])('%s', (_, change, step) => {
     expect(decideStep(input(change))).toMatchObject(step);
   });

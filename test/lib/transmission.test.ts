@@ -296,9 +296,20 @@ const raw = {
   peersConnected: 2,
   rateDownload: 3,
   activityDate: 5,
+  addedDate: 6,
   uploadedEver: 4,
   trackers: [{ id: 0, announce: 'http://127.0.0.1:1/', scrape: '', tier: 0 }],
 };
+
+it('tells for how long the daemon has been running, and not all of its runs', async () => {
+  const stats = {
+    'cumulative-stats': { secondsActive: 999 },
+    'current-stats': { secondsActive: 7 },
+  };
+  const { url, calls } = await serve(success(stats));
+  expect(await client(url).secondsActive()).toBe(7);
+  expect(calls.map(({ method }) => method)).toEqual(['session-stats']);
+});
 
 describe('a torrent', () => {
   it('has the fields that are used, and no others', async () => {
@@ -317,6 +328,7 @@ describe('a torrent', () => {
       peersConnected: 2,
       rateDownload: 3,
       activeAt: 5,
+      addedAt: 6,
       uploadedEver: 4,
       trackers: [{ id: 0, announce: 'http://127.0.0.1:1/' }],
     });

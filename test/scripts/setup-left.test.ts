@@ -13,7 +13,9 @@ const wants = ['path', 'timer'].flatMap((kind) =>
 const files: Record<string, string> = {
   '/etc/p2p-update/keyset.txt': '',
   '/etc/p2p-update/transmission.json': '',
-  '/etc/serf/10-p2p-update.json': `user:update=${codeDir}/dist/handlers/update.cjs`,
+  '/etc/serf/10-p2p-update.json': ['update', 'status', 'latest', 'member-join']
+    .map((name) => `${codeDir}/dist/handlers/${name}.cjs`)
+    .join('\n'),
   '/etc/transmission-daemon/settings.json': `${codeDir}/dist/handlers/transmission-done.cjs`,
   '/usr/sbin/cron': '',
   '/etc/default/serf': 'USER=p2p-update\n',
@@ -95,6 +97,13 @@ describe('decideLeft', () => {
       'Serf has no handler',
       systemd,
       without('/etc/serf/10-p2p-update.json'),
+      [],
+      [`install -m 644 ${codeDir}/serf.json /etc/serf/10-p2p-update.json`],
+    ],
+    [
+      'Serf has the handlers of an earlier version',
+      systemd,
+      { ...files, '/etc/serf/10-p2p-update.json': `${codeDir}/dist/handlers/update.cjs` },
       [],
       [`install -m 644 ${codeDir}/serf.json /etc/serf/10-p2p-update.json`],
     ],

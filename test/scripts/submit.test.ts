@@ -159,6 +159,32 @@ describe('--noop', () => {
   });
 });
 
+describe('--wait', () => {
+  it.each([
+    ['with --dry-run', ['--wait', '--dry-run']],
+    ['shorter than --not-before', ['--wait', '--timeout', '1h', '--not-before', '+2h']],
+    ['by --timeout alone', ['--timeout', '1h']],
+    ['for a span that is none', ['--wait', '--timeout', '10']],
+  ])('is refused %s', async (_, args) => {
+    const machine = start();
+    await refused(
+      machine,
+      [machine.operator.file('a.bin', 'x'), ...args],
+      64,
+      /--wait|span of time/,
+    );
+  });
+
+  it('says that it is sent when the fleet cannot be asked about it', async () => {
+    const { operator, submit } = await startConnected();
+    const outcome = await submit(operator.file('a.bin', 'x'), '--wait', '--json');
+    expect(outcome.status).toBe(69);
+    expect(outcome.stderr).toMatch(/^submit: warning: it is sent, but the fleet cannot be asked/);
+    expect(factsOf(outcome)).toMatchObject({ sent: true, verdict: null, nodes: null });
+    expect(operator.sent()).toHaveLength(1);
+  });
+});
+
 describe('the version', () => {
   it('is above what was kept here and what the node holds, also when neither was sent', async () => {
     const { operator, submit, submitted } = start();

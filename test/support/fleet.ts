@@ -24,6 +24,8 @@ export interface FleetOptions {
   serf?: Record<string, unknown>;
   /** Whether to start Transmission. */
   transmission?: boolean;
+  /** Nodes whose daemons are not started: they are for the test to start, when it wants them. */
+  absent?: readonly string[];
   /** Where its files are to be, and to stay; without it they are temporary. */
   keepIn?: string;
 }
@@ -93,7 +95,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       logs,
       stop,
     };
-    await startDaemons(fleet, options.transmission ?? true);
+    const present = nodes.filter(({ name }) => options.absent?.includes(name) !== true);
+    await startDaemons(fleet, present, options.transmission ?? true);
     return fleet;
   } catch (error) {
     stop();
@@ -101,8 +104,11 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   }
 }
 
-async function startDaemons(fleet: Fleet, transmission: boolean): Promise<void> {
-  const { nodes } = fleet;
+async function startDaemons(
+  fleet: Fleet,
+  nodes: readonly FleetNode[],
+  transmission: boolean,
+): Promise<void> {
   const startSerf = async (): Promise<void> => {
     // The others find the first one at their first attempt to join.
     await nodes[0]?.serf.start();

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { appendFileSync, existsSync, readFileSync, watch, type FSWatcher } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Daemon } from './daemon.ts';
 import { systemPath, type SplitNode } from './split-node.ts';
 import { readUnit, type Unit } from './split-units.ts';
@@ -107,7 +107,7 @@ export class ServiceManager {
       void this.#run(`${name}.service`);
     };
     const paths = this.unit(`${name}.path`).pathChanged;
-    enabled.watchers = paths.map((path) => watch(this.#node.at(path), trigger));
+    enabled.watchers = paths.map((path) => watchPath(this.#node.at(path), trigger));
     enabled.timer = setTimeout(trigger, this.#timerMs);
   }
 
@@ -180,6 +180,14 @@ export class ServiceManager {
     const paths = unit.readWritePaths.join(' ');
     return [...namespace, 'sh', '-c', protectScript, 'sh', paths, ...bounded];
   }
+}
+
+/** As systemd, which waits in the directory above for what is not there yet. */
+function watchPath(path: string, trigger: () => void): FSWatcher {
+  if (existsSync(path)) return watch(path, trigger);
+  return watch(dirname(path), (_event, name) => {
+    if (name === basename(path)) trigger();
+  });
 }
 
 /** What daemons and services have printed, for the error of a failed wait. */

@@ -1,0 +1,20 @@
+/**
+ * Serf query `update-latest`: what does this node hold? A digest, announcements, or the newest version of
+ * a channel. What is printed is the response.
+ */
+import { UpdateError } from '../lib/errors.ts';
+import { runHandler } from '../lib/handler.ts';
+import { answerRequest, latestQuery, parseRequest } from '../lib/latest-query.ts';
+import { parseSerfEnvironment, readPayload } from '../lib/serf-event.ts';
+
+void runHandler('latest', process.env, async ({ config, log }) => {
+  const event = parseSerfEnvironment(process.env);
+  if (event.kind !== 'query' || event.name !== latestQuery)
+    throw new UpdateError('usage', `this handler answers the query "${latestQuery}" only`, {
+      hint: 'register it in serf.json as "query:update-latest=…/dist/handlers/latest.cjs"',
+    });
+  const request = parseRequest(readPayload().toString('latin1'));
+  const answer = await answerRequest(request, config, Date.now() / 1000);
+  log({ decision: 'answer', reason: `${request.kind}: ${answer.length} characters` });
+  process.stdout.write(answer);
+});

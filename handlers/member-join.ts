@@ -1,0 +1,33 @@
+/**
+ * Serf event `member-join`: somebody has come, maybe with what this node lacks, maybe this node itself.
+ * Rings, wakes the reconciler, and is gone: Serf is blocked as long as we are here, so nothing is asked.
+ */
+import { isJoinOurs, readCatchUp } from '../lib/catch-up-due.ts';
+import { UpdateError } from '../lib/errors.ts';
+import { runHandler } from '../lib/handler.ts';
+import { parseSerfEnvironment, readPayload } from '../lib/serf-event.ts';
+import { ringJoined, stateError } from '../lib/store.ts';
+import { wakeReconciler } from '../lib/wake.ts';
+
+/** Some 10,000 members. */
+const maxListBytes = 2 ** 21;
+
+void runHandler('member-join', process.env, ({ config, log }) => {
+  const event = parseSerfEnvironment(process.env);
+  if (event.kind !== 'member' || event.event !== 'join')
+    throw new UpdateError('usage', 'this handler takes the event "member-join" only', {
+      hint: 'register it in serf.json as "member-join=…/dist/handlers/member-join.cjs"',
+    });
+  const joined = readPayload(0, maxListBytes).toString('latin1').split('\n').length;
+  if (!isJoinOurs(joined, readCatchUp(config.stateDir)?.members ?? 0)) {
+    log({ decision: 'ignore', reason: `${joined} joined, who ask for themselves` });
+    return;
+  }
+  try {
+    ringJoined(config.stateDir);
+  } catch (error) {
+    throw stateError(error, config.stateDir);
+  }
+  log({ decision: 'ring', reason: `${joined} joined` });
+  wakeReconciler(config, process.env);
+});

@@ -1,0 +1,108 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { isChannel } from './announcement-rules.ts';
+import type { Config } from './config.ts';
+import { removeLeftOvers, replaceDurably } from './durable.ts';
+import { UpdateError } from './errors.ts';
+import { roleOf } from './marks.ts';
+import { decodeRecord, encodeRecord } from './record.ts';
+import { readRegularFile } from './regular-file.ts';
+import { listAccepted, listDirectory } from './store.ts';
+import type { UpdateId } from './update.ts';
+
+/** Proof that trusted keys signed one version of a channel twice, with different content. */
+export interface Equivocation {
+  version: number;
+  /** The announcement that was refused; the other one is held. */
+  payload: string;
+  /** ISO 8601. */
+  seenAt: string;
+}
+
+/** What a node has to tell of a channel; `unknown`: the fact is there, and damaged. */
+export type EquivocationState = 'none' | 'seen' | 'unknown';
+
+/** A payload of 2,048 bytes, its frame, and as much again. */
+const maxBytes = 8192;
+
+const equivocationsDir = (stateDir: string): string => join(stateDir, 'equivocations');
+
+/**
+ * Keeps what a refused announcement proves: one file a channel, of its highest version. What is healed
+ * already, or known already, changes nothing.
+ *
+ * @param payload of a verified announcement
+ */
+export function keepEquivocation(config: Config, id: UpdateId, payload: string, now: number): void {
+  const directory = equivocationsDir(config.stateDir);
+  const file = join(directory, id.channel);
+  if (isHealed(config, id)) return;
+  const known = readEquivocation(config.stateDir, id.channel);
+  if (known !== undefined && known !== 'damaged' && known.version >= id.version) return;
+  mkdirSync(directory, { recursive: true, mode: 0o750 });
+  const fact: Equivocation = {
+    version: id.version,
+    payload,
+    seenAt: new Date(now * 1000).toISOString(),
+  };
+  replaceDurably(file, encodeRecord(fact));
+}
+
+/** Whether a channel was equivocated on, and nothing has healed it yet. */
+export function equivocationOf(config: Config, channel: string): EquivocationState {
+  const known = readEquivocation(config.stateDir, channel);
+  if (known === undefined) return 'none';
+  if (known === 'damaged') return 'unknown';
+  return isHealed(config, { channel, version: known.version }) ? 'none' : 'seen';
+}
+
+/** The channels that have a fact, healed or not. */
+export function listEquivocated(stateDir: string): string[] {
+  return listDirectory(equivocationsDir(stateDir)).filter(isChannel);
+}
+
+/**
+ * Removes the facts that a higher version has healed; one that is damaged stays until a person takes it
+ * away. To be called under the advance lock.
+ *
+ * @param now unix seconds
+ */
+export function removeHealed(config: Config, now: number): void {
+  const directory = equivocationsDir(config.stateDir);
+  if (listDirectory(directory).length === 0) return;
+  removeLeftOvers(directory, now * 1000);
+  for (const channel of listEquivocated(config.stateDir))
+    if (equivocationOf(config, channel) === 'none')
+      rmSync(join(directory, channel), { force: true });
+}
+
+/**
+ * True once a higher version is held that the nodes of the equivocated one go by: one for this node, or,
+ * where it was for others, one for the same others. A noop changes no node, so it heals none.
+ */
+function isHealed(config: Config, { channel, version }: UpdateId): boolean {
+  const was = roleOf(config, { channel, version });
+  return listAccepted(config.stateDir)
+    .filter((id) => id.channel === channel && id.version > version)
+    .map((id) => roleOf(config, id))
+    .some(
+      (is) =>
+        is.role === 'real' ||
+        (is.role === 'other' && !is.noop && was.role === 'other' && is.target === was.target),
+    );
+}
+
+function readEquivocation(stateDir: string, channel: string): Equivocation | 'damaged' | undefined {
+  const file = join(equivocationsDir(stateDir), channel);
+  try {
+    const bytes = readRegularFile(file, { maxBytes });
+    if (bytes === 'absent') return undefined;
+    const value = bytes === 'unfit' ? undefined : decodeRecord(bytes.toString(), file)?.value;
+    // The digest shows that we wrote it, and the format number that we know its shape.
+    return value === undefined ? 'damaged' : (value as Equivocation);
+  } catch (error) {
+    // Of a later format, or unreadable: neither says that nothing was seen.
+    if (error instanceof UpdateError) return 'damaged';
+    throw error;
+  }
+}

@@ -1,0 +1,113 @@
+import type { NodeSummary } from './fleet-status.ts';
+import type { SerfClient } from './serf.ts';
+import { parsePage, type SummaryPage } from './summary-page.ts';
+
+/** The Serf query that every node answers (handlers/status.ts). */
+const queryName = 'update-status';
+/** Serf waits for the whole of it. */
+const querySeconds = 2;
+/** For who was too busy at first. */
+const patientSeconds = 4;
+/** Serf limits a whole query to 1,024 bytes (QuerySizeLimit in serf/config.go), with these names. */
+const maxNameBytes = 512;
+/** 64 channels need some 16 pages; who sends more is no node of ours. */
+const maxPages = 40;
+const maxQueriesAtOnce = 8;
+
+type Asker = Pick<SerfClient, 'query'>;
+
+/**
+ * Asks the named members how far they are.
+ *
+ * @param request `channel@version`, or `summary [CHANNEL]`
+ * @returns what they answered, unchecked, by name
+ */
+export async function askMembers(
+  serf: Asker,
+  request: string,
+  names: readonly string[],
+  seconds = querySeconds,
+): Promise<Map<string, string>> {
+  if (names.length === 0) return new Map();
+  const bytes = names.reduce((sum, name) => sum + Buffer.byteLength(name) + 2, 0);
+  // Of too many to be named, all are asked.
+  const filter = bytes <= maxNameBytes ? names : [];
+  const wanted = new Set(names);
+  const answers = await serf.query(queryName, request, seconds, filter);
+  return new Map([...answers].filter(([name]) => wanted.has(name)));
+}
+
+/**
+ * Asks the named members for everything they say of themselves, page after page; who does not answer is
+ * asked once more.
+ *
+ * @returns null for an answer that makes no sense; nothing for who did not answer to the end
+ */
+export async function askSummaries(
+  serf: Asker,
+  names: readonly string[],
+): Promise<Map<string, NodeSummary | null>> {
+  const answers = new Map<string, NodeSummary | null>();
+  let open = new Map(names.map((name) => [name, '']));
+  for (let pages = 0; pages < maxPages && open.size > 0; pages += 1) {
+    const next = new Map<string, string>();
+    const groups = groupByValue(open).sort(([, a], [, b]) => b.length - a.length);
+    const asked = groups.slice(0, maxQueriesAtOnce);
+    for (const [after, members] of groups.slice(maxQueriesAtOnce))
+      for (const name of members) next.set(name, after);
+    for (const [name, after, text] of (
+      await Promise.all(asked.map((group) => askPage(serf, ...group)))
+    ).flat()) {
+      const last = text === undefined ? undefined : addPage(answers, name, after, parsePage(text));
+      if (last !== undefined) next.set(name, last);
+      else if (text === undefined) answers.delete(name);
+    }
+    open = next;
+  }
+  for (const name of open.keys()) answers.delete(name);
+  return answers;
+}
+
+/** One page of each member; who does not answer is asked once more. */
+async function askPage(
+  serf: Asker,
+  after: string,
+  names: readonly string[],
+): Promise<[name: string, after: string, text: string | undefined][]> {
+  const request = after === '' ? 'summary' : `summary ${after}`;
+  const answers = await askMembers(serf, request, names);
+  const silent = names.filter((name) => !answers.has(name));
+  const late =
+    silent.length === 0
+      ? new Map<string, string>()
+      : await askMembers(serf, request, silent, patientSeconds);
+  return names.map((name) => [name, after, answers.get(name) ?? late.get(name)]);
+}
+
+/** Adds what a page says; returns the channel after which the next one begins, if there is one. */
+function addPage(
+  answers: Map<string, NodeSummary | null>,
+  name: string,
+  after: string,
+  page: SummaryPage | undefined,
+): string | undefined {
+  const channels = page?.channels ?? [];
+  // In ascending order, or somebody could keep us asking.
+  const isOrdered = channels.every(
+    ({ channel }, i) => channel > (channels[i - 1]?.channel ?? after),
+  );
+  if (page === undefined || !isOrdered) {
+    answers.set(name, null);
+    return undefined;
+  }
+  const { hasMore, ...summary } = page;
+  const before = answers.get(name)?.channels ?? [];
+  answers.set(name, { ...summary, channels: [...before, ...channels] });
+  return hasMore ? channels.at(-1)?.channel : undefined;
+}
+
+function groupByValue(map: ReadonlyMap<string, string>): [value: string, keys: string[]][] {
+  const groups = new Map<string, string[]>();
+  for (const [key, value] of map) groups.set(value, [...(groups.get(value) ?? []), key]);
+  return [...groups];
+}

@@ -1,0 +1,187 @@
+import { keySetChannel } from './announcement-rules.ts';
+import type { NodeState } from './node-status.ts';
+import type { ChannelFacts, NodeFacts } from './node-summary.ts';
+import type { Member } from './serf-members.ts';
+
+/** What a node or a fleet has come to, the worst first. */
+export type Verdict = 'failed' | 'stale' | 'pending' | 'converged';
+
+const worstFirst: readonly Verdict[] = ['failed', 'stale', 'pending', 'converged'];
+
+/** The exit status for each verdict. */
+export const verdictStatuses: Record<Verdict, number> = {
+  converged: 0,
+  failed: 1,
+  stale: 2,
+  pending: 75,
+};
+
+/** What a member answered, all its pages together. */
+export interface NodeSummary extends NodeFacts {
+  channels: ChannelFacts[];
+}
+
+export interface ChannelRow extends ChannelFacts {
+  verdict: Verdict;
+  /** Why it is not converged; '' when it is. */
+  why: string;
+}
+
+export interface NodeRow {
+  name: string;
+  /** Down: Serf has lost it. */
+  member: 'alive' | 'down';
+  verdict: Verdict;
+  why: string;
+  /** null: it did not answer. */
+  facts: NodeFacts | null;
+  channels: ChannelRow[];
+}
+
+export interface FleetStatus {
+  verdict: Verdict;
+  /** When the newest announcement was made that any node holds, unix seconds; null: there is none. */
+  newestCreated: number | null;
+  isStale: boolean;
+  /** By name. */
+  nodes: NodeRow[];
+}
+
+interface JudgeInput {
+  members: readonly Pick<Member, 'name' | 'status'>[];
+  /** null: an answer that makes no sense. */
+  answers: ReadonlyMap<string, NodeSummary | null>;
+  /** Only this one counts and is shown; undefined: all. */
+  channel?: string | undefined;
+  /** null: nothing is ever stale. */
+  staleAfterSeconds: number | null;
+  /** Unix seconds. */
+  now: number;
+}
+
+/** States that no retry of the node's own leads out of. */
+const givenUp: readonly NodeState[] = ['POISONED', 'REJECTED', 'EXPIRED', 'DAMAGED'];
+/** Nothing is left to do, on purpose. */
+const ended: readonly NodeState[] = ['APPLIED', 'SUPERSEDED', 'WITHDRAWN'];
+
+/**
+ * Judges a fleet by what its nodes say. A member can say anything, so this is for people: nothing is
+ * decided by it.
+ */
+export function judgeFleet(input: JudgeInput): FleetStatus {
+  const { members, answers, channel, staleAfterSeconds, now } = input;
+  const isStale = (created: number | null): boolean =>
+    created !== null && staleAfterSeconds !== null && now - created > staleAfterSeconds;
+  const isShown = (row: ChannelFacts): boolean => channel === undefined || row.channel === channel;
+  const summaries = new Map<string, NodeSummary>();
+  for (const [name, answer] of answers)
+    if (answer !== null)
+      summaries.set(name, { ...answer, channels: answer.channels.filter(isShown) });
+  const newest = newestOfFleet([...summaries.values()]);
+  const nodes = members.flatMap((member): NodeRow[] => {
+    const { name } = member;
+    // Who left did so on purpose, and comes back by itself or not at all.
+    if (member.status === 'left' || member.status === 'leaving') return [];
+    const isAlive = member.status === 'alive';
+    const summary = summaries.get(name);
+    if (summary === undefined) {
+      const silence = answers.has(name) ? 'its answer makes no sense' : 'no answer';
+      const why = isAlive ? silence : 'down';
+      const place = isAlive ? 'alive' : 'down';
+      return [{ name, member: place, verdict: 'pending', why, facts: null, channels: [] }];
+    }
+    // It answered: Serf's word is older than that.
+    return [judgeNode(name, summary, newest, isStale(summary.newestCreated))];
+  });
+  nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+  const created = [...summaries.values()].flatMap(({ newestCreated }) => newestCreated ?? []);
+  const newestCreated = created.length === 0 ? null : Math.max(...created);
+  const verdicts = nodes.map(({ verdict }) => verdict);
+  if (isStale(newestCreated)) verdicts.push('stale');
+  return {
+    verdict: worst(verdicts),
+    newestCreated,
+    isStale: isStale(newestCreated),
+    nodes,
+  };
+}
+
+/** The highest version of each channel that any node holds, unless nobody can get that any more. */
+function newestOfFleet(summaries: readonly NodeSummary[]): Map<string, number> {
+  const newest = new Map<string, { version: number; isExpired: boolean }>();
+  for (const { channel, newest: version, isNewestExpired } of summaries.flatMap(
+    (summary) => summary.channels,
+  )) {
+    const known = newest.get(channel);
+    if (known === undefined || version > known.version)
+      newest.set(channel, { version, isExpired: isNewestExpired });
+    else if (version === known.version) known.isExpired ||= isNewestExpired;
+  }
+  return new Map(
+    [...newest]
+      .filter(([, { version, isExpired }]) => version > 0 && !isExpired)
+      .map(([channel, { version }]) => [channel, version]),
+  );
+}
+
+function judgeNode(
+  name: string,
+  { channels: own, ...facts }: NodeSummary,
+  newest: ReadonlyMap<string, number>,
+  isStale: boolean,
+): NodeRow {
+  const { epoch, isLimited, fault } = facts;
+  const known = new Set(own.map(({ channel }) => channel));
+  // Key sets may have been placed at set-up, and every node follows them.
+  const isWanted = (channel: string, version: number): boolean =>
+    channel === keySetChannel ? (epoch ?? 0) < version : !isLimited;
+  const missing = [...newest]
+    .filter(([channel, version]) => !known.has(channel) && isWanted(channel, version))
+    .map(([channel]) => neverHeard(channel));
+  const rows = [...own, ...missing].map((row): ChannelRow => {
+    const wanted = newest.get(row.channel) ?? 0;
+    const has = row.channel === keySetChannel ? Math.max(row.newest, epoch ?? 0) : row.newest;
+    const why = channelFault(row);
+    if (why !== undefined) return { ...row, verdict: 'failed', why };
+    if (has < wanted) return { ...row, verdict: 'pending', why: `has not heard of ${wanted}` };
+    const { current } = row;
+    if (current === null || ended.includes(current.state))
+      return { ...row, verdict: 'converged', why: '' };
+    return { ...row, verdict: 'pending', why: current.reason };
+  });
+  rows.sort((a, b) => (a.channel < b.channel ? -1 : 1));
+  const verdicts = rows.map(({ verdict }) => verdict);
+  const node = { name, member: 'alive' as const, facts, channels: rows };
+  if (fault !== '') return { ...node, verdict: 'failed', why: fault };
+  // What a node that follows few channels has may rightly be old.
+  if (isStale && !isLimited) verdicts.push('stale');
+  const verdict = worst(verdicts);
+  const why =
+    verdict === 'stale'
+      ? 'nothing newer came for too long'
+      : (rows.find((row) => row.verdict === verdict)?.why ?? '');
+  return { ...node, verdict, why };
+}
+
+/** What a person has to put right; undefined when there is nothing. */
+function channelFault({ equivocation, current }: ChannelFacts): string | undefined {
+  if (equivocation === 'seen') return 'equivocation: one version was signed twice';
+  if (equivocation === 'unknown') return 'equivocation: its record is damaged';
+  if (current !== null && givenUp.includes(current.state)) return current.reason;
+  return undefined;
+}
+
+function neverHeard(channel: string): ChannelFacts {
+  return {
+    channel,
+    newest: 0,
+    isNewestExpired: false,
+    equivocation: 'none',
+    lastApplied: 0,
+    current: null,
+  };
+}
+
+function worst(verdicts: readonly Verdict[]): Verdict {
+  return worstFirst.find((verdict) => verdicts.includes(verdict)) ?? 'converged';
+}

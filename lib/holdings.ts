@@ -1,0 +1,137 @@
+import { hash } from 'node:crypto';
+import { keySetChannel } from './announcement-rules.ts';
+import type { Config } from './config.ts';
+import { UpdateError } from './errors.ts';
+import { keySetsDir, readChained } from './key-chain.ts';
+import { listAccepted, listDirectory, readAccepted } from './store.ts';
+import { isExpired, nameOf, parsePayload, type Update, type UpdateId } from './update.ts';
+
+/** The longest text that fits the response to a query: Serf's limit is 1,024 bytes with its frame. */
+export const maxResponseChars = 900;
+
+/** An announcement as nodes compare it, without its text. */
+export interface Item extends UpdateId {
+  /** `channel@version`. */
+  key: string;
+  /** Whom it is for, 8 hex digits: the same for announcements that supersede each other. */
+  scope: string;
+  /** What was signed, 8 hex digits: two bodies of one key are an equivocation. */
+  body: string;
+}
+
+/** An announcement that this node has stored. */
+export interface Holding extends Item {
+  payload: string;
+  expires: number | null;
+}
+
+/** A stored announcement that cannot be read; what it was for is not known. */
+export interface Damaged extends UpdateId {
+  key: string;
+  scope: null;
+}
+
+/** The scope of what is for every node and no trial: it supersedes whatever is older in its channel. */
+export const scopeOfAll = scopeOf({ target: '', noop: false });
+
+function scopeOf({ target, noop }: Pick<Update, 'target' | 'noop'>): string {
+  return fingerprint(`${target}\0${noop ? 1 : 0}`);
+}
+
+/** The first 8 hex digits of a SHA-256: enough to see a difference, and no proof of anything. */
+export function fingerprint(content: string | Uint8Array): string {
+  return hash('sha256', content).slice(0, 8);
+}
+
+/**
+ * Reads what this node has stored of some channels, or of all; the newest first within a channel. Of
+ * the key sets it also has those of the chain, should their announcements be gone.
+ */
+export async function listHoldings(
+  config: Pick<Config, 'stateDir' | 'applyDir'>,
+  channels?: ReadonlySet<string>,
+): Promise<(Holding | Damaged)[]> {
+  const found = new Map<string, Holding | Damaged>();
+  for (const id of listAccepted(config.stateDir).reverse()) {
+    if (channels?.has(id.channel) === false) continue;
+    found.set(nameOf(id), await describe(id, readAccepted(config.stateDir, id)?.payload));
+  }
+  if (channels?.has(keySetChannel) === false) return [...found.values()];
+  for (const id of listChain(config.applyDir)) {
+    const known = found.get(nameOf(id));
+    if (known === undefined || known.scope === null)
+      found.set(nameOf(id), await describe(id, readLink(config.applyDir, id.version)));
+  }
+  return [...found.values()];
+}
+
+/**
+ * What a node offers to others: every key set, and of each channel the newest for the same nodes that
+ * has not expired, unless a newer one for all nodes supersedes it.
+ *
+ * @param now unix seconds
+ * @returns sorted by key
+ */
+export function chooseServed(held: readonly (Holding | Damaged)[], now: number): Holding[] {
+  const readable = held.filter((each): each is Holding => each.scope !== null);
+  return readable
+    .filter((each) => isServed(each, readable, now))
+    .sort((a, b) => (a.key < b.key ? -1 : 1));
+}
+
+function isServed(each: Holding, readable: readonly Holding[], now: number): boolean {
+  if (!/^[!-~]+$/.test(each.payload) || each.payload.length > maxResponseChars) return false;
+  if (each.channel === keySetChannel) return true;
+  return !isExpired(each, now) && !readable.some((other) => supersedes(other, each));
+}
+
+/** Whether one announcement leaves nothing of another one to hear of. */
+export function supersedes(newer: Item | Damaged, older: Item): boolean {
+  if (newer.channel !== older.channel || newer.version <= older.version) return false;
+  // A damaged one counts: taking it for nothing could bring back what is older.
+  return newer.scope === null || newer.scope === scopeOfAll || newer.scope === older.scope;
+}
+
+async function describe(id: UpdateId, payload: string | undefined): Promise<Holding | Damaged> {
+  const key = nameOf(id);
+  const damaged: Damaged = { ...id, key, scope: null };
+  if (payload === undefined) return damaged;
+  try {
+    const item = await itemOf(payload);
+    return item.key === key ? item : damaged;
+  } catch (error) {
+    if (error instanceof UpdateError) return damaged;
+    throw error;
+  }
+}
+
+/**
+ * Describes a payload as nodes compare it; nothing is verified.
+ *
+ * @throws UpdateError `malformed`
+ */
+export async function itemOf(payload: string): Promise<Holding> {
+  const { update, body } = await parsePayload(Buffer.from(payload));
+  const { channel, version, expires } = update;
+  const id = { channel, version };
+  return {
+    ...{ ...id, key: nameOf(id), payload, expires },
+    ...{ scope: scopeOf(update), body: fingerprint(body) },
+  };
+}
+
+function listChain(applyDir: string): UpdateId[] {
+  return listDirectory(keySetsDir(applyDir))
+    .filter((name) => /^\d{10}$/.test(name))
+    .map((name) => ({ channel: keySetChannel, version: Number(name) }));
+}
+
+function readLink(applyDir: string, epoch: number): string | undefined {
+  try {
+    return readChained(applyDir, epoch)?.payload;
+  } catch (error) {
+    // Of a later format, or so it says.
+    if (error instanceof UpdateError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,200 @@
+import { isChannel } from './announcement.ts';
+import type { Config } from './config.ts';
+import { UpdateError } from './errors.ts';
+import {
+  chooseServed,
+  fingerprint,
+  listHoldings,
+  maxResponseChars,
+  type Holding,
+  type Item,
+} from './holdings.ts';
+import { currentKeySet } from './key-chain.ts';
+import { listAccepted } from './store.ts';
+import { parseUpdateName, type UpdateId } from './update.ts';
+
+/** The Serf query that `handlers/latest.ts` answers; docs/serf.md has its texts. */
+export const latestQuery = 'update-latest';
+
+/** How many keys one request may name: more than a response can have announcements. */
+export const maxKeysPerRequest = 8;
+const format = '1';
+/** Serf's own limit of a response, with some of its frame. */
+const maxReplyChars = 1024;
+
+export type LatestRequest =
+  /** What do you hold? One page, of the keys after this one. */
+  | { kind: 'digest'; after: string | null }
+  /** The announcements of these keys. */
+  | { kind: 'get'; keys: string[] }
+  /** The highest version of a channel. */
+  | { kind: 'newest'; channel: string };
+
+export function formatRequest(request: LatestRequest): string {
+  switch (request.kind) {
+    case 'digest':
+      return request.after === null ? 'digest' : `digest ${request.after}`;
+    case 'get':
+      return `get ${request.keys.join(' ')}`;
+    case 'newest':
+      return `newest ${request.channel}`;
+  }
+}
+
+/** @throws UpdateError `malformed`: any member can ask anything */
+export function parseRequest(text: string): LatestRequest {
+  const [kind, ...words] = text.split(' ', 2 + maxKeysPerRequest);
+  const [word] = words;
+  const areKeys = words.every((each) => parseUpdateName(each) !== undefined);
+  if (kind === 'digest' && words.length <= 1 && areKeys) return { kind, after: word ?? null };
+  if (kind === 'get' && words.length >= 1 && words.length <= maxKeysPerRequest && areKeys)
+    return { kind, keys: words };
+  if (kind === 'newest' && word !== undefined && words.length === 1 && isChannel(word))
+    return { kind, channel: word };
+  throw new UpdateError('malformed', 'the query asks for nothing that there is', {
+    hint: 'ask for: digest [KEY], get KEY…, or newest CHANNEL (docs/serf.md)',
+  });
+}
+
+/**
+ * What this node answers, at most 900 ASCII characters.
+ *
+ * @param now unix seconds
+ */
+export async function answerRequest(
+  request: LatestRequest,
+  config: Config,
+  now: number,
+): Promise<string> {
+  switch (request.kind) {
+    case 'digest':
+      return formatDigest(await served(config, now), epochOf(config), request.after);
+    case 'get': {
+      const channels = new Set(request.keys.map((key) => parseUpdateName(key)?.channel ?? ''));
+      const held = await served(config, now, channels);
+      const texts = request.keys.flatMap(
+        (key) => held.find((each) => each.key === key)?.payload ?? [],
+      );
+      return fit(texts, maxResponseChars).join('\n');
+    }
+    case 'newest':
+      // By the names of files: also what is damaged counts.
+      return String(
+        listAccepted(config.stateDir).findLast(({ channel }) => channel === request.channel)
+          ?.version ?? 0,
+      );
+  }
+}
+
+async function served(config: Config, now: number, channels?: Set<string>): Promise<Holding[]> {
+  return chooseServed(await listHoldings(config, channels), now);
+}
+
+/** The epoch of the key set in force; 0 where there is none that can be used (a closed lab). */
+export function epochOf(config: Config): number {
+  try {
+    return currentKeySet(config).epoch;
+  } catch (error) {
+    if (error instanceof UpdateError) return 0;
+    throw error;
+  }
+}
+
+/** One page of what a node holds. */
+export interface Digest {
+  /** Of the key set in force there. */
+  epoch: number;
+  /** Of everything that it holds: two nodes with the same one hold the same. */
+  all: string;
+  items: Item[];
+  /** Whether there are more after these. */
+  more: boolean;
+}
+
+/**
+ * The page after a key: `1 <epoch> <number of items in all> <fingerprint of all>`, a line for each
+ * item, and `more` where it ends early.
+ *
+ * @param held sorted by key
+ */
+export function formatDigest(
+  held: readonly Item[],
+  epoch: number,
+  after: string | null = null,
+): string {
+  const first = `${format} ${epoch} ${held.length} ${digestOfAll(held)}`;
+  const rest = held.filter(({ key }) => after === null || key > after).map(lineOf);
+  const room = maxResponseChars - first.length - '\n\nmore'.length;
+  const page = fit(rest, room);
+  return [first, ...page, ...(page.length < rest.length ? ['more'] : [])].join('\n');
+}
+
+/** The fingerprint of all items of a node. */
+export function digestOfAll(held: readonly Item[]): string {
+  return fingerprint(held.map(lineOf).join('\n'));
+}
+
+function lineOf({ key, scope, body }: Item): string {
+  return `${key} ${scope} ${body}`;
+}
+
+/** The first lines that come to no more than so many characters together. */
+function fit(lines: readonly string[], maxChars: number): string[] {
+  const fitting: string[] = [];
+  let chars = 0;
+  for (const line of lines) {
+    chars += line.length + 1;
+    if (chars - 1 > maxChars) break;
+    fitting.push(line);
+  }
+  return fitting;
+}
+
+/**
+ * A member's page; undefined for what is none, since any member can answer anything.
+ *
+ * @param after the key that it was asked for
+ */
+export function parseDigest(response: string, after: string | null = null): Digest | undefined {
+  if (response.length > maxReplyChars) return undefined;
+  const [first = '', ...lines] = response.trimEnd().split('\n');
+  const match = /^1 (\d{1,10}) \d{1,6} ([0-9a-f]{8})$/.exec(first);
+  const [, epoch, all] = match ?? [];
+  if (epoch === undefined || all === undefined) return undefined;
+  const more = lines.at(-1) === 'more';
+  if (more) lines.pop();
+  const items: Item[] = [];
+  for (const line of lines) {
+    const item = parseItem(line);
+    const last = items.at(-1)?.key ?? after;
+    // Ascending, or a member could keep us turning pages for ever.
+    if (item === undefined || (last !== null && item.key <= last)) return undefined;
+    items.push(item);
+  }
+  if (more && items.length === 0) return undefined;
+  return { epoch: Number(epoch), all, items, more };
+}
+
+function parseItem(line: string): Item | undefined {
+  const [, key = '', scope, body] = /^(\S{1,41}) ([0-9a-f]{8}) ([0-9a-f]{8})$/.exec(line) ?? [];
+  const id: UpdateId | undefined = parseUpdateName(key);
+  if (id === undefined || scope === undefined || body === undefined) return undefined;
+  return { ...id, key, scope, body };
+}
+
+/** The texts in a member's answer to `get`; what they are worth shows when they are accepted. */
+export function parseTexts(response: string): string[] {
+  if (response.length > maxReplyChars) return [];
+  return response.split('\n').filter((line) => /^[!-~]+$/.test(line));
+}
+
+/** A member's answer to `newest`; undefined for what is none. */
+export function parseNewest(response: string): number | undefined {
+  const version = /^\d{1,16}\s*$/.test(response) ? Number(response) : NaN;
+  return Number.isSafeInteger(version) ? version : undefined;
+}
+
+/** A member's name for a log or a terminal: any member chose its own. */
+export function shownName(name: string): string {
+  return name.slice(0, 64).replace(/[^!-~]/g, '?');
+}

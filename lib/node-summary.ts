@@ -1,0 +1,221 @@
+import { keySetChannel } from './announcement-rules.ts';
+import type { Config } from './config.ts';
+import { describeError } from './errors.ts';
+import { equivocationOf, listEquivocated, type EquivocationState } from './equivocation.ts';
+import { currentKeySet } from './key-chain.ts';
+import { roleOfUpdate } from './marks.ts';
+import { progressOf, type NodeState } from './node-status.ts';
+import { listRecords, outcomesDir, type Progress } from './progress.ts';
+import { softwareVersion } from './software-version.ts';
+import { listAccepted, readAccepted } from './store.ts';
+import {
+  isExpired,
+  looksLikeTorrent,
+  parseAnnouncement,
+  type Update,
+  type UpdateId,
+} from './update.ts';
+
+/** What a node says of itself. */
+export interface NodeFacts {
+  /** The version of p2p-update. */
+  software: string;
+  /** Of the key set in force; null when there is none that can be used. */
+  epoch: number | null;
+  /** When the newest announcement that the node holds was made, unix seconds; null: it holds none. */
+  newestCreated: number | null;
+  /** It follows the channels that it lists, and no other. */
+  isLimited: boolean;
+  /** What keeps the whole node from taking updates; '' is nothing. */
+  fault: string;
+}
+
+/** What a node says of one channel. Trials (noop) do not count. */
+export interface ChannelFacts {
+  channel: string;
+  /** The highest version that it holds, whomever it is for; 0: none. */
+  newest: number;
+  /** That one may not be applied any more, so whoever does not have it cannot get it. */
+  isNewestExpired: boolean;
+  equivocation: EquivocationState;
+  /** The version whose content was applied last; 0: none. */
+  lastApplied: number;
+  /** The newest update that is meant for this node; null: there is none. */
+  current: CurrentUpdate | null;
+}
+
+export interface CurrentUpdate {
+  version: number;
+  state: NodeState;
+  /** When it came into this state, unix seconds. */
+  since: number;
+  reason: string;
+  /** The last run of Puppet. */
+  run: RunResult | null;
+}
+
+export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>;
+
+/** A withdrawal's content. */
+const nothing = '0'.repeat(64);
+/** No more announcements of one channel are looked at, the newest. */
+const maxPerChannel = 128;
+
+/** The updates that this node holds, by channel in the order of their names, the newest first. */
+export type HeldChannels = Map<string, UpdateId[]>;
+
+/** What this node says of itself; a part that cannot be read shows as such, and hides no other. */
+export function nodeFacts(config: Config): NodeFacts & { held: HeldChannels } {
+  const faults: string[] = [];
+  const attempt = <T>(read: () => T, fallback: T): T => {
+    try {
+      return read();
+    } catch (error) {
+      faults.push(describeError(error));
+      return fallback;
+    }
+  };
+  const epoch = attempt(() => currentKeySet(config).epoch, null);
+  const held = attempt<HeldChannels>(() => heldChannels(config), new Map());
+  const created = [...held.values()].flatMap(([newest]) =>
+    newest === undefined ? [] : (readHeld(config, newest)?.created ?? []),
+  );
+  return {
+    software: softwareVersion,
+    epoch,
+    newestCreated: created.length === 0 ? null : Math.max(...created),
+    isLimited: config.channels !== null,
+    fault: faults.join('; '),
+    held,
+  };
+}
+
+function heldChannels({ stateDir, channels: followed }: Config): HeldChannels {
+  const channels = new Map<string, UpdateId[]>();
+  for (const id of listAccepted(stateDir).reverse()) {
+    const held = channels.get(id.channel);
+    if (held === undefined) channels.set(id.channel, [id]);
+    else if (held.length < maxPerChannel) held.push(id);
+  }
+  for (const channel of [...(followed ?? []), ...listEquivocated(stateDir)])
+    if (!channels.has(channel)) channels.set(channel, []);
+  const isFollowed = (channel: string): boolean =>
+    channel === keySetChannel || followed?.includes(channel) !== false;
+  return new Map(
+    [...channels].filter(([channel]) => isFollowed(channel)).sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+}
+
+/**
+ * What this node says of one channel.
+ *
+ * @param held its updates, the newest first
+ * @param epoch of the key set in force
+ * @param now unix seconds
+ */
+export function channelFacts(
+  config: Config,
+  channel: string,
+  held: readonly UpdateId[],
+  epoch: number | null,
+  now: number,
+): ChannelFacts {
+  let newest: { version: number; isExpired: boolean } | undefined;
+  let current: CurrentUpdate | null = null;
+  for (const id of held) {
+    const announcement = readHeld(config, id);
+    // One that is damaged counts: taking it for nothing could bring back what is older.
+    const role =
+      announcement === undefined ? 'real' : roleOfUpdate(config, announcement.update).role;
+    if (announcement?.update.noop === true) continue;
+    newest ??= {
+      version: id.version,
+      isExpired: announcement !== undefined && isExpired(announcement.update, now),
+    };
+    if (role !== 'real') continue;
+    current = currentOf(config, id, announcement, epoch);
+    break;
+  }
+  return {
+    channel,
+    newest: newest?.version ?? 0,
+    isNewestExpired: newest?.isExpired ?? false,
+    equivocation: equivocationOf(config, channel),
+    lastApplied: lastAppliedOf(config, channel),
+    current,
+  };
+}
+
+function currentOf(
+  config: Config,
+  id: UpdateId,
+  announcement: HeldAnnouncement | undefined,
+  epoch: number | null,
+): CurrentUpdate {
+  const { version } = id;
+  const since = announcement?.acceptedAt ?? 0;
+  const progress = progressOf(config, id);
+  const damaged = (reason: string): CurrentUpdate => {
+    return { version, state: 'DAMAGED', since, reason, run: null };
+  };
+  if (typeof progress === 'string') return damaged(progress);
+  // Neither side goes on with what it cannot verify again.
+  if (announcement === undefined && progress?.state !== 'APPLIED')
+    return damaged('its announcement is damaged');
+  if (progress !== undefined) return { version, ...describeProgress(progress) };
+  // What was placed at set-up has no record.
+  if (id.channel === keySetChannel && version <= (epoch ?? 0))
+    return { version, state: 'APPLIED', since, reason: 'in force', run: null };
+  return { version, state: 'ACCEPTED', since, reason: 'accepted', run: null };
+}
+
+function describeProgress({ state, at, reason, run }: Progress): Omit<CurrentUpdate, 'version'> {
+  const since = Math.floor(Date.parse(at[state] ?? '') / 1000);
+  return {
+    state,
+    since: Number.isFinite(since) ? since : 0,
+    reason,
+    run: run && { exitCode: run.exitCode, changed: run.changed, failed: run.failed },
+  };
+}
+
+/** Records that cannot be read are passed over: those that matter now show by themselves. */
+function lastAppliedOf(config: Config, channel: string): number {
+  let begun: UpdateId[];
+  try {
+    begun = listRecords(outcomesDir(config.applyDir)).filter((id) => id.channel === channel);
+  } catch {
+    return 0;
+  }
+  begun.sort((a, b) => b.version - a.version);
+  const applied = begun.find((id) => {
+    const outcome = progressOf(config, id);
+    if (outcome === undefined || typeof outcome === 'string') return false;
+    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing;
+  });
+  return applied?.version ?? 0;
+}
+
+interface HeldAnnouncement {
+  update: Pick<Update, 'channel' | 'target' | 'noop' | 'expires'>;
+  /** Unix seconds, both. */
+  created: number;
+  acceptedAt: number;
+}
+
+/** From its text alone, without verifying it again; undefined when it is damaged. */
+function readHeld({ stateDir }: Config, id: UpdateId): HeldAnnouncement | undefined {
+  try {
+    const stored = readAccepted(stateDir, id);
+    if (stored === undefined) return undefined;
+    const acceptedAt = Math.floor(Date.parse(stored.acceptedAt) / 1000);
+    if (looksLikeTorrent(Buffer.from(stored.payload))) {
+      const { channel, version: created } = id;
+      return { update: { channel, target: '', noop: false, expires: null }, created, acceptedAt };
+    }
+    const { update, signed } = parseAnnouncement(stored.payload);
+    return { update, created: signed.announcement.created, acceptedAt };
+  } catch {
+    return undefined;
+  }
+}

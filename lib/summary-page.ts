@@ -1,0 +1,154 @@
+import { isChannel } from './announcement-rules.ts';
+import type { Config } from './config.ts';
+import type { EquivocationState } from './equivocation.ts';
+import { asciiOnly, isNodeState, maxResponseBytes } from './node-status.ts';
+import {
+  channelFacts,
+  nodeFacts,
+  type ChannelFacts,
+  type CurrentUpdate,
+  type NodeFacts,
+  type RunResult,
+} from './node-summary.ts';
+import { isRecord } from './serf-members.ts';
+
+/**
+ * One response to the query `update-status` with the request `summary [CHANNEL]`: what a node says of
+ * itself, and of its channels after CHANNEL as many as fit. In JSON, ASCII, at most 900 bytes:
+ *
+ *     {"format":1,"software":…,"epoch":…,"created":…,"limited":…,"fault":…,"more":…,"channels":[…]}
+ *
+ * and a channel is a list, so that some seven fit:
+ *
+ *     [channel, newest, flags, lastApplied, version, state, since, reason, [exitCode, changed, failed]]
+ *
+ * without the last five when nothing is meant for the node. Flags: X the newest is expired, E an
+ * equivocation, U a damaged record of one.
+ */
+export interface SummaryPage extends NodeFacts {
+  channels: ChannelFacts[];
+  /** Further channels follow after the last of these. */
+  hasMore: boolean;
+}
+
+const format = 1;
+const maxTextChars = 80;
+const equivocationFlags: Record<EquivocationState, string> = { none: '', seen: 'E', unknown: 'U' };
+
+/**
+ * This node's page of the channels after `after`; '' is the first page.
+ *
+ * @param now unix seconds
+ */
+export function summaryPage(config: Config, after: string, now: number): string {
+  const { held, ...facts } = nodeFacts(config);
+  const names = [...held.keys()].filter((channel) => channel > after);
+  const rows: unknown[] = [];
+  let text = formatPage(facts, rows, names.length > 0);
+  for (const [index, channel] of names.entries()) {
+    const ids = held.get(channel) ?? [];
+    rows.push(formatChannel(channelFacts(config, channel, ids, facts.epoch, now)));
+    const longer = formatPage(facts, rows, index + 1 < names.length);
+    if (longer.length > maxResponseBytes) break;
+    text = longer;
+  }
+  return text;
+}
+
+function formatPage(facts: NodeFacts, channels: readonly unknown[], more: boolean): string {
+  return JSON.stringify({
+    format,
+    software: shorten(facts.software),
+    epoch: facts.epoch,
+    created: facts.newestCreated,
+    limited: facts.isLimited,
+    fault: shorten(facts.fault),
+    more,
+    channels,
+  });
+}
+
+function formatChannel(facts: ChannelFacts): unknown[] {
+  const { channel, newest, lastApplied, current } = facts;
+  const flags = `${facts.isNewestExpired ? 'X' : ''}${equivocationFlags[facts.equivocation]}`;
+  const row = [channel, newest, flags, lastApplied];
+  if (current === null) return row;
+  const { version, state, since, run } = current;
+  // What a run came to says more than its reason.
+  const reason = state === 'APPLIED' && run !== null ? '' : shorten(current.reason);
+  return [...row, version, state, since, reason, run && [run.exitCode, run.changed, run.failed]];
+}
+
+/** ASCII, so that characters are bytes, and the worst of it is doubled by JSON's escapes. */
+function shorten(text: string): string {
+  return asciiOnly(text.slice(0, maxTextChars));
+}
+
+/** A member's page; undefined for what is none, since any member can answer anything. */
+export function parsePage(text: string): SummaryPage | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isRecord(value) || value['format'] !== format) return undefined;
+  const { software, epoch, created, limited, fault, more, channels } = value;
+  if (typeof software !== 'string' || typeof fault !== 'string') return undefined;
+  if (typeof limited !== 'boolean' || typeof more !== 'boolean') return undefined;
+  if (!isCountOrNull(epoch) || !isCountOrNull(created) || !Array.isArray(channels))
+    return undefined;
+  const rows = channels.map(parseChannel);
+  if (!rows.every((row) => row !== undefined)) return undefined;
+  return {
+    software: shorten(software),
+    epoch,
+    newestCreated: created,
+    isLimited: limited,
+    fault: shorten(fault),
+    channels: rows,
+    hasMore: more && rows.length > 0,
+  };
+}
+
+function parseChannel(value: unknown): ChannelFacts | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const [channel, newest, flags, lastApplied, ...rest] = value as unknown[];
+  if (typeof channel !== 'string' || !isChannel(channel)) return undefined;
+  if (typeof flags !== 'string' || !isCount(newest) || !isCount(lastApplied)) return undefined;
+  const current = rest.length === 0 ? null : parseCurrent(rest);
+  if (current === undefined) return undefined;
+  const states = Object.keys(equivocationFlags) as EquivocationState[];
+  const seen = states.find((state) => state !== 'none' && flags.includes(equivocationFlags[state]));
+  return {
+    channel,
+    newest,
+    isNewestExpired: flags.includes('X'),
+    equivocation: seen ?? 'none',
+    lastApplied,
+    current,
+  };
+}
+
+function parseCurrent([version, state, since, reason, run]: unknown[]): CurrentUpdate | undefined {
+  if (!isCount(version) || !isCount(since) || typeof reason !== 'string') return undefined;
+  if (!isNodeState(state) || !isRun(run)) return undefined;
+  const result: RunResult | null = run && { exitCode: run[0], changed: run[1], failed: run[2] };
+  return { version, state, since, reason: shorten(reason), run: result };
+}
+
+type Run = [number | null, number | null, number | null];
+
+function isRun(value: unknown): value is Run | null {
+  return (
+    value === null || (Array.isArray(value) && value.length === 3 && value.every(isCountOrNull))
+  );
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isCountOrNull(value: unknown): value is number | null {
+  return value === null || isCount(value);
+}

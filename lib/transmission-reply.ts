@@ -1,0 +1,102 @@
+import { UpdateError } from './errors.ts';
+import type { Torrent, TorrentStatus } from './transmission.ts';
+
+/** The fields of torrent-get that {@link parseTorrents} reads, and no others. */
+export const torrentFields = [
+  'hashString',
+  'name',
+  'status',
+  'percentDone',
+  'metadataPercentComplete',
+  'totalSize',
+  'pieceSize',
+  'downloadDir',
+  'files',
+  'errorString',
+  'peersConnected',
+  'rateDownload',
+  'activityDate',
+  'addedDate',
+  'uploadedEver',
+  'trackers',
+];
+
+/** tr_torrent_activity, in its numeric order. */
+const statuses: readonly TorrentStatus[] = [
+  'stopped',
+  'queued', // waits to be checked
+  'checking',
+  'queued', // waits to download
+  'downloading',
+  'queued', // waits to seed
+  'seeding',
+];
+
+/** The torrents in a reply to torrent-get; throws UpdateError `unavailable` for anything else. */
+export function parseTorrents(reply: unknown): Torrent[] {
+  return asList(asRecord(replyArguments(reply), 'torrent-get')['torrents'], 'torrents').map(
+    (item) => parseTorrent(asRecord(item, 'torrents')),
+  );
+}
+
+function parseTorrent(item: Record<string, unknown>): Torrent {
+  const infoHash = asString(item['hashString'], 'hashString').toLowerCase();
+  if (!/^[0-9a-f]{40}$/.test(infoHash)) throw unexpected('hashString');
+  const status = statuses[asNumber(item['status'], 'status')];
+  if (status === undefined) throw unexpected('status');
+  return {
+    infoHash,
+    name: asString(item['name'], 'name'),
+    status,
+    percentDone: asNumber(item['percentDone'], 'percentDone'),
+    hasMetadata: asNumber(item['metadataPercentComplete'], 'metadataPercentComplete') === 1,
+    totalSize: asNumber(item['totalSize'], 'totalSize'),
+    pieceLength: asNumber(item['pieceSize'], 'pieceSize'),
+    downloadDir: asString(item['downloadDir'], 'downloadDir'),
+    files: asList(item['files'], 'files').map((file) => {
+      const { name, length } = asRecord(file, 'files');
+      return { name: asString(name, 'files'), length: asNumber(length, 'files') };
+    }),
+    error: asString(item['errorString'], 'errorString'),
+    peersConnected: asNumber(item['peersConnected'], 'peersConnected'),
+    rateDownload: asNumber(item['rateDownload'], 'rateDownload'),
+    activeAt: asNumber(item['activityDate'], 'activityDate'),
+    addedAt: asNumber(item['addedDate'], 'addedDate'),
+    uploadedEver: asNumber(item['uploadedEver'], 'uploadedEver'),
+    trackers: asList(item['trackers'], 'trackers').map((tracker) => {
+      const { id, announce } = asRecord(tracker, 'trackers');
+      return { id: asNumber(id, 'trackers'), announce: asString(announce, 'trackers') };
+    }),
+  };
+}
+
+/** What a reply of Transmission's has to tell. */
+export function replyArguments(reply: unknown): unknown {
+  return asRecord(reply, 'reply')['arguments'];
+}
+
+export function unexpected(field: string): UpdateError {
+  return new UpdateError('unavailable', `Transmission's reply has an unexpected ${field}`, {
+    hint: 'this software knows transmission-daemon 3.00',
+  });
+}
+
+export function asRecord(value: unknown, field: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw unexpected(field);
+  return Object.fromEntries(Object.entries(value));
+}
+
+function asList(value: unknown, field: string): unknown[] {
+  if (!Array.isArray(value)) throw unexpected(field);
+  return value;
+}
+
+function asString(value: unknown, field: string): string {
+  if (typeof value !== 'string') throw unexpected(field);
+  return value;
+}
+
+export function asNumber(value: unknown, field: string): number {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw unexpected(field);
+  return value;
+}

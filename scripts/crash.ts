@@ -1,0 +1,135 @@
+/**
+ * Kills, starves and cuts off the real programs at every instant that matters, and counts what must
+ * never happen: docs/reliability.md. Runs in test/support/sandbox.sh (`npm run crash`).
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
+import { countFailures, type CrashFailure, type CrashOptions } from './crash/result.ts';
+import { runPoints } from './crash/run-points.ts';
+import { progressBar } from './progress-bar.ts';
+
+const help = `Usage: npm run crash -- [options]
+
+Interrupts each handler and each stage of advance and apply at every system call that changes a file or
+asks Transmission for a change: by SIGKILL, and by ENOSPC, EIO and EROFS in the call's place. After each
+one at most two reconciles run, and then every update has to be where it was meant to be, nothing is
+applied again after a durable APPLIED, and nothing is applied that nobody announced.
+
+Options:
+  --short      a sample over every program, for a test (default: everything)
+  --seed N     a whole number below 2^32 (default: 1); the same seed makes the same choices
+  --only TEXT  only points whose name contains this
+  --json       one JSON object on the last line
+  --help
+
+Exit status: 0 all held, 1 something did not, and the point is named, 64 usage.
+`;
+
+/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+export function parseRequest(
+  args: string[],
+): (Pick<CrashOptions, 'short' | 'seed' | 'only'> & { json: boolean }) | undefined {
+  const values = parseOptions(args);
+  if (values.help === true) return undefined;
+  const { seed = '1', short = false, json = false, only } = values;
+  if (!/^\d{1,10}$/.test(seed) || Number(seed) >= 2 ** 32)
+    throw usage('--seed must be a whole number below 4294967296');
+  return { seed: Number(seed), short, json, only };
+}
+
+function parseOptions(args: string[]) {
+  try {
+    const [text, flag] = [{ type: 'string' } as const, { type: 'boolean' } as const];
+    const options = { seed: text, only: text, short: flag, json: flag };
+    return parseArgs({ args, options: { ...options, help: { ...flag, short: 'h' } } }).values;
+  } catch (error) {
+    throw usage(describeError(error));
+  }
+}
+
+function usage(message: string): UpdateError {
+  return new UpdateError('usage', message, { hint: 'see npm run crash -- --help' });
+}
+
+/** Runs something with a directory in memory, where a copy of a node costs milliseconds. */
+async function withMemory<T>(action: (directory: string) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), 'p2p-crash-'));
+  // Of the sandbox's mount namespace: it goes with it, also when we are killed.
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', directory]);
+  try {
+    return await action(directory);
+  } finally {
+    execFileSync('umount', ['--lazy', directory]);
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function requireTools(): void {
+  if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside')
+    throw usage('this runs in test/support/sandbox.sh only: npm run crash');
+  for (const command of ['strace', 'flock', 'transmission-daemon'])
+    if (!(process.env['PATH'] ?? '').split(':').some((path) => existsSync(join(path, command))))
+      throw new UpdateError('unavailable', `${command} is missing`, {
+        hint: 'sh scripts/bootstrap.sh installs what the tests need',
+      });
+}
+
+async function crash(request: NonNullable<ReturnType<typeof parseRequest>>): Promise<boolean> {
+  requireTools();
+  const { json, ...options } = request;
+  const unit = (name: string) => ({ name, size: 1, min: 1 });
+  return withMemory(async (memory) => {
+    const dist = join(memory, 'dist');
+    // Somebody may build meanwhile.
+    cpSync(join(import.meta.dirname, '..', 'dist'), dist, { recursive: true });
+    const directory = join(memory, 'points');
+    mkdirSync(directory);
+    const points = await runPoints({
+      ...{ ...options, directory, dist, lanes: availableParallelism() + 1 },
+      onProgress: progressBar('programs', unit('programs')),
+      onFailure: (failure) => {
+        report(failure, options.seed);
+      },
+      onCase: (name, figures) => {
+        if (!json) console.log(line(name, figures));
+      },
+    });
+    const failures = [...points.kills.failures, ...points.errors.failures];
+    const result = {
+      points: points.kills.count,
+      errorPoints: points.errors.count,
+      powerCuts: 0,
+      randomKills: 0,
+      ...countFailures(failures),
+    };
+    for (const name of points.missed) process.stderr.write(`crash: warning: never met: ${name}\n`);
+    console.log(json ? JSON.stringify(result) : result);
+    return failures.length === 0;
+  });
+}
+
+function report({ invariant, point, detail }: CrashFailure, seed: number): void {
+  process.stderr.write(
+    `crash: error: ${invariant} after ${point}\n${detail.replace(/^/gm, '    ')}\n` +
+      `crash: hint: repeat it with npm run crash -- --seed ${seed} --only '${point}'\n`,
+  );
+}
+
+/** One line of the table for people. */
+function line(name: string, figures: Record<string, number>): string {
+  const cells = Object.entries(figures).map(([label, count]) => `${label} ${count}`.padEnd(16));
+  return `${name.padEnd(52)} ${cells.join(' ')}`.trimEnd();
+}
+
+try {
+  const request = parseRequest(process.argv.slice(2));
+  if (request === undefined) process.stdout.write(help);
+  else if (!(await crash(request))) process.exitCode = 1;
+} catch (error) {
+  process.stderr.write(formatError('crash', error));
+  process.exitCode = exitStatus(error);
+}

@@ -1,0 +1,202 @@
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  lstatSync,
+  readFileSync,
+  readlinkSync,
+  readdirSync,
+  utimesSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import { describeError } from '../../lib/errors.ts';
+import { outcomesDir, readProgress, updatesDir, type Progress } from '../../lib/progress.ts';
+import type { State } from '../../lib/states.ts';
+import { listAccepted, listDirectory, readAccepted } from '../../lib/store.ts';
+import { parseUpdateKey, updateKey, type UpdateId } from '../../lib/update.ts';
+import { walk, type CrashNode } from './crash-node.ts';
+import type { Invariant } from './result.ts';
+
+/** How an update has to end on one side of the node. */
+export interface Expected {
+  id: UpdateId;
+  side: 'advance' | 'apply';
+  states: readonly State[];
+}
+
+export type Found = { invariant: Invariant; detail: string }[];
+
+/** What is durable at one instant, to be compared with what is there later. */
+export interface Snapshot {
+  /** The keys of all updates that were applied. */
+  applied: string[];
+  accepted: string[];
+  effects: string;
+  runs: number;
+}
+
+/** The state of the node as a reader finds it; what cannot be read counts as not there. */
+export function takeSnapshot(node: CrashNode): Snapshot {
+  const { stateDir, applyDir } = node.config;
+  const outcomes = listDirectory(outcomesDir(applyDir)).flatMap(
+    (name) => parseUpdateKey(name) ?? [],
+  );
+  return {
+    applied: outcomes
+      .filter((id) => quietProgress(outcomesDir(applyDir), id)?.state === 'APPLIED')
+      .map(updateKey),
+    accepted: listAccepted(stateDir)
+      .filter((id) => readAccepted(stateDir, id) !== undefined)
+      .map(updateKey),
+    effects: describeEffects(node),
+    runs: runsOf(node).length,
+  };
+}
+
+function quietProgress(directory: string, id: UpdateId): Progress | undefined {
+  try {
+    return readProgress(directory, id);
+  } catch {
+    return undefined;
+  }
+}
+
+/** One line for each real run of Puppet: what ran, and the SHA-256 of it. */
+export function runsOf({ directory }: CrashNode): string[] {
+  const file = join(directory, 'etc', 'runs');
+  return existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n') : [];
+}
+
+/** What applying has changed, down to inodes: doing it again makes another text. */
+function describeEffects(node: CrashNode): string {
+  const { deliveryDir, applyDir, puppet } = node.config;
+  const files = listDirectory(deliveryDir).map((name) => {
+    const { ino, mtimeMs } = lstatSync(join(deliveryDir, name));
+    return `${name} ${ino} ${mtimeMs}`;
+  });
+  const links = listDirectory(puppet.moduleDir).map(
+    (name) => `${name} ${readlinkSync(join(puppet.moduleDir, name))}`,
+  );
+  const keySets = listDirectory(join(applyDir, 'keysets')).map(
+    (name) => `${name} ${lstatSync(join(applyDir, 'keysets', name)).ino}`,
+  );
+  return [...files, ...links, ...keySets, ...runsOf(node)].join('\n');
+}
+
+/** Makes what killed writers left look as old as it has to be to be cleared away. */
+export function ageLeftOvers(node: CrashNode): void {
+  const old = Date.now() / 1000 - 1200;
+  for (const path of walk(node.directory)) if (isTemporary(path)) utimesSync(path, old, old);
+}
+
+function isTemporary(path: string): boolean {
+  return /^\.(tmp-|p2p-update-)/.test(basename(path)) && !lstatSync(path).isSymbolicLink();
+}
+
+/** What must hold after the last reconcile. */
+export function checkEnd(
+  node: CrashNode,
+  expected: readonly Expected[],
+  before: Snapshot,
+  between: Snapshot,
+): Found {
+  const after = takeSnapshot(node);
+  // What is past may be cleared away, as soon as it has ended.
+  const stays = expected.filter((each) => !hasEnded(each)).map(({ id }) => updateKey(id));
+  const staying = (keys: readonly string[]): string[] => keys.filter((key) => stays.includes(key));
+  const found: Found = [
+    ...gone('accepted', staying(before.accepted), after.accepted),
+    ...gone('APPLIED', staying(before.applied), after.applied),
+    ...expected.flatMap((each) => checkState(node, each)),
+    ...checkRecords(node),
+    ...checkLeftOvers(node, expected),
+    ...checkContents(node),
+  ];
+  for (const [snapshot, when] of [
+    [before, 'at the interruption'],
+    [between, 'after the first reconcile'],
+  ] as const) {
+    const isAllApplied = after.applied.every((key) => snapshot.applied.includes(key));
+    if (isAllApplied && after.applied.length > 0 && snapshot.effects !== after.effects)
+      found.push({
+        invariant: 'doubleApplied',
+        detail: `all was APPLIED ${when}:\n${snapshot.effects}\nand later:\n${after.effects}`,
+      });
+  }
+  return found;
+}
+
+function gone(what: string, before: readonly string[], after: readonly string[]): Found {
+  return before
+    .filter((key) => !after.includes(key))
+    .map((key) => ({ invariant: 'lost', detail: `${key} was ${what}, and is no more` }));
+}
+
+const hasEnded = ({ states }: Expected): boolean =>
+  states.some((state) => ['SUPERSEDED', 'WITHDRAWN', 'EXPIRED'].includes(state));
+
+function checkState(node: CrashNode, each: Expected): Found {
+  const { id, side, states } = each;
+  const { stateDir, applyDir } = node.config;
+  const directory = side === 'advance' ? updatesDir(stateDir) : outcomesDir(applyDir);
+  const state = quietProgress(directory, id)?.state;
+  if (state === undefined ? hasEnded(each) : states.includes(state)) return [];
+  const detail = `${side}: ${updateKey(id)} is ${state ?? 'nowhere'}, not ${states.join(' or ')}`;
+  return [{ invariant: 'notConverged', detail }];
+}
+
+/** Every record can be read, and none had to be set aside. */
+function checkRecords(node: CrashNode): Found {
+  const { stateDir, applyDir } = node.config;
+  const found: Found = [];
+  for (const directory of [updatesDir(stateDir), outcomesDir(applyDir)])
+    for (const id of listDirectory(directory).flatMap((name) => parseUpdateKey(name) ?? []))
+      try {
+        readProgress(directory, id);
+      } catch (error) {
+        found.push({ invariant: 'notConverged', detail: describeError(error) });
+      }
+  for (const id of listAccepted(stateDir))
+    if (readAccepted(stateDir, id) === undefined)
+      found.push({ invariant: 'lost', detail: `announcement ${updateKey(id)} cannot be read` });
+  for (const path of walk(node.directory).filter((each) => each.endsWith('.corrupt')))
+    found.push({ invariant: 'notConverged', detail: `${path}: a record was torn` });
+  return found;
+}
+
+/** No temporary file, staged copy or half module that nobody needs. */
+function checkLeftOvers(node: CrashNode, expected: readonly Expected[]): Found {
+  const { applyDir } = node.config;
+  const isOpen = expected.some(({ states }) => states.some((state) => openStates.includes(state)));
+  const staged = isOpen ? [] : listDirectory(join(applyDir, 'staging'));
+  const modules = listDirectory(join(applyDir, 'modules'));
+  return [
+    ...walk(node.directory).filter((path) => /^\.(tmp-|p2p-update-)/.test(basename(path))),
+    ...staged.map((name) => `staging/${name}`),
+    ...(modules.length > 1 ? modules.map((name) => `modules/${name}`) : []),
+  ].map((path) => ({ invariant: 'notConverged', detail: `left over: ${path}` }));
+}
+
+const openStates: readonly State[] = ['STAGED', 'APPLYING', 'FAILED', 'QUEUED'];
+
+/** Whatever was delivered, run or installed is what somebody announced. */
+function checkContents(node: CrashNode): Found {
+  const { announced, config } = node;
+  const { deliveryDir, puppet } = config;
+  const sha256 = (file: string): string =>
+    createHash('sha256').update(readFileSync(file)).digest('hex');
+  const contents = [
+    ...listDirectory(deliveryDir)
+      .filter((name) => !name.startsWith('.p2p-update-'))
+      .map((name) => [name, sha256(join(deliveryDir, name))] as const),
+    ...runsOf(node).map((line) => [line, /[0-9a-f]{64}/.exec(line)?.[0] ?? ''] as const),
+    ...listDirectory(puppet.moduleDir).flatMap((name) => {
+      const manifests = join(puppet.moduleDir, name, 'manifests');
+      return readdirSync(manifests).map(
+        (file) => [`${name}/${file}`, sha256(join(manifests, file))] as const,
+      );
+    }),
+  ];
+  return contents
+    .filter(([, digest]) => !announced.has(digest))
+    .map(([what]) => ({ invariant: 'unverifiedApplied', detail: `${what}: nobody announced it` }));
+}

@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Announcement } from '../../lib/announcement.ts';
+import { prepareApplyDir } from '../../lib/apply-directories.ts';
+import { markComplete } from '../../lib/completion.ts';
+import type { Config } from '../../lib/config.ts';
+import { buildMetainfo, computeInfoHash } from '../../lib/metainfo.ts';
+import {
+  newProgress,
+  outcomesDir,
+  updatesDir,
+  writeProgress,
+  type Progress,
+} from '../../lib/progress.ts';
+import type { State } from '../../lib/states.ts';
+import { keepAccepted, prepareStateDir } from '../../lib/store.ts';
+import { contentLocation, parseAnnouncement, type Update } from '../../lib/update.ts';
+import { makeAnnouncement, signAnnouncement } from '../../test/support/announce.ts';
+import { makeApplySide, type ApplySide } from '../../test/support/apply-side.ts';
+
+const pieceLength = 16_384;
+
+/**
+ * Stands in for Puppet where volume counts: each real run appends one line, the version and the SHA-256
+ * of what it ran, and exits with what `exit` says. `module install` unpacks the archive as Puppet does.
+ */
+const puppetStandIn = `#!/bin/sh
+here=\${0%/*}
+for last; do :; done
+case $1 in
+module)
+  for each; do case $each in --target-dir=*) target=\${each#*=};; esac; done
+  mkdir "$target/hello" && tar -xzf "$last" -C "$target/hello" && echo "module $(sha256sum <"$target/hello/manifests/init.pp")" >>"$here/runs"
+  ;;
+*)
+  if [ -d "$last" ]; then sum=$(cat "$last"/*.pp | sha256sum); else sum=$(sha256sum <"$last"); fi
+  echo "$FACTER_p2p_update_version $sum" >>"$here/runs"
+  exit "$(cat "$here/exit")"
+esac
+`;
+
+/** One node's files, from which programs are run; everything is below `directory`. */
+export interface CrashNode extends Pick<ApplySide, 'config' | 'keys'> {
+  directory: string;
+  configFile: string;
+  /** The SHA-256 of everything that may be applied. */
+  announced: Set<string>;
+  /** A signed announcement of this content, which this node does not know yet. */
+  sign(change: Partial<Announcement>, content: string | Buffer): Update;
+  /** Stores it, as the update handler does. */
+  accept(update: Update): Update;
+  /** Puts content where Transmission would. */
+  download(update: Update, content: string | Buffer): void;
+  mark(update: Update): void;
+  /** Writes one side's record, in this state. */
+  record(side: 'advance' | 'apply', update: Update, state: State, more?: Partial<Progress>): void;
+  /** Runs a program of dist/ as it is, without an interruption; its exit status does not matter. */
+  run(program: string): void;
+}
+
+/** Makes a node below `directory`, in the place of whatever is there. */
+export function makeCrashNode(
+  directory: string,
+  dist: string,
+  change: Partial<Config> = {},
+): CrashNode {
+  rmSync(directory, { recursive: true, force: true });
+  const { config, keys } = makeApplySide(directory, {
+    nodeName: 'n1',
+    catchUpSeconds: 86_400,
+    ...change,
+  });
+  const configFile = join(directory, 'etc', 'config.json');
+  writeFileSync(configFile, JSON.stringify(config));
+  writeFileSync(join(directory, 'etc', 'puppet'), puppetStandIn, { mode: 0o755 });
+  writeFileSync(join(directory, 'etc', 'exit'), '2');
+  const { stateDir, applyDir, downloadDir, puppet } = config;
+  prepareStateDir(stateDir);
+  prepareApplyDir(applyDir);
+  writeFileSync(
+    join(puppet.confDir, 'puppet.conf'),
+    '[main]\nmanage_internal_file_permissions = false\n',
+  );
+  const announced = new Set<string>();
+  let version = 1000;
+  const now = (): number => Math.floor(Date.now() / 1000);
+  return {
+    ...{ config, keys, directory, configFile, announced },
+    sign(fields, content) {
+      const bytes = Buffer.from(content);
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      version += 1;
+      announced.add(sha256);
+      const name = fields.name ?? 'site.pp';
+      const pieces = piecesOf(bytes);
+      const metainfo = { length: bytes.length, sha256, name, pieceLength, pieces };
+      const announcement = makeAnnouncement({
+        ...{ version, name, length: bytes.length, sha256, pieces, pieceLength },
+        infoHash: computeInfoHash(metainfo),
+        ...fields,
+      });
+      return parseAnnouncement(signAnnouncement(announcement, keys)).update;
+    },
+    accept(update) {
+      const { payload } = update;
+      keepAccepted(stateDir, update, { payload, acceptedAt: new Date().toISOString() });
+      return update;
+    },
+    download(update, content) {
+      const { file } = contentLocation(update, downloadDir);
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, content);
+    },
+    mark(update) {
+      markComplete(applyDir, update.infoHash);
+    },
+    record(side, update, state, more = {}) {
+      const [directory, mode] =
+        side === 'advance' ? [updatesDir(stateDir), 0o640] : [outcomesDir(applyDir), 0o644];
+      mkdirSync(directory, { recursive: true });
+      // From itself, so that any state can be written.
+      const from = { ...newProgress(update), ...more, state };
+      writeProgress(directory, update, from, { state, reason: 'prepared' }, now(), mode);
+    },
+    run(program) {
+      spawnSync(process.execPath, [join(dist, program)], {
+        env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', P2P_UPDATE_CONFIG: configFile },
+        stdio: 'ignore',
+      });
+    },
+  };
+}
+
+/** BEP 3. */
+function piecesOf(bytes: Buffer): Uint8Array {
+  const count = Math.ceil(bytes.length / pieceLength);
+  const digests = Array.from({ length: count }, (_, index) =>
+    createHash('sha1')
+      .update(bytes.subarray(index * pieceLength, (index + 1) * pieceLength))
+      .digest(),
+  );
+  return Buffer.concat(digests);
+}
+
+/** The .torrent of an update, as advance makes it. */
+export function torrentOf(update: Update): Buffer {
+  return buildMetainfo({ ...update, sha256: update.sha256 ?? '' });
+}
+
+/** Every file and directory below one, as absolute paths. */
+export function walk(directory: string): string[] {
+  return (readdirSync(directory, { recursive: true }) as string[]).map((path) =>
+    join(directory, path),
+  );
+}

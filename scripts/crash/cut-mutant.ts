@@ -1,0 +1,42 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+import { repository } from '../../test/support/node-files.ts';
+
+/** What is taken out of lib/durable.ts: its one call of fsync(2) on a directory. */
+const flush = /(export function fsyncDirectory\([^{]*\{[\s\S]*?)fsyncSync\(descriptor\);/;
+
+/**
+ * Builds the programs anew without the flush of directories: a rename then waits for the journal. The
+ * check that is to find every loss must find some here.
+ *
+ * @param dist gets them, under the names that they have in dist/
+ */
+export async function buildMutant(dist: string): Promise<void> {
+  await build({
+    absWorkingDir: repository,
+    entryPoints: ['handlers/update.ts', 'handlers/transmission-done.ts', 'scripts/apply.ts'],
+    outdir: dist,
+    outbase: '.',
+    outExtension: { '.js': '.cjs' },
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    plugins: [withoutFlush],
+    define: { 'import.meta.dirname': '__dirname', p2pUpdateBuildTime: '1' },
+    logLevel: 'error',
+  });
+}
+
+const withoutFlush: Plugin = {
+  name: 'without-flush',
+  setup(builder) {
+    builder.onLoad({ filter: /[/\\]lib[/\\]durable\.ts$/ }, async () => {
+      const source = await readFile(join(repository, 'lib', 'durable.ts'), 'utf8');
+      const contents = source.replace(flush, '$1');
+      if (contents === source)
+        throw new Error('lib/durable.ts has no flush of a directory to take out');
+      return { contents, loader: 'ts' };
+    });
+  },
+};

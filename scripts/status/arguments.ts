@@ -1,0 +1,82 @@
+import { parseArgs } from 'node:util';
+import { isChannel } from '../../lib/announcement-rules.ts';
+import { UpdateError } from '../../lib/errors.ts';
+
+export const help = `Usage: status.ts [--channel NAME] [--watch [SECONDS]] [--json]
+       status.ts --log [CHANNEL[@VERSION]] [--watch] [--json]
+
+Asks every node of the fleet what it runs, and says whether the fleet has converged: each node holds the
+newest version of each channel, and has applied what is meant for it.
+
+  --channel NAME   only this channel
+  --watch          again every 5 s, or SECONDS; Ctrl-C ends it
+  --json           one JSON object (docs/status.md); with --watch one a line
+  --log            instead of that what this node logged, of one channel or update;
+                   --watch goes on with what comes
+  --help
+
+The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
+
+Exit status: 0 converged, 1 an update failed on some node, 2 stale (the newest announcement, of the
+fleet or of a node, is older than "staleAfterSeconds"), 75 not converged yet, or a node does not answer,
+64 usage, 69 Serf is down, 78 configuration. Of several the first in the order 1, 2, 75.
+`;
+
+const defaultSeconds = 5;
+
+export type Command =
+  | { kind: 'help' }
+  | { kind: 'log'; key: string | undefined; json: boolean; follow: boolean }
+  | {
+      kind: 'status';
+      channel: string | undefined;
+      json: boolean;
+      /** null: once. */
+      watchSeconds: number | null;
+    };
+
+/**
+ * Decides what the arguments ask for.
+ *
+ * @throws UpdateError `usage`
+ */
+export function parseCommand(args: string[]): Command {
+  const { values, positionals } = parse(args);
+  const { log = false, watch = false, json = false, channel } = values;
+  const [first, ...more] = positionals;
+  if (values.help === true) return { kind: 'help' };
+  const strange = more[0] ?? (log || watch ? undefined : first);
+  if (strange !== undefined) throw usage(`${JSON.stringify(strange)} has no meaning here`);
+  if (log) {
+    if (channel !== undefined) throw usage('--log takes the channel itself: --log NAME');
+    return { kind: 'log', key: first, json, follow: watch };
+  }
+  if (channel !== undefined && !isChannel(channel))
+    throw usage(`${JSON.stringify(channel)} is not a channel`);
+  if (first !== undefined && !/^[1-9]\d{0,4}$/.test(first))
+    throw usage(`--watch takes whole seconds, 1 to 99999, not ${JSON.stringify(first)}`);
+  const seconds = first === undefined ? defaultSeconds : Number(first);
+  return { kind: 'status', channel, json, watchSeconds: watch ? seconds : null };
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        channel: { type: 'string' },
+        watch: { type: 'boolean' },
+        json: { type: 'boolean' },
+        log: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (cause) {
+    throw usage(cause instanceof Error ? cause.message : String(cause));
+  }
+}
+
+function usage(message: string): UpdateError {
+  return new UpdateError('usage', message, { hint: 'status.ts --help shows the usage' });
+}

@@ -1,0 +1,107 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { UpdateError } from '../lib/errors.ts';
+import { askMembers } from '../lib/fleet-query.ts';
+import { asciiOnly, parseStatus, type UpdateStatus } from '../lib/node-status.ts';
+import type { SerfClient } from '../lib/serf.ts';
+import { judgeUpdate, type NodeProgress, type UpdateProgress } from '../lib/update-progress.ts';
+import { nameOf, type Update, type UpdateId } from '../lib/update.ts';
+
+/** An agent that is restarted is back by then. */
+const maxFailures = 5;
+const failurePauseMs = 1000;
+/** A pause of a twentieth of the time so far: a long wait must not keep a large fleet busy. */
+const pauseShare = 20;
+const maxPauseMs = 10_000;
+const maxNamed = 5;
+
+/**
+ * Asks the fleet until no member that is alive is waited for any more, or until `patienceMs` are over.
+ * What a member says is for people: nothing is decided by it.
+ *
+ * @param onProgress told how many of the targets, as far as they are known, have ended
+ * @throws UpdateError `unavailable` when Serf is down for longer than a restart takes
+ */
+export async function followUpdate(
+  update: Pick<Update, 'channel' | 'version' | 'target'>,
+  serf: Pick<SerfClient, 'query' | 'members'>,
+  patienceMs: number,
+  onProgress?: (done: number, total: number) => void,
+): Promise<UpdateProgress> {
+  const begin = performance.now();
+  const statuses = new Map<string, UpdateStatus>();
+  const waitedFor = ({ nodes }: UpdateProgress): string[] =>
+    nodes.filter(({ outcome }) => outcome === 'waiting').map(({ name }) => name);
+  let known: UpdateProgress | undefined;
+  for (let failures = 0; ;) {
+    try {
+      const members = await serf.members();
+      known = judgeUpdate(update, members, statuses);
+      const waiting = new Set(waitedFor(known));
+      const alive = members.filter(({ name, status }) => status === 'alive' && waiting.has(name));
+      const answers = await askMembers(
+        serf,
+        nameOf(update),
+        alive.map(({ name }) => name),
+      );
+      for (const [name, answer] of answers) {
+        const status = parseStatus(answer);
+        if (status !== undefined) statuses.set(name, status);
+      }
+      known = judgeUpdate(update, members, statuses);
+      failures = 0;
+    } catch (error) {
+      failures += 1;
+      const isBrief = error instanceof UpdateError && error.code === 'unavailable';
+      if (!isBrief || failures === maxFailures) throw error;
+      await sleep(failurePauseMs);
+    }
+    if (known !== undefined) {
+      const total = known.nodes.filter(({ outcome }) => outcome !== 'not a target').length;
+      onProgress?.(total - waitedFor(known).length, total);
+    }
+    const elapsedMs = performance.now() - begin;
+    if (known !== undefined && (known.isOver || elapsedMs > patienceMs)) return known;
+    await sleep(Math.min(maxPauseMs, elapsedMs / pauseShare));
+  }
+}
+
+/**
+ * What keeps an update from having converged, for a person.
+ *
+ * @returns undefined when nothing does
+ */
+export function explainUnfinished(
+  update: UpdateId,
+  { verdict, nodes }: UpdateProgress,
+): { message: string; hint: string } | undefined {
+  if (verdict === 'converged') return undefined;
+  const wanted = verdict === 'failed' ? 'failed' : 'waiting';
+  const open = nodes.filter(({ outcome }) => outcome === wanted);
+  const shown = open.slice(0, maxNamed).map((node) => `${node.name} (${describeNode(node)})`);
+  const more = open.length > maxNamed ? ` and ${open.length - maxNamed} more` : '';
+  const where = asciiOnly(`${shown.join(', ')}${more}`);
+  return verdict === 'failed'
+    ? {
+        message: `${nameOf(update)} is not applied on ${where}`,
+        hint: 'status.ts shows what became of it; the run log is in "applyDir"/runs of that node',
+      }
+    : {
+        message: `${nameOf(update)} is not applied yet on ${where}`,
+        hint: 'nothing is lost: nodes go on by themselves, and status.ts shows how far they are',
+      };
+}
+
+/** A line for each node, and below it what a noop would change there. */
+export function formatNodes(nodes: readonly NodeProgress[]): string {
+  const width = Math.max(...nodes.map(({ name }) => name.length), 4);
+  const lines = nodes.flatMap(({ name, state, reason, wouldChange = [], more = 0 }) => [
+    `${name.padEnd(width)}  ${describeNode({ state, reason })}`,
+    ...wouldChange.map((path) => `${' '.repeat(width)}    ${path}`),
+    ...(more > 0 ? [`${' '.repeat(width)}    and ${more} more, in the node's run log`] : []),
+  ]);
+  return lines.map((line) => `${asciiOnly(line)}\n`).join('');
+}
+
+function describeNode({ state, reason }: Pick<NodeProgress, 'state' | 'reason'>): string {
+  return state === 'APPLIED' || state === null ? reason : `${state}: ${reason}`;
+}

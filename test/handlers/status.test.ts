@@ -1,0 +1,98 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { eventLogFile } from '../../lib/event-log.ts';
+import { outcomesDir } from '../../lib/progress.ts';
+import { parsePage } from '../../lib/summary-page.ts';
+import { updateKey } from '../../lib/update.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
+import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
+import { repository } from '../support/node-files.ts';
+import { serfEnvironment } from '../support/serf-environment.ts';
+import { readState } from '../support/state.ts';
+
+const handler = join(repository, 'dist/handlers/status.cjs');
+const now = Math.floor(Date.now() / 1000);
+
+/** Asks the built handler as Serf does. */
+function ask(node: LoneNode, request: string, env: Record<string, string> = {}) {
+  const before = readState(node.config.stateDir);
+  const result = spawnSync(handler, {
+    env: {
+      ...serfEnvironment(node.configFile),
+      ...{ SERF_EVENT: 'query', SERF_QUERY_NAME: 'update-status', SERF_QUERY_LTIME: '3' },
+      ...env,
+    },
+    input: request === '' ? '' : `${request}\n`,
+    encoding: 'utf8',
+  });
+  // Whoever asks changes nothing.
+  expect(readState(node.config.stateDir)).toEqual(before);
+  const { status, stdout, stderr } = result;
+  return { status, stdout, stderr };
+}
+
+function makeNode(): { node: LoneNode; events: () => Record<string, unknown>[] } {
+  const node = makeLoneNode();
+  node.plant(signAnnouncement(makeAnnouncement({ version: now }), node.keys));
+  const events = (): Record<string, unknown>[] =>
+    readFileSync(eventLogFile(node.config.stateDir), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  return { node, events };
+}
+
+describe('the query update-status', () => {
+  it('is answered for one update, with one line in events.log', () => {
+    const { node, events } = makeNode();
+    const { status, stdout, stderr } = ask(node, `default@${now}`);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toEqual({ state: 'ACCEPTED', reason: 'accepted' });
+    expect(events()).toMatchObject([
+      { handler: 'status', decision: 'answer', channel: 'default', version: now },
+    ]);
+  });
+
+  it('is answered for all channels, page by page', () => {
+    const { node, events } = makeNode();
+    const first = ask(node, 'summary');
+    expect(first).toMatchObject({ status: 0, stderr: '' });
+    const page = parsePage(first.stdout);
+    expect(page).toMatchObject({ epoch: 1, channels: [{ channel: 'default', newest: now }] });
+    expect(page?.software).toMatch(/^\d+\.\d+\.\d+/);
+    expect(parsePage(ask(node, 'summary default').stdout)?.channels).toEqual([]);
+    expect(events().map(({ reason }) => reason)).toEqual(['summary', 'summary default']);
+  });
+
+  it('is answered although a record is damaged', () => {
+    const { node } = makeNode();
+    const id = { channel: 'default', version: now };
+    const { applyDir } = node.config;
+    mkdirSync(outcomesDir(applyDir));
+    const file = join(outcomesDir(applyDir), updateKey(id));
+    writeFileSync(file, 'rubbish');
+    const { status, stdout } = ask(node, `default@${now}`);
+    expect({ status, answer: JSON.parse(stdout) as unknown }).toMatchObject({
+      status: 0,
+      answer: { state: 'DAMAGED' },
+    });
+  });
+
+  it.each(['', 'summary ../x', 'summary a b', 'summary  ', 'default', 'default@0', '\u001b[2J'])(
+    'is refused when it asks %j',
+    (request) => {
+      const { node, events } = makeNode();
+      const { status, stdout, stderr } = ask(node, request);
+      expect({ status, stdout }).toEqual({ status: 65, stdout: '' });
+      expect(stderr).toMatch(/^status: error: .+\nstatus: hint: ask for .+\n$/);
+      expect(events()).toMatchObject([{ handler: 'status', decision: 'refuse' }]);
+    },
+  );
+
+  it('is the only one', () => {
+    const { node } = makeNode();
+    expect(ask(node, 'summary', { SERF_QUERY_NAME: 'other' })).toMatchObject({ status: 64 });
+  });
+});

@@ -1,0 +1,249 @@
+import { createHash } from 'node:crypto';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { keySetChannel } from '../../lib/announcement-rules.ts';
+import { currentKeySet } from '../../lib/key-chain.ts';
+import { nameOf, updateKey, type UpdateId } from '../../lib/update.ts';
+import { signAnnouncement } from '../support/announce.ts';
+import { startFleet, type Fleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
+import { repository } from '../support/node-files.ts';
+import { makeKeyFiles } from '../support/operator.ts';
+import { hasEvent, outcomeOf, submit } from '../support/submit.ts';
+import { announcementOf, seed, sendEvent } from '../support/wire.ts';
+
+// Five nodes, each with its own fault, all over at the same moment: what brings back what they have
+// missed is the timer and the query of catch-up, since no agent replays events.
+
+/** In seconds, the catch-up's and the timer's; 60 is the product's, and then Serf's are too. */
+const period = Number(process.env['P2P_ABSENCE_PERIOD'] ?? 20);
+const serfs =
+  period === 60 ? { retry_interval: '30s' } : { retry_interval: '1s', reconnect_interval: '2s' };
+/** What a download and Puppet's run may take besides; they do not become quicker with the period. */
+const workSeconds = 60;
+const channels = ['one', 'two', 'three', 'four', 'five'];
+/** Of ten events, by a number that decides which. */
+const lostEvents = Array.from({ length: 10 }, (_, index) => index + 1)
+  .sort((a, b) => (digest(`seed 4: ${a}`) < digest(`seed 4: ${b}`) ? -1 : 1))
+  .slice(0, 3);
+
+let fleet: Fleet;
+/** n1, which misses nothing and which everything is sent from. */
+let operator: FleetNode;
+/** n2: killed, and started later. */
+let killed: FleetNode;
+/** n3: its cable is pulled out. */
+let cutOff: FleetNode;
+/** n4: loses 3 of 10 events; then its Transmission is stopped. */
+let lossy: FleetNode;
+/** n5: is started for the first time when everything was sent. */
+let late: FleetNode;
+
+/** The newest update of each channel. */
+const newest = new Map<string, UpdateId>();
+const timers = new Map<FleetNode, NodeJS.Timeout>();
+const times: { node: string; fault: string; heldSeconds: number; appliedSeconds: number }[] = [];
+
+beforeAll(async () => {
+  fleet = await startFleet({
+    nodes: 5,
+    config: { catchUpSeconds: period },
+    serf: { replay_on_join: false, ...serfs },
+    absent: ['n4', 'n5'],
+  });
+  [operator, killed, cutOff, lossy, late] = fleet.nodes as [
+    ...[FleetNode, FleetNode, FleetNode, FleetNode, FleetNode],
+  ];
+  loseEvents(lossy, lostEvents);
+  await start(lossy);
+  await fleet.waitFor('four nodes know each other', async () => {
+    const present = fleet.nodes.filter((node) => node !== late);
+    const alive = await Promise.all(present.map((node) => node.aliveMembers()));
+    return alive.every((members) => members.length === 4);
+  });
+  for (const node of [operator, killed, cutOff]) startTimer(node);
+});
+
+afterAll(() => {
+  for (const timer of timers.values()) clearInterval(timer);
+  fleet.stop();
+});
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** Runs the reconciler as cron would, the first time when one period is over. */
+function startTimer(node: FleetNode): void {
+  const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+  const timer = setInterval(() => {
+    // What became of it is in the node's log.
+    void node.run([reconciler]).catch(() => undefined);
+  }, period * 1000);
+  timers.set(node, timer);
+}
+
+async function start(node: FleetNode): Promise<void> {
+  startTimer(node);
+  await Promise.all([node.serf.start(), node.transmission.start()]);
+}
+
+/** Ends a node as a power cut would. */
+async function kill(node: FleetNode): Promise<void> {
+  clearInterval(timers.get(node));
+  await Promise.all([node.serf.end('SIGKILL'), node.transmission.end('SIGKILL')]);
+}
+
+/** Puts a script before a node's handler, which loses the events with these numbers, from 1. */
+function loseEvents(node: FleetNode, numbers: readonly number[]): void {
+  const script = join(node.directory, 'etc', 'lossy.sh');
+  const configFile = join(node.directory, 'serf', '10-serf.json');
+  const serf = JSON.parse(readFileSync(configFile, 'utf8')) as { event_handlers: string[] };
+  const isOurs = (each: string): boolean => each.startsWith('user:update=');
+  const handler = serf.event_handlers.find(isOurs)?.slice('user:update='.length) ?? '';
+  const text = `#!/bin/sh
+    cd '${node.directory}'
+    number=$(($(cat seen 2>/dev/null || echo 0) + 1))
+    echo "$number" > seen
+    case " ${numbers.join(' ')} " in *" $number "*) cat > "lost-$number"; exit ;; esac
+    exec ${handler}\n`;
+  writeFileSync(script, text, { mode: 0o755 });
+  serf.event_handlers = serf.event_handlers.map((each) =>
+    isOurs(each) ? `user:update='${script}'` : each,
+  );
+  writeFileSync(configFile, JSON.stringify(serf));
+}
+
+/** Pulls a node's cable out of the switch, or puts it back. */
+function plug(node: FleetNode, how: 'up' | 'down'): void {
+  const port = `${node.namespace.split('-')[0]}-${fleet.nodes.indexOf(node)}`;
+  const { status, stderr } = spawnSync('ip', ['link', 'set', port, how], { encoding: 'utf8' });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+}
+
+const holds = (node: FleetNode, id: UpdateId): boolean =>
+  existsSync(join(node.config.stateDir, 'announcements', updateKey(id)));
+const hasApplied = (node: FleetNode, updates = [...newest.values()]): boolean =>
+  updates.every((id) => outcomeOf(node, id)?.state === 'APPLIED');
+
+/** The updates that a node has logged a decision of, sorted. */
+function updatesWith(node: FleetNode, decision: string): string[] {
+  const lines = node.events().filter((line) => line.decision === decision);
+  return lines.map(({ channel, version }) => `${channel}@${version}`).sort();
+}
+
+/** Waits until a node has everything that was sent so far, and measures from the end of its fault. */
+async function recover(node: FleetNode, fault: string, overAt: number): Promise<void> {
+  const sent = [...newest.values()];
+  const seconds = (): number => Math.round((Date.now() - overAt) / 100) / 10;
+  const limitMs = (2 * period + workSeconds) * 1000;
+  await fleet.waitFor(
+    `${node.name} holds the newest`,
+    () => sent.every((id) => holds(node, id)),
+    limitMs,
+  );
+  const heldSeconds = seconds();
+  await fleet.waitFor(`${node.name} has applied it`, () => hasApplied(node, sent), limitMs);
+  times.push({ node: node.name, fault, heldSeconds, appliedSeconds: seconds() });
+  expect(heldSeconds, `${node.name} after: ${fault}`).toBeLessThanOrEqual(2 * period);
+}
+
+describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) * 1000 }, () => {
+  it('goes on without them, with new keys too; who loses events catches up', async () => {
+    expect(lostEvents.some((number) => number > channels.length)).toBe(true);
+    await kill(killed);
+    plug(cutOff, 'down');
+    const now = Math.floor(Date.now() / 1000);
+    for (const version of [now, now + 1])
+      for (const channel of channels) {
+        const content = Buffer.from(`${channel}@${version}`);
+        const update = announcementOf(content, { channel, version, name: `${channel}.bin` });
+        await seed(operator, update, content);
+        await sendEvent(operator, signAnnouncement(update, fleet.keys));
+        newest.set(channel, { channel, version });
+      }
+    const sentAt = Date.now();
+    const lost = (): number[] =>
+      lostEvents.filter((number) => existsSync(join(lossy.directory, `lost-${number}`)));
+    await fleet.waitFor('the events are lost', () => lost().length === lostEvents.length);
+    const recovered = recover(lossy, 'lost 3 of 10 events', sentAt);
+
+    const at = (name: string): string => join(fleet.directory, name);
+    mkdirSync(at('fresh'));
+    const { pub } = makeKeyFiles(at('fresh'), 'fresh');
+    const root = ['--root-key', join(operator.directory, 'etc', 'root-1.pem')];
+    for (const args of [
+      ['add', pub, ...root, '--out', at('keyset-2.json')],
+      ['send', at('keyset-2.json')],
+    ]) {
+      const { status, stderr } = await operator.script('keys.ts', args);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    }
+    newest.set(keySetChannel, { channel: keySetChannel, version: 2 });
+    const present = [operator, lossy];
+    await fleet.waitFor(
+      'the new keys are in force',
+      () => present.every((node) => currentKeySet(node.config).epoch === 2),
+      60_000,
+    );
+    await recovered;
+  });
+
+  it('sends what needs the new keys, while a node has no Transmission', async () => {
+    await lossy.transmission.end('SIGTERM');
+    const target = '${settings::confdir}/site';
+    const manifest = join(fleet.directory, 'site.pp');
+    writeFileSync(manifest, `file { "${target}": content => 'newest' }\n`);
+    const site = await submit(operator, manifest, '--channel', 'site');
+    newest.set('site', site);
+    await fleet.waitFor('the operator has applied it', () => hasApplied(operator), 60_000);
+    await fleet.waitFor('it has come to who has no Transmission', () => holds(lossy, site));
+    expect(outcomeOf(lossy, site)).toBeUndefined();
+    for (const node of [killed, cutOff, late])
+      expect(
+        [...newest.values()].filter((id) => holds(node, id)),
+        node.name,
+      ).toEqual([]);
+  });
+
+  it('converges when they are back', async () => {
+    const overAt = Date.now();
+    plug(cutOff, 'up');
+    await Promise.all([start(killed), start(late), lossy.transmission.start()]);
+    await Promise.all([
+      recover(killed, 'killed', overAt),
+      recover(cutOff, 'cut off', overAt),
+      recover(lossy, 'no Transmission', overAt),
+      recover(late, 'joins late', overAt),
+    ]);
+    console.log(JSON.stringify({ periodSeconds: period, times }));
+  });
+
+  it('has done so by asking: no event came a second time', () => {
+    for (const node of [killed, late]) {
+      expect(updatesWith(node, 'accept')).toEqual([...newest.values()].map(nameOf).sort());
+      for (const { decision, reason } of node.events())
+        if (decision === 'accept') expect(reason).toMatch(/, from n\d$/);
+    }
+  });
+
+  it('has applied the newest of every channel on every node, and nothing twice', () => {
+    for (const node of fleet.nodes) {
+      expect(currentKeySet(node.config).epoch).toBe(2);
+      for (const channel of channels) {
+        const id = newest.get(channel) ?? { channel, version: 0 };
+        const delivered = readFileSync(join(node.config.deliveryDir, `${channel}.bin`), 'utf8');
+        expect(delivered).toBe(`${channel}@${id.version}`);
+      }
+      expect(readFileSync(join(node.config.puppet.confDir, 'site'), 'utf8')).toBe('newest');
+      const applied = updatesWith(node, 'applied');
+      expect(applied).toEqual([...new Set(applied)]);
+    }
+    // What was superseded before they came is nothing to them.
+    for (const node of [killed, cutOff, late])
+      for (const { channel, version } of newest.values())
+        expect(hasEvent(node, { channel, version: version - 1 }, 'applied')).toBe(false);
+  });
+});

@@ -1,0 +1,251 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { signAnnouncement } from '../support/announce.ts';
+import { startFleet, type Fleet } from '../support/fleet.ts';
+import { repository, type FleetNode } from '../support/fleet-node.ts';
+import { eventsOf, hasEvent, submit, type Submitted } from '../support/submit.ts';
+import { outcomesDir, readProgress } from '../../lib/progress.ts';
+import { replaceRecord } from '../../lib/record.ts';
+import { parseAnnouncement, updateKey } from '../../lib/update.ts';
+
+let fleet: Fleet;
+let nodes: [FleetNode, FleetNode, FleetNode];
+
+beforeAll(async () => {
+  fleet = await startFleet({ nodes: 3 });
+  nodes = fleet.nodes as typeof nodes;
+});
+
+afterAll(() => {
+  fleet.stop();
+});
+
+interface StatusJson {
+  fleet: string;
+  verdict: string;
+  exitStatus: number;
+  nodes: {
+    name: string;
+    member: string;
+    answered: boolean;
+    verdict: string;
+    why: string;
+    software: string;
+    channels: Record<string, unknown>[];
+  }[];
+}
+
+/** What status.ts says on n1, which has to end with `status`. */
+async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
+  const result = await nodes[0].script('status.ts', ['--json', ...args]);
+  expect({ status: result.status, stderr: result.stderr }).toEqual({ status, stderr: '' });
+  const value = JSON.parse(result.stdout) as StatusJson;
+  expect(value.exitStatus).toBe(status);
+  return value;
+}
+
+/** A manifest that writes a file, and fails on the named node. */
+function manifest(name: string, failing = 'nobody'): string {
+  const path = '${settings::confdir}/' + name;
+  const bad = `if $settings::confdir =~ '/${failing}/' { file { '/nowhere/at/all': content => 'x' } }`;
+  return write(`${name}.pp`, `file { "${path}": content => "${name}" }\n${bad}\n`);
+}
+
+/** Content that needs no Puppet. */
+function plainFile(name: string): string {
+  return write(`${name}.bin`, name);
+}
+
+function write(name: string, content: string): string {
+  const file = join(fleet.directory, name);
+  writeFileSync(file, content);
+  return file;
+}
+
+async function submitAndWait(
+  status: number,
+  file: string,
+  ...args: string[]
+): Promise<{ sent: Submitted & StatusJson; stderr: string }> {
+  const argv = [file, '--wait', '--json', ...args];
+  const result = await nodes[0].script('submit.ts', argv, { timeoutMs: 100_000 });
+  expect({ status: result.status, out: result.stdout, err: result.stderr }).toMatchObject({
+    status,
+  });
+  const sent = JSON.parse(result.stdout) as Submitted & StatusJson;
+  return { sent, stderr: result.stderr };
+}
+
+/** The last try, without the minutes before it. */
+async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
+  const directory = outcomesDir(node.config.applyDir);
+  const outcome = readProgress(directory, update);
+  replaceRecord(join(directory, updateKey(update)), { ...outcome, tries: 2, nextTryAt: 0 });
+  const reconcile = join(repository, 'dist/scripts/reconcile.cjs');
+  expect(await node.run([reconcile])).toMatchObject({ status: 0 });
+}
+
+describe('a fleet that has nothing yet', () => {
+  it('has converged', async () => {
+    const status = await fleetStatus(0);
+    expect(status).toMatchObject({ verdict: 'converged', fleet: 'test-fleet' });
+    expect(status.nodes.map(({ name, answered }) => [name, answered])).toEqual([
+      ['n1', true],
+      ['n2', true],
+      ['n3', true],
+    ]);
+  });
+});
+
+describe('submit --wait', () => {
+  it('ends with 0 when every target has applied it, and status agrees', async () => {
+    const file = manifest('good');
+    const { sent, stderr } = await submitAndWait(0, file, '--channel', 'good');
+    expect(stderr).toBe('');
+    expect(sent.verdict).toBe('converged');
+    expect(sent.nodes.map((node) => [node.name, node])).toMatchObject(
+      ['n1', 'n2', 'n3'].map((name) => [name, { outcome: 'applied', state: 'APPLIED' }]),
+    );
+    const { version } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
+      version: string;
+    };
+    const status = await fleetStatus(0);
+    for (const node of status.nodes) {
+      expect(node).toMatchObject({ verdict: 'converged', software: version });
+      expect(node.channels).toMatchObject([
+        {
+          channel: 'good',
+          version: sent.version,
+          newest: sent.version,
+          state: 'APPLIED',
+          run: { exitCode: 2, failed: 0 },
+          lastApplied: sent.version,
+          equivocation: 'none',
+        },
+      ]);
+    }
+    const table = await nodes[1].script('status.ts', []);
+    expect(table.stdout).toMatch(/^fleet test-fleet: converged\n {2}answers +3 of 3 nodes\n/);
+    expect(table.stdout).toMatch(
+      new RegExp(`^n2 +good +${sent.version} +APPLIED +\\d+ s +exit 2, 1 changed, 0 failed$`, 'm'),
+    );
+    expect(eventsOf(nodes[2], sent).some(({ handler }) => handler === 'status')).toBe(true);
+  });
+
+  it('ends with 1, and names the node, when Puppet fails; so does status', async () => {
+    const file = manifest('bad', 'n2');
+    const { sent, stderr } = await submitAndWait(1, file, '--channel', 'bad');
+    expect(stderr).toMatch(
+      /^submit: error: bad@\d+ is not applied on n2 \(FAILED: failed resources: 1\)\nsubmit: hint: /,
+    );
+    expect(sent.nodes.map(({ name, ...rest }) => [name, rest])).toMatchObject([
+      ['n1', { outcome: 'applied' }],
+      ['n2', { outcome: 'failed', reason: 'failed resources: 1' }],
+      ['n3', { outcome: 'applied' }],
+    ]);
+    // With tries left it may yet converge by itself.
+    const { nodes: rows } = await fleetStatus(75, '--channel', 'bad');
+    expect(rows.map(({ verdict }) => verdict)).toEqual(['converged', 'pending', 'converged']);
+    await failForGood(nodes[1], sent);
+    const failed = await fleetStatus(1, '--channel', 'bad');
+    expect(failed.nodes).toMatchObject([
+      { name: 'n1', verdict: 'converged' },
+      {
+        name: 'n2',
+        verdict: 'failed',
+        why: 'failed resources: 1',
+        channels: [{ state: 'POISONED' }],
+      },
+      { name: 'n3', verdict: 'converged' },
+    ]);
+    const healed = await submitAndWait(0, plainFile('mended'), '--channel', 'bad');
+    expect(healed.sent.version).toBeGreaterThan(sent.version);
+  });
+
+  it('ends with 75 when its time is over, and says who has not and why', async () => {
+    await nodes[1].transmission.end('SIGTERM');
+    const args = ['--channel', 'late', '--timeout', '8s'];
+    const { stderr, sent } = await submitAndWait(75, plainFile('late'), ...args);
+    expect(stderr).toMatch(/^submit: error: late@\d+ is not applied yet on .*n2 \(ACCEPTED: /);
+    expect(sent.nodes.find(({ name }) => name === 'n2')).toMatchObject({ outcome: 'waiting' });
+    await nodes[1].transmission.start();
+    const again = await nodes[0].script('submit.ts', ['--resend', '--wait', '--json']);
+    expect(again).toMatchObject({ status: 0, stderr: '' });
+  });
+});
+
+describe('a node that is down', () => {
+  it('is listed as such by both, and is no failure', async () => {
+    await nodes[2].serf.end('SIGKILL');
+    await fleet.waitFor('Serf has lost n3', async () => {
+      const { stdout } = await nodes[0].serfCommand(['members', '-status', 'failed']);
+      return stdout.includes('n3');
+    });
+    const status = await fleetStatus(75);
+    expect(status.nodes).toMatchObject([
+      { name: 'n1', verdict: 'converged' },
+      { name: 'n2', verdict: 'converged' },
+      { name: 'n3', verdict: 'pending', member: 'down', answered: false, why: 'down' },
+    ]);
+    const { stderr } = await submitAndWait(75, plainFile('without-n3'), '--channel', 'down');
+    expect(stderr).toMatch(/is not applied yet on n3 \(down\)/);
+    const targeted = ['--channel', 'down', '--target', 'node=n1|n2'];
+    await submitAndWait(0, plainFile('for-two'), ...targeted);
+    await nodes[2].serf.start();
+  });
+});
+
+describe('an equivocation', () => {
+  it('is shown until a higher version heals it', async () => {
+    const first = await submit(nodes[0], plainFile('first'), '--channel', 'twice');
+    await fleet.waitFor('all have it', () =>
+      fleet.nodes.every((n) => hasEvent(n, first, 'accept')),
+    );
+    const { announcement } = parseAnnouncement(first.payload).signed;
+    const other = signAnnouncement({ ...announcement, name: 'other.pp' }, fleet.keys);
+    await nodes[1].serfCommand(['event', '-coalesce=false', '--', 'update', other]);
+    await fleet.waitFor('all refuse', () => fleet.nodes.every((n) => hasEvent(n, first, 'refuse')));
+    const status = await fleetStatus(1, '--channel', 'twice');
+    expect(status.nodes.flatMap(({ channels }) => channels)).toMatchObject(
+      fleet.nodes.map(() => ({ channel: 'twice', equivocation: 'seen', verdict: 'failed' })),
+    );
+    await submitAndWait(0, plainFile('healing'), '--channel', 'twice');
+    const healed = await fleetStatus(0, '--channel', 'twice');
+    expect(healed.nodes.flatMap(({ channels }) => channels)).toMatchObject(
+      fleet.nodes.map(() => ({ equivocation: 'none' })),
+    );
+  });
+});
+
+describe('status --watch', () => {
+  it('prints one block after another, and ends cleanly on Ctrl-C', async () => {
+    const tsx = join(repository, 'node_modules/tsx/dist/cli.mjs');
+    const argv = [process.execPath, tsx, join(repository, 'scripts/status.ts')];
+    const watch = ['--watch', '1', '--json', '--channel', 'good'];
+    const place = ['netns', 'exec', nodes[0].namespace];
+    const child = spawn('ip', [...place, ...argv, ...watch], {
+      env: nodes[0].env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let out = '';
+    child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    await fleet.waitFor('two blocks', () => out.split('\n').length > 2, 30_000);
+    const end = once(child, 'exit');
+    child.kill('SIGINT');
+    expect(await end).toEqual([0, null]);
+    for (const line of out.trimEnd().split('\n'))
+      expect(JSON.parse(line)).toMatchObject({ verdict: 'converged' });
+  });
+});
+
+describe('without Serf', () => {
+  it('status says so, and ends with 69', async () => {
+    await nodes[2].serf.end('SIGTERM');
+    const { status, stdout, stderr } = await nodes[2].script('status.ts', []);
+    expect({ status, stdout }).toEqual({ status: 69, stdout: '' });
+    expect(stderr).toMatch(/^status: error: the Serf agent .+\nstatus: hint: /);
+  });
+});

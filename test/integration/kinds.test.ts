@@ -1,0 +1,97 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startFleet, type Fleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
+import { moduleTarball } from '../support/module.ts';
+import { eventsOf, hasEvent, submit, type Submitted } from '../support/submit.ts';
+
+let fleet: Fleet;
+let operator: FleetNode;
+
+beforeAll(async () => {
+  fleet = await startFleet({ nodes: 3 });
+  [operator] = fleet.nodes as [FleetNode];
+});
+
+afterAll(() => {
+  fleet.stop();
+});
+
+const everywhere = (update: Submitted, decision: string, timeoutMs = 60_000): Promise<boolean> =>
+  fleet.waitFor(
+    `every node: ${decision} ${update.channel}@${update.version}`,
+    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
+    timeoutMs,
+  );
+
+describe('each kind of update', () => {
+  it('a module, then a manifest that uses it; the changed module takes effect', async () => {
+    const use = join(fleet.directory, 'use.pp');
+    writeFileSync(use, 'include hello\n');
+    const one = await submit(operator, moduleTarball(fleet.directory, 'hello one'));
+    expect(one.channel).toBe('acme-hello');
+    const first = await submit(operator, use, '--channel', 'use');
+    await everywhere(one, 'applied');
+    await everywhere(first, 'applied');
+    const read = (node: FleetNode): string =>
+      readFileSync(join(node.config.puppet.confDir, 'hello'), 'utf8');
+    expect(fleet.nodes.map(read)).toEqual(Array(3).fill('hello one'));
+
+    const two = await submit(operator, moduleTarball(fleet.directory, 'hello two'));
+    await everywhere(two, 'applied');
+    const again = await submit(operator, use, '--channel', 'use', '--rerun');
+    await everywhere(again, 'applied');
+    expect(fleet.nodes.map(read)).toEqual(Array(3).fill('hello two'));
+  });
+
+  it('a directory with a module of its own and Hiera data', async () => {
+    const environment = join(fleet.directory, 'an environment');
+    const write = (path: string, text: string): void => {
+      mkdirSync(join(environment, path, '..'), { recursive: true });
+      writeFileSync(join(environment, path), text);
+    };
+    write('manifests/site.pp', 'include greeting\n');
+    write(
+      'modules/greeting/manifests/init.pp',
+      'class greeting { file { "${settings::confdir}/greeting": content => lookup("word") } }\n',
+    );
+    write('hiera.yaml', 'version: 5\nhierarchy:\n  - name: all\n    path: common.yaml\n');
+    write('data/common.yaml', 'word: from hiera\n');
+    const update = await submit(operator, environment, '--channel', 'env', '--name', 'env.tar.gz');
+    await everywhere(update, 'applied');
+    for (const node of fleet.nodes)
+      expect(readFileSync(join(node.config.puppet.confDir, 'greeting'), 'utf8')).toBe('from hiera');
+  });
+
+  it.each([
+    ['1 KiB', 2 ** 10, 'in'],
+    ['5 MiB', 5 * 2 ** 20, 'in'],
+    ['64 MiB', 64 * 2 ** 20, 'magnet'],
+  ])('a plain file of %s, through one event', async (label, size, pieces) => {
+    const file = join(fleet.directory, `${label.replace(' ', '-')}.bin`);
+    // One random MiB, repeated with a counter: quick to make, and no two pieces alike.
+    const block = randomBytes(Math.min(size, 2 ** 20));
+    const content = Buffer.alloc(size);
+    for (let offset = 0; offset < size; offset += block.length) {
+      block.writeUInt32BE(offset);
+      block.copy(content, offset);
+    }
+    writeFileSync(file, content);
+    const update = await submit(operator, file, '--channel', 'sizes');
+    expect(update.pieces).toBe(pieces);
+    expect(update.bytesUsed).toBeLessThanOrEqual(351);
+    await everywhere(update, 'applied', 110_000);
+    const digest = createHash('sha256').update(content).digest('hex');
+    expect(update.sha256).toBe(digest);
+    for (const node of fleet.nodes) {
+      const delivered = readFileSync(join(node.config.deliveryDir, update.name));
+      expect(createHash('sha256').update(delivered).digest('hex')).toBe(digest);
+      const woken = eventsOf(node, update).filter(({ handler }) => handler === 'update');
+      expect(woken).toHaveLength(1);
+      const torrent = join(node.config.stateDir, 'torrents', `sizes-${update.version}.torrent`);
+      await fleet.waitFor('the .torrent is kept', () => existsSync(torrent));
+    }
+  });
+});

@@ -1,0 +1,11 @@
+import { describe, expect, it } from 'vitest';
+import { runRandomKills } from '../../scripts/crash/random-kills.ts';
+
+describe('random kills over the whole chain', () => {
+  it('lose nothing, repeat nothing, and two reconciles make up for them', async () => {
+    const options = { short: true, seed: 1, only: undefined, onProgress: undefined };
+    const { count, failures } = await runRandomKills(options);
+    expect(failures).toEqual([]);
+    expect(count).toBeGreaterThanOrEqual(5);
+  });
+});

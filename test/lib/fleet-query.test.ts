@@ -1,0 +1,115 @@
+import { describe, expect, it } from 'vitest';
+import { askMembers, askSummaries } from '../../lib/fleet-query.ts';
+
+interface Asked {
+  payload: string;
+  seconds: number;
+  nodes: readonly string[];
+}
+
+/** A fleet whose members answer by a function; undefined is silence. */
+function serveFleet(
+  names: readonly string[],
+  answer: (name: string, after: string, times: number) => string | undefined,
+) {
+  const asked: Asked[] = [];
+  const times = new Map<string, number>();
+  const query = (
+    _: string,
+    payload: string,
+    seconds: number,
+    nodes: readonly string[] = [],
+  ): Promise<Map<string, string>> => {
+    asked.push({ payload, seconds, nodes });
+    const answers = (nodes.length === 0 ? names : nodes).flatMap((name): [string, string][] => {
+      const count = times.get(`${name} ${payload}`) ?? 0;
+      times.set(`${name} ${payload}`, count + 1);
+      const text = answer(name, payload.replace(/^summary ?/, ''), count);
+      return text === undefined ? [] : [[name, text]];
+    });
+    return Promise.resolve(new Map(answers));
+  };
+  return { serf: { query }, asked };
+}
+
+function page(channels: string[], more = false): string {
+  return JSON.stringify({
+    ...{ format: 1, software: '1', epoch: 1, created: 5, limited: false, fault: '', more },
+    channels: channels.map((channel) => [channel, 7, '', 0]),
+  });
+}
+
+describe('members', () => {
+  it('are named in the query as long as their names fit', async () => {
+    const names = Array.from({ length: 300 }, (_, i) => `node-${i}`);
+    const few = serveFleet(names, () => 'x');
+    expect((await askMembers(few.serf, 'default@1', names.slice(0, 50))).size).toBe(50);
+    expect(few.asked[0]?.nodes).toHaveLength(50);
+    const many = serveFleet(names, () => 'x');
+    expect((await askMembers(many.serf, 'default@1', names.slice(0, 200))).size).toBe(200);
+    expect(many.asked[0]?.nodes).toEqual([]);
+  });
+
+  it('are not asked when there are none', async () => {
+    const { serf, asked } = serveFleet(['n1'], () => 'x');
+    expect((await askMembers(serf, 'default@1', [])).size).toBe(0);
+    expect(asked).toEqual([]);
+  });
+});
+
+describe('summaries', () => {
+  it('are put together from pages', async () => {
+    const { serf, asked } = serveFleet(['n1', 'n2'], (name, after) => {
+      if (name === 'n2') return page(['a']);
+      return after === '' ? page(['a', 'b'], true) : page(['c']);
+    });
+    const answers = await askSummaries(serf, ['n1', 'n2']);
+    expect(answers.get('n1')?.channels.map(({ channel }) => channel)).toEqual(['a', 'b', 'c']);
+    expect(answers.get('n2')?.channels.map(({ channel }) => channel)).toEqual(['a']);
+    expect(asked.map(({ payload, nodes }) => [payload, nodes])).toEqual([
+      ['summary', ['n1', 'n2']],
+      ['summary b', ['n1']],
+    ]);
+  });
+
+  it('are asked for once more, by name and with more patience, where none came', async () => {
+    const { serf, asked } = serveFleet(['n1', 'n2', 'n3'], (name, _, times) =>
+      name === 'n1' || (name === 'n2' && times === 1) ? page(['a']) : undefined,
+    );
+    const answers = await askSummaries(serf, ['n1', 'n2', 'n3']);
+    expect([...answers.keys()]).toEqual(['n1', 'n2']);
+    expect(asked.map(({ nodes }) => nodes)).toEqual([
+      ['n1', 'n2', 'n3'],
+      ['n2', 'n3'],
+    ]);
+    expect(asked[1]?.seconds).toBeGreaterThan(asked[0]?.seconds ?? 0);
+  });
+
+  it('of a node that falls silent half-way are none', async () => {
+    const { serf } = serveFleet(['n1'], (_, after) =>
+      after === '' ? page(['a'], true) : undefined,
+    );
+    expect((await askSummaries(serf, ['n1'])).has('n1')).toBe(false);
+  });
+
+  it.each<[string, (after: string) => string]>([
+    ['that make no sense', () => 'rubbish'],
+    ['that go round in circles', () => page(['a'], true)],
+    ['out of order', () => page(['b', 'a'])],
+  ])('%s are told apart from silence', async (_, answer) => {
+    const { serf } = serveFleet(['n1'], (_name, after) => answer(after));
+    expect((await askSummaries(serf, ['n1'])).get('n1')).toBeNull();
+  });
+
+  it('without end are given up, and hold up nobody else', async () => {
+    let next = 0;
+    const { serf, asked } = serveFleet(['n1', 'n2'], (name, after) =>
+      name === 'n1'
+        ? page([`z${String((next += 1)).padStart(5, '0')}`], true)
+        : page(after === '' ? ['a'] : []),
+    );
+    const answers = await askSummaries(serf, ['n1', 'n2']);
+    expect([...answers.keys()]).toEqual(['n2']);
+    expect(asked.length).toBeLessThan(60);
+  });
+});

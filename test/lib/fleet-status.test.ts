@@ -1,0 +1,197 @@
+import { describe, expect, it } from 'vitest';
+import {
+  judgeFleet,
+  verdictStatuses,
+  type FleetStatus,
+  type NodeSummary,
+} from '../../lib/fleet-status.ts';
+import type { NodeState } from '../../lib/node-status.ts';
+import type { ChannelFacts } from '../../lib/node-summary.ts';
+
+const now = 1_900_000_000;
+
+/** A channel whose newest version is applied; `change` replaces what is named. */
+function channel(change: Partial<ChannelFacts> & { state?: NodeState } = {}): ChannelFacts {
+  const { state = 'APPLIED', ...facts } = change;
+  const newest = facts.newest ?? 7;
+  const current = { version: newest, state, since: now - 60, reason: 'why', run: null };
+  return {
+    channel: 'default',
+    newest,
+    isNewestExpired: false,
+    equivocation: 'none',
+    lastApplied: 7,
+    current,
+    ...facts,
+  };
+}
+
+function node(channels: ChannelFacts[], change: Partial<NodeSummary> = {}): NodeSummary {
+  return {
+    software: '1.0.0',
+    epoch: 1,
+    newestCreated: now - 100,
+    isLimited: false,
+    fault: '',
+    channels,
+    ...change,
+  };
+}
+
+type Status = 'alive' | 'failed' | 'left' | 'leaving' | 'none';
+
+/** Judges a fleet of n1, n2 and so on; undefined did not answer. */
+function judge(
+  answers: (NodeSummary | null | undefined)[],
+  statuses: Status[] = [],
+  staleAfterSeconds: number | null = 1000,
+  only?: string,
+): FleetStatus {
+  const names = answers.map((_, i) => `n${i + 1}`);
+  return judgeFleet({
+    members: names.map((name, i) => ({ name, status: statuses[i] ?? 'alive' })),
+    answers: new Map(
+      names.flatMap((name, i) => {
+        const answer = answers[i];
+        return answer === undefined ? [] : [[name, answer]];
+      }),
+    ),
+    channel: only,
+    staleAfterSeconds,
+    now,
+  });
+}
+
+describe('one channel of a node', () => {
+  it.each<[string, ChannelFacts, ChannelFacts, string]>([
+    ['has applied the newest', channel(), channel(), 'converged'],
+    ['is no target of any', channel({ current: null }), channel(), 'converged'],
+    ['ended it for a newer one', channel({ state: 'SUPERSEDED' }), channel(), 'converged'],
+    ['saw it withdrawn', channel({ state: 'WITHDRAWN' }), channel(), 'converged'],
+    ['downloads', channel({ state: 'QUEUED' }), channel(), 'pending'],
+    ['is stalled', channel({ state: 'STALLED' }), channel(), 'pending'],
+    ['waits for its time', channel({ state: 'STAGED' }), channel(), 'pending'],
+    ['has tries left', channel({ state: 'FAILED' }), channel(), 'pending'],
+    ['has given up', channel({ state: 'POISONED' }), channel(), 'failed'],
+    ['got something else', channel({ state: 'REJECTED' }), channel(), 'failed'],
+    ['was too late', channel({ state: 'EXPIRED' }), channel(), 'failed'],
+    ['has a damaged record', channel({ state: 'DAMAGED' }), channel(), 'failed'],
+    ['has an older one', channel({ newest: 6 }), channel(), 'pending'],
+    ['has nothing yet', channel({ newest: 0, current: null }), channel(), 'pending'],
+    ['is behind one for others', channel({ newest: 6 }), channel({ current: null }), 'pending'],
+    [
+      'lacks one that has expired',
+      channel({ newest: 6 }),
+      channel({ isNewestExpired: true }),
+      'converged',
+    ],
+    ['was equivocated on', channel({ equivocation: 'seen' }), channel(), 'failed'],
+    ['was perhaps equivocated on', channel({ equivocation: 'unknown' }), channel(), 'failed'],
+  ])('%s', (_, own, others, verdict) => {
+    const status = judge([node([own]), node([others])]);
+    expect(status.nodes[0]?.channels[0]).toMatchObject({ verdict });
+    expect(status.nodes[0]?.channels[0]?.why === '').toBe(verdict === 'converged');
+    expect(status.nodes[1]?.verdict).toBe('converged');
+    expect(status.verdict).toBe(verdict);
+  });
+
+  it('that a node has never heard of is listed all the same', () => {
+    const status = judge([node([]), node([channel()])]);
+    expect(status.nodes[0]).toMatchObject({
+      verdict: 'pending',
+      channels: [{ channel: 'default', newest: 0, why: 'has not heard of 7' }],
+    });
+  });
+
+  it('that a node does not follow is not asked of it', () => {
+    const lab = channel({ channel: 'lab' });
+    const status = judge([node([lab], { isLimited: true }), node([channel(), lab])]);
+    expect(status.verdict).toBe('converged');
+    expect(status.nodes[0]?.channels.map((row) => row.channel)).toEqual(['lab']);
+  });
+});
+
+describe('key sets', () => {
+  const third = channel({ channel: 'keyset', newest: 3 });
+  it.each<[string, NodeSummary, string]>([
+    ['placed at set-up count like announced ones', node([], { epoch: 3 }), 'converged'],
+    ['are missing', node([], { epoch: 2 }), 'pending'],
+    ['are followed by every node', node([], { epoch: 2, isLimited: true }), 'pending'],
+    [
+      'are older, and later replaced by hand',
+      node([channel({ channel: 'keyset', newest: 2 })], { epoch: 3 }),
+      'converged',
+    ],
+    ['cannot be used', node([third], { epoch: null, fault: 'damaged' }), 'failed'],
+  ])('%s', (_, own, verdict) => {
+    expect(judge([own, node([third], { epoch: 3 })]).nodes[0]?.verdict).toBe(verdict);
+  });
+});
+
+describe('members', () => {
+  it('that are down, silent or senseless are listed as such, and do not fail the fleet', () => {
+    const fine = node([channel()]);
+    const status = judge([fine, undefined, undefined, null], ['alive', 'failed', 'alive', 'alive']);
+    expect(
+      status.nodes.map(({ name, member, facts, why }) => [name, member, facts !== null, why]),
+    ).toEqual([
+      ['n1', 'alive', true, ''],
+      ['n2', 'down', false, 'down'],
+      ['n3', 'alive', false, 'no answer'],
+      ['n4', 'alive', false, 'its answer makes no sense'],
+    ]);
+    expect(status.verdict).toBe('pending');
+  });
+
+  it('that left are not counted', () => {
+    const status = judge([node([channel()]), undefined, undefined], ['alive', 'left', 'leaving']);
+    expect(status).toMatchObject({ verdict: 'converged', nodes: [{ name: 'n1' }] });
+  });
+
+  it('are listed in the order in which people count', () => {
+    const status = judge(Array.from({ length: 11 }, () => node([])));
+    expect(status.nodes.map(({ name }) => name).slice(8)).toEqual(['n9', 'n10', 'n11']);
+  });
+});
+
+describe('stale', () => {
+  it.each<[string, (number | null)[], number | null, string]>([
+    ['is nothing that is fresh enough', [now - 1000, now - 1000], 1000, 'converged'],
+    ['is a fleet without news', [now - 1001, now - 1001], 1000, 'stale'],
+    ['is one frozen node', [now - 1001, now - 5], 1000, 'stale'],
+    ['is nothing without a limit', [now - 1001, now - 1001], null, 'converged'],
+    ['is nothing where nothing was ever announced', [null, null], 1000, 'converged'],
+  ])('%s', (_, created, limit, verdict) => {
+    const answers = created.map((newestCreated) => node([channel()], { newestCreated }));
+    expect(judge(answers, [], limit).verdict).toBe(verdict);
+  });
+
+  it('is not said of a node that follows few channels', () => {
+    const old = { newestCreated: now - 5000, isLimited: true };
+    expect(judge([node([], old), node([channel()])]).verdict).toBe('converged');
+  });
+
+  it.each<[string, NodeSummary[], string, number]>([
+    [
+      'less than a failure',
+      [node([channel({ state: 'POISONED' })], { newestCreated: 1 })],
+      'failed',
+      1,
+    ],
+    ['more than waiting', [node([channel({ state: 'QUEUED' })], { newestCreated: 1 })], 'stale', 2],
+  ])('counts %s', (_, answers, verdict, status) => {
+    const judged = judge(answers);
+    expect(judged.verdict).toBe(verdict);
+    expect(verdictStatuses[judged.verdict]).toBe(status);
+  });
+});
+
+describe('one channel alone', () => {
+  it('is shown and judged', () => {
+    const answers = [node([channel(), channel({ channel: 'web', state: 'POISONED' })])];
+    expect(judge(answers).verdict).toBe('failed');
+    const status = judge(answers, [], 1000, 'default');
+    expect(status.verdict).toBe('converged');
+    expect(status.nodes[0]?.channels.map((row) => row.channel)).toEqual(['default']);
+  });
+});

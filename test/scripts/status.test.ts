@@ -1,0 +1,208 @@
+import { describe, expect, it } from 'vitest';
+import type { ChannelRow, NodeRow } from '../../lib/fleet-status.ts';
+import { parseCommand } from '../../scripts/status/arguments.ts';
+import { age, statusJson, statusLines, type Report } from '../../scripts/status/report.ts';
+import { refusal } from '../support/refusal.ts';
+
+// What needs a fleet is in test/integration/fleet-status.test.ts and test/attacks/freeze.test.ts.
+
+const at = 1_900_000_000;
+
+const row: ChannelRow = {
+  channel: 'default',
+  newest: at - 50,
+  isNewestExpired: false,
+  equivocation: 'none',
+  lastApplied: at - 50,
+  current: {
+    version: at - 50,
+    state: 'APPLIED',
+    since: at - 30,
+    reason: '',
+    run: { exitCode: 2, changed: 1, failed: 0 },
+  },
+  verdict: 'converged',
+  why: '',
+};
+const node: NodeRow = {
+  name: 'n1',
+  member: 'alive',
+  verdict: 'converged',
+  why: '',
+  facts: { software: '1.0.0', epoch: 1, newestCreated: at - 50, isLimited: false, fault: '' },
+  channels: [row],
+};
+const report: Report = {
+  fleet: 'lab',
+  at,
+  verdict: 'converged',
+  newestCreated: at - 50,
+  isStale: false,
+  staleAfterSeconds: 1000,
+  nodes: [node],
+};
+
+describe('the arguments', () => {
+  const status = { kind: 'status', channel: undefined, json: false, watchSeconds: null };
+  const log = { kind: 'log', key: undefined, json: false, follow: false };
+  it.each<[string, object]>([
+    ['', status],
+    ['--channel web --json', { ...status, channel: 'web', json: true }],
+    ['--watch', { ...status, watchSeconds: 5 }],
+    ['--watch 30', { ...status, watchSeconds: 30 }],
+    ['--log', log],
+    ['--log web', { ...log, key: 'web' }],
+    ['--log web@7 --json', { ...log, key: 'web@7', json: true }],
+    ['--log 7 --watch', { ...log, key: '7', follow: true }],
+    ['-h --watch', { kind: 'help' }],
+  ])('%j', (text, command) => {
+    expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(command);
+  });
+
+  it.each([
+    'web',
+    '--watch 0',
+    '--watch x',
+    '--watch 1 2',
+    '--channel ../x',
+    '--no',
+    '--log --channel web',
+  ])('%j are wrong', (text) => {
+    expect(refusal(() => parseCommand(text.split(' '))).code).toBe('usage');
+  });
+});
+
+describe('the table', () => {
+  it('has a header and a line for each node and channel', () => {
+    expect(statusLines(report)).toEqual([
+      'fleet lab: converged',
+      '  answers              1 of 1 nodes',
+      '  software             1.0.0',
+      '  newest announcement  50 s ago',
+      '',
+      'NODE  CHANNEL  VERSION     STATE    AGE   LAST RESULT',
+      'n1    default  1899999950  APPLIED  30 s  exit 2, 1 changed, 0 failed',
+    ]);
+  });
+
+  it('says first what is wrong, and where', () => {
+    const failed: ChannelRow = {
+      ...row,
+      channel: 'web',
+      equivocation: 'seen',
+      lastApplied: 5,
+      current: {
+        version: 6,
+        state: 'FAILED',
+        since: at - 7300,
+        reason: 'failed resources: 1',
+        run: { exitCode: 4, changed: 0, failed: 1 },
+      },
+      verdict: 'failed',
+      why: 'equivocation: one version was signed twice',
+    };
+    const silent: NodeRow = { ...node, name: 'n2', facts: null, why: 'down', channels: [] };
+    const nodes: NodeRow[] = [
+      { ...node, verdict: 'failed', why: failed.why, channels: [row, failed] },
+      { ...silent, member: 'down', verdict: 'pending' },
+    ];
+    expect(statusLines({ ...report, verdict: 'failed', nodes })).toEqual([
+      'fleet lab: failed',
+      '  answers              1 of 2 nodes',
+      '  software             1.0.0',
+      '  newest announcement  50 s ago',
+      '  EQUIVOCATION         web on n1',
+      '  failed               n1 web: equivocation: one version was signed twice',
+      '  pending              n2: down',
+      '',
+      'NODE  CHANNEL  VERSION     STATE    AGE   LAST RESULT',
+      'n1    default  1899999950  APPLIED  30 s  exit 2, 1 changed, 0 failed',
+      'n1    web      6           FAILED   2 h   failed resources: 1 (exit 4, 0 changed, 1 failed); equivocation: one version was signed twice; before: 5',
+      'n2    -        -           -        -     down',
+    ]);
+  });
+
+  it('counts the software versions, and is ASCII whatever members call themselves', () => {
+    const facts = { ...node.facts, software: '2.0.0' } as NodeRow['facts'];
+    const nodes = [node, { ...node, name: '\u009b2Jn\u00e9', facts }];
+    const lines = statusLines({ ...report, nodes });
+    expect(lines).toContain('  software             1.0.0 on 1, 2.0.0 on 1');
+    expect(lines.join('\n')).toMatch(/^\?2Jn\? /m);
+  });
+
+  it('shows ten problems, and counts the others', () => {
+    const bad: NodeRow = {
+      ...node,
+      verdict: 'pending',
+      why: 'no answer',
+      facts: null,
+      channels: [],
+    };
+    const nodes = Array.from({ length: 14 }, (_, i) => ({ ...bad, name: `n${i + 1}` }));
+    const lines = statusLines({ ...report, verdict: 'pending', nodes });
+    expect(lines.filter((line) => line.startsWith('  pending'))).toHaveLength(10);
+    expect(lines).toContain('  and 4 more');
+  });
+});
+
+describe('the JSON', () => {
+  it('has the documented shape, in ASCII', () => {
+    const text = statusJson({ ...report, nodes: [{ ...node, name: 'n\u009b' }] });
+    expect(text).toMatch(/^[\x20-\x7e]+$/);
+    const time = (seconds: number): string => new Date(seconds * 1000).toISOString();
+    expect(JSON.parse(text)).toEqual({
+      fleet: 'lab',
+      at: time(at),
+      verdict: 'converged',
+      exitStatus: 0,
+      newestAnnouncement: time(at - 50),
+      isStale: false,
+      staleAfterSeconds: 1000,
+      nodes: [
+        {
+          name: 'n\u009b',
+          member: 'alive',
+          answered: true,
+          verdict: 'converged',
+          why: '',
+          software: '1.0.0',
+          keySetEpoch: 1,
+          newestAnnouncement: time(at - 50),
+          channels: [
+            {
+              channel: 'default',
+              verdict: 'converged',
+              why: '',
+              newest: at - 50,
+              version: at - 50,
+              state: 'APPLIED',
+              since: time(at - 30),
+              reason: '',
+              run: { exitCode: 2, changed: 1, failed: 0 },
+              lastApplied: at - 50,
+              equivocation: 'none',
+            },
+          ],
+        },
+      ],
+    });
+  });
+
+  it('takes times that no clock has', () => {
+    const facts = { ...node.facts, newestCreated: 2 ** 53 - 1 } as NodeRow['facts'];
+    expect(() => statusJson({ ...report, nodes: [{ ...node, facts }] })).not.toThrow();
+  });
+});
+
+describe('an age', () => {
+  it.each([
+    [-5, '0 s'],
+    [119, '119 s'],
+    [120, '2 min'],
+    [7199, '119 min'],
+    [7200, '2 h'],
+    [172_800, '2 d'],
+  ])('of %d seconds is %s', (seconds, text) => {
+    expect(age(seconds)).toBe(text);
+  });
+});
