@@ -133,7 +133,7 @@ function nextStep(
   return decideStep({
     update,
     torrent,
-    data: torrent === undefined ? 'missing' : lookAtData(torrent, update),
+    data: torrent === undefined ? 'missing' : lookAtData(config, torrent, update),
     place: isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other',
     daemonSeconds,
     progress: readProgress(updatesDir(config.stateDir), update),

@@ -81,9 +81,12 @@ export function removeHealed(config: Config, now: number): void {
  * where it was for others, one for the same others. A noop changes no node, so it heals none.
  */
 function isHealed(config: Config, { channel, version }: UpdateId): boolean {
+  const held = listAccepted(config.stateDir).filter((id) => id.channel === channel);
+  const higher = held.filter((id) => id.version > version);
+  // Only what is superseded, for the nodes that it was for, is ever taken out.
+  if (!held.some((id) => id.version === version)) return higher.length > 0;
   const was = roleOf(config, { channel, version });
-  return listAccepted(config.stateDir)
-    .filter((id) => id.channel === channel && id.version > version)
+  return higher
     .map((id) => roleOf(config, id))
     .some(
       (is) =>

@@ -12,6 +12,9 @@ const callsAgainForSeconds = 90;
 /** Both times are cut to seconds, and the daemon's clock ticks once a second. */
 const clockSlackSeconds = 2;
 
+/** Where the daemon is to have it: wherever all of it is, or where the daemon may write. */
+type Where = 'where it is' | 'download';
+
 /** What advance does next for the current update of a channel. */
 export type Step =
   | { kind: 'nothing' }
@@ -21,7 +24,7 @@ export type Step =
   /** Give the torrent to Transmission; `copy`: the apply side will want a copy of the content. */
   | { kind: 'add'; copy: boolean }
   /** Take the torrent out, leave what is on disk, and give it to Transmission anew, which then checks it. */
-  | { kind: 'again'; copy: boolean; badContent: number; reason: string }
+  | { kind: 'again'; where: Where; copy: boolean; badContent: number; reason: string }
   /** Take the torrent out with its data, and end the update. */
   | { kind: 'drop'; state: 'EXPIRED' | 'REJECTED'; reason: string }
   /** Have Transmission check its pieces; `resume`: and start it then, since it is stopped. */
@@ -83,15 +86,18 @@ export function decideStep(input: StepInput): Step {
   const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;
   if (lie !== undefined) return { kind: 'drop', state: 'REJECTED', reason: lie };
 
+  const isGone = data === 'missing' || data === 'elsewhere';
   const resume = torrent.status === 'stopped';
   const isComplete = torrent.hasMetadata && torrent.percentDone === 1;
-  const again = (reason: string): Step => ({ kind: 'again', copy, badContent, reason });
+  const again = (reason: string, where: Where = 'where it is'): Step => ({
+    ...{ kind: 'again', where, copy, badContent, reason },
+  });
   const verify = (reason: string): Step => ({ kind: 'verify', badContent, reason, resume });
   // After a crash: a torrent whose record was not written is in the daemon's default directory.
   if (input.place === 'other' && !(isPast && isComplete))
     return again(`Transmission has it in ${torrent.downloadDir}`);
   // torrent.c, setLocalErrorIfFilesDisappeared: such a torrent can neither be started nor checked.
-  if (torrent.percentDone > 0 && torrent.hasMetadata && data === 'missing')
+  if (torrent.percentDone > 0 && torrent.hasMetadata && isGone)
     return again('its data was deleted');
   if (outcome !== undefined && badContent !== (progress?.badContent ?? 0))
     return verify(outcome.reason);
@@ -108,10 +114,11 @@ export function decideStep(input: StepInput): Step {
 
   const queuedAt = Date.parse(progress?.at.QUEUED ?? '') / 1000;
   const hasForgotten = progress?.state === 'COMPLETE' || startedAt > queuedAt + clockSlackSeconds;
+  if (hasForgotten && data === 'elsewhere') return again('its data is in another directory');
   if (torrent.hasMetadata && hasForgotten)
     return verify('Transmission was started again, and may not know what it has');
   // The daemon may only read there.
-  if (input.place === 'publish') return again('what was submitted here is damaged');
+  if (input.place === 'publish') return again('what was submitted here is damaged', 'download');
 
   // Peers prove nothing: in a fleet all who lack it are connected to each other.
   const lastActiveAt = Math.max(queuedAt, torrent.activeAt);

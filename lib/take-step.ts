@@ -6,7 +6,7 @@ import { magnetUri } from './metainfo.ts';
 import type { Step } from './next-step.ts';
 import { newProgress, readProgress, updatesDir, writeProgress, type Progress } from './progress.ts';
 import { isLegalStep, type State } from './states.ts';
-import { placeOf } from './torrent-data.ts';
+import { dataDirectories, placeOf } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
 import type { TransmissionClient } from './transmission.ts';
 import { idOf, type Update, type UpdateId } from './update.ts';
@@ -66,7 +66,11 @@ export async function takeStep(
       return [feed()];
     }
     case 'again': {
-      const { directory, isThere } = placeOf(config, update);
+      const [download] = dataDirectories(config, update);
+      const { directory, isThere } =
+        step.where === 'download'
+          ? { directory: download, isThere: false }
+          : placeOf(config, update);
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
       walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
       await transmission.remove(infoHash, { deleteData: false });

@@ -6,20 +6,21 @@ import type { Torrent } from './transmission.ts';
 import { contentLocation, contentName, type Update } from './update.ts';
 
 /**
- * What is on disk of a torrent's content: all of it by its size, none, or another size. `unseen`: this
- * user cannot tell, or something else is there.
+ * What is on disk of a torrent's content: all of it by its size, none, all of it in the other directory
+ * that it may be in, or another size. `unseen`: this user cannot tell, or something else is there.
  */
-export type TorrentData = 'whole' | 'missing' | 'cut' | 'unseen';
+export type TorrentData = 'whole' | 'missing' | 'elsewhere' | 'cut' | 'unseen';
 
 /** Transmission calls a file so until it is complete (rename-partial-files). */
 const partialSuffix = '.part';
 
 /** Looks where the daemon says that the content is; nobody tells the daemon when it is deleted. */
-export function lookAtData(torrent: Torrent, update: Update): TorrentData {
+export function lookAtData(config: Config, torrent: Torrent, update: Update): TorrentData {
   const file = join(torrent.downloadDir, contentName(update));
   try {
     const stats = look(file);
-    if (stats === undefined) return look(`${file}${partialSuffix}`) ? 'unseen' : 'missing';
+    if (stats === undefined && look(`${file}${partialSuffix}`) !== undefined) return 'unseen';
+    if (stats === undefined) return placeOf(config, update).isThere ? 'elsewhere' : 'missing';
     if (!stats.isFile()) return 'unseen';
     return stats.size === update.length ? 'whole' : 'cut';
   } catch (error) {

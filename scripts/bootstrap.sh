@@ -32,6 +32,7 @@ need setsid util-linux
 need git git
 need systemd-analyze systemd
 need faketime faketime
+need strace strace
 if [ -n "$missing" ]; then
   if ! command -v apt-get >/dev/null 2>&1; then
     say "this is not Debian: install these by hand, then run the command again:$missing"

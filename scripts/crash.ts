@@ -3,12 +3,19 @@
  * never happen: docs/reliability.md. Runs in test/support/sandbox.sh (`npm run crash`).
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
-import { countFailures, type CrashFailure, type CrashOptions } from './crash/result.ts';
+import { runPowerCuts } from './crash/power-cuts.ts';
+import { runRandomKills } from './crash/random-kills.ts';
+import {
+  countFailures,
+  type CrashFailure,
+  type CrashOptions,
+  type CrashResult,
+} from './crash/result.ts';
 import { runPoints } from './crash/run-points.ts';
 import { progressBar } from './progress-bar.ts';
 
@@ -19,7 +26,10 @@ asks Transmission for a change: by SIGKILL, and by ENOSPC, EIO and EROFS in the 
 one at most two reconciles run, and then every update has to be where it was meant to be, nothing is
 applied again after a durable APPLIED, and nothing is applied that nobody announced.
 
+Then power cuts on an ext4 image, and random kills of Serf, Transmission, Puppet and our own programs.
+
 Options:
+  --part NAME  points, power-cuts or random-kills alone; may be given more than once
   --short      a sample over every program, for a test (default: everything)
   --seed N     a whole number below 2^32 (default: 1); the same seed makes the same choices
   --only TEXT  only points whose name contains this
@@ -29,22 +39,45 @@ Options:
 Exit status: 0 all held, 1 something did not, and the point is named, 64 usage.
 `;
 
+const parts = ['points', 'power-cuts', 'random-kills'] as const;
+type Part = (typeof parts)[number];
+
+interface Request extends Pick<CrashOptions, 'short' | 'seed' | 'only'> {
+  json: boolean;
+  parts: readonly Part[];
+}
+
 /** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
-export function parseRequest(
-  args: string[],
-): (Pick<CrashOptions, 'short' | 'seed' | 'only'> & { json: boolean }) | undefined {
+function parseRequest(args: string[]): Request | undefined {
   const values = parseOptions(args);
   if (values.help === true) return undefined;
-  const { seed = '1', short = false, json = false, only } = values;
+  const { seed = '1', short = false, json = false, only, part = parts } = values;
   if (!/^\d{1,10}$/.test(seed) || Number(seed) >= 2 ** 32)
     throw usage('--seed must be a whole number below 4294967296');
-  return { seed: Number(seed), short, json, only };
+  const unknown = part.find((name) => !parts.some((each) => each === name));
+  if (unknown !== undefined) throw usage(`--part must be one of ${parts.join(', ')}`);
+  const chosen = parts.filter((name) => part.includes(name) && mayHave(name, only));
+  return { seed: Number(seed), short, json, only, parts: chosen };
+}
+
+/** Where a point of that name would be; of a text that names no part, among the points. */
+function mayHave(part: Part, only: string | undefined): boolean {
+  if (only === undefined) return true;
+  const named = /^power cut/.test(only)
+    ? 'power-cuts'
+    : /^kills round/.test(only)
+      ? 'random-kills'
+      : 'points';
+  return part === named;
 }
 
 function parseOptions(args: string[]) {
   try {
     const [text, flag] = [{ type: 'string' } as const, { type: 'boolean' } as const];
-    const options = { seed: text, only: text, short: flag, json: flag };
+    const options = {
+      ...{ seed: text, only: text, short: flag, json: flag },
+      part: { ...text, multiple: true as const },
+    };
     return parseArgs({ args, options: { ...options, help: { ...flag, short: 'h' } } }).values;
   } catch (error) {
     throw usage(describeError(error));
@@ -64,7 +97,7 @@ async function withMemory<T>(action: (directory: string) => Promise<T>): Promise
     return await action(directory);
   } finally {
     execFileSync('umount', ['--lazy', directory]);
-    rmSync(directory, { recursive: true });
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 
@@ -78,37 +111,59 @@ function requireTools(): void {
       });
 }
 
-async function crash(request: NonNullable<ReturnType<typeof parseRequest>>): Promise<boolean> {
+async function crash({ json, parts, ...options }: Request): Promise<boolean> {
   requireTools();
-  const { json, ...options } = request;
-  const unit = (name: string) => ({ name, size: 1, min: 1 });
+  const print = (name: string, figures: Record<string, number>): void => {
+    if (!json) console.log(line(name, figures));
+  };
+  const watched = (unit: string): CrashOptions => ({
+    ...options,
+    onProgress: progressBar('crash', { name: unit, size: 1, min: 1 }),
+    onFailure: (failure) => {
+      report(failure, options.seed);
+    },
+  });
+  const failures: CrashFailure[] = [];
+  const take = async (part: Part, run: () => Promise<CrashResult>): Promise<number> => {
+    if (!parts.includes(part)) return 0;
+    const result = await run();
+    failures.push(...result.failures);
+    for (const failure of result.failures) report(failure, options.seed);
+    for (const { label, figures } of result.rows) print(label, figures);
+    return result.count;
+  };
+  const points = parts.includes('points') ? await allPoints(watched('programs'), print) : undefined;
+  failures.push(...(points?.failures ?? []));
+  const powerCuts = await take('power-cuts', () => runPowerCuts(watched('updates')));
+  const randomKills = await take('random-kills', () => runRandomKills(watched('kills')));
+  const counts = { points: points?.kills ?? 0, errorPoints: points?.errors ?? 0 };
+  const result = { ...counts, powerCuts, randomKills, ...countFailures(failures) };
+  console.log(json ? JSON.stringify(result) : result);
+  return failures.length === 0;
+}
+
+/** Every point, in memory. */
+function allPoints(
+  options: CrashOptions,
+  print: (name: string, figures: Record<string, number>) => void,
+): Promise<{ kills: number; errors: number; failures: CrashFailure[] }> {
   return withMemory(async (memory) => {
     const dist = join(memory, 'dist');
     // Somebody may build meanwhile.
     cpSync(join(import.meta.dirname, '..', 'dist'), dist, { recursive: true });
+    const lanes = availableParallelism() + 1;
     const directory = join(memory, 'points');
-    mkdirSync(directory);
-    const points = await runPoints({
-      ...{ ...options, directory, dist, lanes: availableParallelism() + 1 },
-      onProgress: progressBar('programs', unit('programs')),
-      onFailure: (failure) => {
-        report(failure, options.seed);
-      },
-      onCase: (name, figures) => {
-        if (!json) console.log(line(name, figures));
-      },
+    const result = await runPoints({ ...options, directory, dist, lanes, onCase: print });
+    const { kills, errors, missed, ranAgain } = result;
+    for (const name of missed) process.stderr.write(`crash: warning: never met: ${name}\n`);
+    print('in all', {
+      points: kills.count,
+      errorPoints: errors.count,
+      ranAgain,
+      missed: missed.length,
     });
-    const failures = [...points.kills.failures, ...points.errors.failures];
-    const result = {
-      points: points.kills.count,
-      errorPoints: points.errors.count,
-      powerCuts: 0,
-      randomKills: 0,
-      ...countFailures(failures),
-    };
-    for (const name of points.missed) process.stderr.write(`crash: warning: never met: ${name}\n`);
-    console.log(json ? JSON.stringify(result) : result);
-    return failures.length === 0;
+    const failures = [...kills.failures, ...errors.failures];
+    return { kills: kills.count, errors: errors.count, failures };
   });
 }
 

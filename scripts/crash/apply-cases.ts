@@ -42,7 +42,7 @@ function staged(node: CrashNode, update: Update, content: string, state: State =
   node.record('apply', update, state);
 }
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+const sha256 = (text: string | Buffer): string => createHash('sha256').update(text).digest('hex');
 
 /** A module of these classes; what it installs is announced with it. */
 function moduleOf(node: CrashNode, text: string): Buffer {
@@ -58,7 +58,9 @@ function moduleOf(node: CrashNode, text: string): Buffer {
     { name: 'acme-hello-1.0.0/manifests/', type: 'Directory', mode: 0o755 },
     { name: 'acme-hello-1.0.0/manifests/init.pp', content: init },
   ]);
-  return gzipSync(tar);
+  const archive = gzipSync(tar);
+  node.inner.set(sha256(archive), sha256(init));
+  return archive;
 }
 
 const module = { kind: 'module', name: 'acme-hello-1.0.0.tar.gz', channel: 'acme-hello' } as const;
@@ -124,7 +126,9 @@ export const applyCases: CrashCase[] = [
         { name: 'manifests/site.pp', content: manifest },
       ]);
       const fields = { kind: 'environment', name: 'production.tar.gz' } as const;
-      return applies(ends(received(node, fields, gzipSync(tar)), 'APPLIED'));
+      const archive = gzipSync(tar);
+      node.inner.set(sha256(archive), sha256(manifest));
+      return applies(ends(received(node, fields, archive), 'APPLIED'));
     },
   },
   {

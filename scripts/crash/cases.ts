@@ -8,6 +8,8 @@ export interface CrashCase {
   name: string;
   /** Whether it needs Transmission. */
   needsDaemon?: boolean;
+  /** It takes a minute by its nature. */
+  fullOnly?: boolean;
   /** Only so many points of it are tried: it is slow, and another case has the same calls. */
   maxPoints?: number;
   /** Brings a new node into the state before. */
@@ -29,8 +31,6 @@ export interface Prepared {
   isTaken?(): boolean;
   /** What runs afterwards; the apply side alone where nothing is to be downloaded. */
   reconcile: 'scripts/apply.cjs' | 'scripts/reconcile.cjs';
-  /** Added to its environment. */
-  reconcileEnv?: Record<string, string>;
   /** The exit statuses of a reconcile that can do its work; more where Transmission is down on purpose. */
   statuses?: number[];
 }

@@ -110,6 +110,7 @@ export function checkEnd(
     ...checkRecords(node),
     ...checkLeftOvers(node, expected),
     ...checkContents(node),
+    ...checkApplied(node, expected),
   ];
   for (const [snapshot, when] of [
     [before, 'at the interruption'],
@@ -180,23 +181,38 @@ const openStates: readonly State[] = ['STAGED', 'APPLYING', 'FAILED', 'QUEUED'];
 
 /** Whatever was delivered, run or installed is what somebody announced. */
 function checkContents(node: CrashNode): Found {
-  const { announced, config } = node;
-  const { deliveryDir, puppet } = config;
+  return contentsOf(node)
+    .filter(([, digest]) => !node.announced.has(digest))
+    .map(([what]) => ({ invariant: 'unverifiedApplied', detail: `${what}: nobody announced it` }));
+}
+
+/** What says APPLIED was applied. */
+function checkApplied(node: CrashNode, expected: readonly Expected[]): Found {
+  const found = new Set(contentsOf(node).map(([, digest]) => digest));
+  return expected.flatMap(({ id, states }): Found => {
+    const digest = node.shows.get(updateKey(id));
+    if (!states.includes('APPLIED') || digest === undefined || found.has(digest)) return [];
+    return [{ invariant: 'lost', detail: `${updateKey(id)} was not applied: no ${digest}` }];
+  });
+}
+
+/** Name and SHA-256 of every file delivered, manifest run, and manifest of a module installed. */
+function contentsOf(node: CrashNode): (readonly [what: string, digest: string])[] {
+  const { deliveryDir, puppet } = node.config;
   const sha256 = (file: string): string =>
     createHash('sha256').update(readFileSync(file)).digest('hex');
-  const contents = [
+  return [
     ...listDirectory(deliveryDir)
       .filter((name) => !name.startsWith('.p2p-update-'))
       .map((name) => [name, sha256(join(deliveryDir, name))] as const),
     ...runsOf(node).map((line) => [line, /[0-9a-f]{64}/.exec(line)?.[0] ?? ''] as const),
-    ...listDirectory(puppet.moduleDir).flatMap((name) => {
-      const manifests = join(puppet.moduleDir, name, 'manifests');
-      return readdirSync(manifests).map(
-        (file) => [`${name}/${file}`, sha256(join(manifests, file))] as const,
-      );
-    }),
+    ...listDirectory(puppet.moduleDir)
+      .filter((name) => !name.startsWith('.p2p-update-'))
+      .flatMap((name) => {
+        const manifests = join(puppet.moduleDir, name, 'manifests');
+        return readdirSync(manifests).map(
+          (file) => [`${name}/${file}`, sha256(join(manifests, file))] as const,
+        );
+      }),
   ];
-  return contents
-    .filter(([, digest]) => !announced.has(digest))
-    .map(([what]) => ({ invariant: 'unverifiedApplied', detail: `${what}: nobody announced it` }));
 }

@@ -16,7 +16,7 @@ import {
 } from '../../lib/progress.ts';
 import type { State } from '../../lib/states.ts';
 import { keepAccepted, prepareStateDir } from '../../lib/store.ts';
-import { contentLocation, parseAnnouncement, type Update } from '../../lib/update.ts';
+import { contentLocation, parseAnnouncement, updateKey, type Update } from '../../lib/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../../test/support/announce.ts';
 import { makeApplySide, type ApplySide } from '../../test/support/apply-side.ts';
 
@@ -47,6 +47,10 @@ export interface CrashNode extends Pick<ApplySide, 'config' | 'keys'> {
   configFile: string;
   /** The SHA-256 of everything that may be applied. */
   announced: Set<string>;
+  /** What runs or is installed of an archive, by the archive's SHA-256. */
+  inner: Map<string, string>;
+  /** What has to be found where an update was applied, by its name. */
+  shows: Map<string, string>;
   /** A signed announcement of this content, which this node does not know yet. */
   sign(change: Partial<Announcement>, content: string | Buffer): Update;
   /** Stores it, as the update handler does. */
@@ -54,8 +58,14 @@ export interface CrashNode extends Pick<ApplySide, 'config' | 'keys'> {
   /** Puts content where Transmission would. */
   download(update: Update, content: string | Buffer): void;
   mark(update: Update): void;
-  /** Writes one side's record, in this state. */
-  record(side: 'advance' | 'apply', update: Update, state: State, more?: Partial<Progress>): void;
+  /** Writes one side's record, in this state since `age` seconds. */
+  record(
+    side: 'advance' | 'apply',
+    update: Update,
+    state: State,
+    more?: Partial<Progress>,
+    age?: number,
+  ): void;
   /** Runs a program of dist/ as it is, without an interruption; its exit status does not matter. */
   run(program: string): void;
 }
@@ -84,10 +94,11 @@ export function makeCrashNode(
     '[main]\nmanage_internal_file_permissions = false\n',
   );
   const announced = new Set<string>();
+  const [inner, shows] = [new Map<string, string>(), new Map<string, string>()];
   let version = 1000;
   const now = (): number => Math.floor(Date.now() / 1000);
   return {
-    ...{ config, keys, directory, configFile, announced },
+    ...{ config, keys, directory, configFile, announced, inner, shows },
     sign(fields, content) {
       const bytes = Buffer.from(content);
       const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -101,7 +112,10 @@ export function makeCrashNode(
         infoHash: computeInfoHash(metainfo),
         ...fields,
       });
-      return parseAnnouncement(signAnnouncement(announcement, keys)).update;
+      const { update } = parseAnnouncement(signAnnouncement(announcement, keys));
+      if (update.kind !== 'keyset' && update.kind !== 'withdraw')
+        shows.set(updateKey(update), inner.get(sha256) ?? sha256);
+      return update;
     },
     accept(update) {
       const { payload } = update;
@@ -116,13 +130,13 @@ export function makeCrashNode(
     mark(update) {
       markComplete(applyDir, update.infoHash);
     },
-    record(side, update, state, more = {}) {
+    record(side, update, state, more = {}, age = 0) {
       const [directory, mode] =
         side === 'advance' ? [updatesDir(stateDir), 0o640] : [outcomesDir(applyDir), 0o644];
       mkdirSync(directory, { recursive: true });
       // From itself, so that any state can be written.
       const from = { ...newProgress(update), ...more, state };
-      writeProgress(directory, update, from, { state, reason: 'prepared' }, now(), mode);
+      writeProgress(directory, update, from, { state, reason: 'prepared' }, now() - age, mode);
     },
     run(program) {
       spawnSync(process.execPath, [join(dist, program)], {

@@ -12,7 +12,7 @@ import type { Ending, Program } from './strace.ts';
 /** How long advance's chores may go on without any effect before we end them, as a restart would. */
 const quietMs = 900;
 /** A reconcile that has more to do is in its chores, which may be lost. */
-const maxReconcileMs = 25_000;
+const maxReconcileMs = 60_000;
 /** One that has nothing to do shows nothing until its chores are over. */
 const maxIdleMs = 4000;
 const pollMs = 40;
@@ -38,6 +38,8 @@ export interface Scene {
   restore(): Promise<void>;
   /** Runs a program of dist/ without interruption. */
   run(program: string, env?: Record<string, string>, input?: string): Promise<Ending>;
+  /** The same, to its very end, chores included. */
+  runPatiently(program: string): Promise<Ending>;
 }
 
 /** Makes a lane below `directory`, which should be on a tmpfs. */
@@ -90,6 +92,7 @@ export function makeLane(directory: string, dist: string): Lane {
             input,
             client === undefined ? undefined : () => describeWork(node),
           ),
+        runPatiently: (program) => runPlain([process.execPath, join(dist, program)], env, ''),
       };
     },
     end() {

@@ -24,8 +24,8 @@ export function processesOf(namespace: string): NodeProcess[] {
         // A zombie has no command line.
         return argv.length === 0 ? [] : [{ pid: Number(name), argv }];
       } catch (error) {
-        // It has ended meanwhile.
-        if (hasErrno(error, 'ENOENT', 'ESRCH')) return [];
+        // It has ended meanwhile, or is about to.
+        if (hasErrno(error, 'ENOENT', 'ESRCH', 'EACCES')) return [];
         throw error;
       }
     });

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { describeError } from '../../lib/errors.ts';
 import { listAccepted } from '../../lib/store.ts';
 import { nameOf } from '../../lib/update.ts';
 import { startFleet, type Fleet } from '../../test/support/fleet.ts';
@@ -38,16 +39,19 @@ export async function runRandomKills(options: CrashOptions): Promise<CrashResult
     };
     let rounds = 0;
     const count = (): number => [...state.killed.values()].reduce((sum, each) => sum + each, 0);
-    for (let round = 1; count() < total; round += 1) {
+    for (let round = 1; count() < total && round <= total; round += 1) {
       const name = `kills round ${round}`;
-      if (options.only !== undefined && !name.includes(options.only)) {
-        if (round > total) break;
-        continue;
-      }
+      if (options.only !== undefined && !name.includes(options.only)) continue;
       rounds += 1;
       const random = new Random(options.seed, round);
-      const size = options.short ? totals.short : random.between(8, 12);
-      await playRound(state, name, size, random);
+      const size = options.short ? totals.short : random.between(14, 20);
+      await playRound(state, name, size, random).catch((error: unknown) => {
+        state.failures.push({
+          invariant: 'notConverged',
+          point: name,
+          detail: describeError(error),
+        });
+      });
       options.onProgress?.(Math.min(count(), total), total);
     }
     return {

@@ -51,7 +51,9 @@ export async function runPoints(options: PointsOptions): Promise<PointsResult> {
     missed: [],
     ranAgain: 0,
   };
-  const queue = crashCases.filter(({ name }) => mayMatch(name, options.only));
+  const queue = crashCases
+    .filter(({ name }) => mayMatch(name, options.only))
+    .filter(({ fullOnly }) => !(options.short && fullOnly === true));
   const tried = new Set<string>();
   const progress = { done: 0, total: queue.length };
   const work = async (lane: Lane): Promise<void> => {
@@ -75,7 +77,7 @@ export async function runPoints(options: PointsOptions): Promise<PointsResult> {
   return total;
 }
 
-/** `--only` names a case, or a point of it, whose name begins with the case's. */
+/** Whether a case may have points that `--only` names: part of the case's name, or a point's whole one. */
 function mayMatch(name: string, only: string | undefined): boolean {
   return only === undefined || name.includes(only) || only.startsWith(`${name}/`);
 }

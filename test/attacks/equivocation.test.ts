@@ -1,9 +1,10 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { equivocationOf, removeHealed } from '../../lib/equivocation.ts';
 import { decodeRecord } from '../../lib/record.ts';
 import { listDirectory } from '../../lib/store.ts';
+import { updateKey } from '../../lib/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type Answer, type LoneNode } from '../support/lone-node.ts';
 import { readState } from '../support/state.ts';
@@ -147,6 +148,11 @@ describe('the proof', () => {
     node.send(make({ version: now + 1, target: 'role=db' }));
     expect(equivocationOf(node.config, 'default')).toBe('seen');
     node.send(make({ version: now + 2, target }));
+    expect(equivocationOf(node.config, 'default')).toBe('none');
+    // Which then takes the place of what it supersedes.
+    rmSync(
+      join(node.config.stateDir, 'announcements', updateKey({ channel: 'default', version: now })),
+    );
     expect(equivocationOf(node.config, 'default')).toBe('none');
   });
 

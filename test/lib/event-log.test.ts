@@ -90,8 +90,18 @@ test('a line that a power cut has torn costs itself only', () => {
 });
 
 test.each([
-  ['a link', (file: string, other: string) => { symlinkSync(other, file); }],
-  ['a directory', (file: string) => { mkdirSync(file); }],
+  [
+    'a link',
+    (file: string, other: string) => {
+      symlinkSync(other, file);
+    },
+  ],
+  [
+    'a directory',
+    (file: string) => {
+      mkdirSync(file);
+    },
+  ],
 ])('reads nothing through %s in the place of a log', (_, place) => {
   const directory = temporaryDirectory();
   const elsewhere = temporaryDirectory();

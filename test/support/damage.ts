@@ -6,11 +6,31 @@ export const damages: readonly [name: string, damage: (file: string) => void][] 
   ['a flipped format number', flipAt((bytes) => bytes.indexOf(' ') + 1)],
   ['a flipped digest', flipAt((bytes) => bytes.indexOf('\n') - 1)],
   ['a flipped last byte', flipAt((bytes) => bytes.length - 2)],
-  ['emptied', (file) => writeFileSync(file, '')],
-  ['cut in half', (file) => writeFileSync(file, halfOf(file))],
-  ['zeros', (file) => writeFileSync(file, Buffer.alloc(readFileSync(file).length))],
+  [
+    'emptied',
+    (file) => {
+      writeFileSync(file, '');
+    },
+  ],
+  [
+    'cut in half',
+    (file) => {
+      writeFileSync(file, halfOf(file));
+    },
+  ],
+  [
+    'zeros',
+    (file) => {
+      writeFileSync(file, Buffer.alloc(readFileSync(file).length));
+    },
+  ],
   ['a directory', replaceBy((file) => mkdirSync(`${file}/sub`, { recursive: true }))],
-  ['a link', replaceBy((file) => symlinkSync('/etc/passwd', file))],
+  [
+    'a link',
+    replaceBy((file) => {
+      symlinkSync('/etc/passwd', file);
+    }),
+  ],
   ['a pipe', replaceBy((file) => spawnSync('mkfifo', [file]))],
 ];
 

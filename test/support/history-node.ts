@@ -32,10 +32,7 @@ export interface SeenRun {
 }
 
 const first = makeKeys('history-fleet');
-const second: TestKeys = {
-  ...makeKeys('history-fleet'),
-  rootKeys: first.rootKeys,
-};
+const second: TestKeys = { ...makeKeys('history-fleet'), rootKeys: first.rootKeys };
 second.keySet = {
   ...first.keySet,
   epoch: 2,

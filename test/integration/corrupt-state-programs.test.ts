@@ -1,0 +1,69 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { DamagedNode, a2, a6, keyOf } from '../support/damaged-node.ts';
+import { repository } from '../support/node-files.ts';
+import { serfEnvironment } from '../support/serf-environment.ts';
+import { readTree } from '../support/tree.ts';
+
+/** Another user, for whom modes count. */
+const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', 'true'];
+const asAnother = { skip: process.geteuid?.() !== 0 || spawnSync('setpriv', nobody).status !== 0 };
+
+describe('the real programs', () => {
+  const program = (place: DamagedNode, name: string, input = '', identity: string[] = []) => {
+    const configFile = join(place.directory, 'etc', 'config.json');
+    const { config } = place.node;
+    if (!existsSync(configFile)) writeFileSync(configFile, JSON.stringify(config));
+    const argv = [...identity, process.execPath, join(repository, 'dist', name)];
+    const [command = '', ...args] = identity.length > 0 ? ['setpriv', ...argv] : argv;
+    return spawnSync(command, args, { env: serfEnvironment(configFile), input, encoding: 'utf8' });
+  };
+
+  it('say what is damaged, and exit with 78', async () => {
+    const place = await DamagedNode.make();
+    const { config } = place.restore();
+    const outcome = join(config.applyDir, 'outcomes', keyOf(a2));
+    for (const file of [outcome, `${outcome}.previous`]) writeFileSync(file, '');
+    const { status, stderr } = program(place, 'scripts/apply.cjs');
+    expect(status).toBe(78);
+    expect(stderr).toMatch(/error: the record .* is corrupt[^]*hint: check the disk/);
+    expect(readFileSync(join(config.deliveryDir, 'b.txt'), 'utf8')).toBe('two');
+    rmSync(join(config.applyDir, 'keysets'), { recursive: true });
+    const handled = program(place, 'handlers/update.cjs', place.node.payloadOf(a6));
+    expect(handled.status).toBe(78);
+    expect(handled.stderr).toMatch(/error: key set 2 was in force[^]*hint: place the newest/);
+    const configFile = join(place.directory, 'etc', 'config.json');
+    writeFileSync(configFile, readFileSync(configFile).subarray(1));
+    expect(program(place, 'handlers/update.cjs', place.node.payloadOf(a6)).status).toBe(78);
+  });
+
+  it.skipIf(asAnother.skip)(
+    'without access to a directory refuse, and change nothing',
+    async () => {
+      const place = await DamagedNode.make();
+      for (const name of ['announcements', 'updates']) {
+        const { config } = place.restore();
+        spawnSync('chown', ['-R', '65534:65534', config.stateDir]);
+        spawnSync('chmod', ['755', join(place.directory, '..')]);
+        const directory = join(config.stateDir, name);
+        spawnSync('chown', ['0:0', directory]);
+        chmodSync(directory, 0);
+        const before = readTree(config.stateDir);
+        const { status, stderr } = program(
+          place,
+          'handlers/update.cjs',
+          place.node.payloadOf(a6),
+          nobody.slice(0, -1),
+        );
+        expect(status).toBe(78);
+        expect(stderr).toMatch(/is closed to this user[^]*hint: /);
+        const after = readTree(config.stateDir);
+        delete after['events.log'];
+        delete before['events.log'];
+        expect(after).toEqual(before);
+      }
+    },
+  );
+});
