@@ -31,6 +31,8 @@ export interface Scene {
   node: CrashNode;
   prepared: Prepared;
   program: Program;
+  /** How the program exits when nothing interrupts it. */
+  usualStatus: number | null;
   /** Where strace's output goes. */
   trace: string;
   transmission: TransmissionClient | undefined;
@@ -72,6 +74,7 @@ export function makeLane(directory: string, dist: string): Lane {
       const client = crashCase.needsDaemon === true ? daemon?.client : undefined;
       return {
         ...{ node, prepared, transmission: client, trace: join(directory, 'trace') },
+        usualStatus: 0,
         program: {
           argv: [process.execPath, join(dist, prepared.program)],
           env: { ...env, ...prepared.env },

@@ -119,7 +119,8 @@ async function runCase(
 /** Runs the program once without interruption, which must do its work, and lists its calls. */
 async function tracePoints(scene: Scene, name: string): Promise<Point[]> {
   await scene.restore();
-  const { calls } = await runTraced(scene.program, scene.trace);
+  const { calls, status } = await runTraced(scene.program, scene.trace);
+  scene.usualStatus = status;
   return findPoints(name, calls, scene.program.directory);
 }
 

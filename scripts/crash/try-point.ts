@@ -71,8 +71,10 @@ function checkError(scene: Scene, point: Point, ending: Ending): Found {
   const { status, wasEnded } = ending;
   if (wasEnded || status === 75) return [];
   if (status === 69 && point.key.includes('TCP')) return [];
-  if (status !== 0 && prepared.statuses?.includes(status ?? -1) !== true)
-    return fault(`exits with ${String(status)}, not 75`);
+  // Such as a refusal, which only could not be logged.
+  const isUsual =
+    status === scene.usualStatus || prepared.statuses?.includes(status ?? -1) === true;
+  if (status !== 0 && !isUsual) return fault(`exits with ${String(status)}, not 75`);
   if (prepared.isTaken !== undefined && !prepared.isTaken() && status === 0)
     return [{ invariant: 'lost', detail: 'exits with 0, and its effect is not there' }];
   return isLogCall(point) || prepared.isTaken !== undefined || isExplained(node.config)
