@@ -113,7 +113,9 @@ export function makeCrashNode(
         ...fields,
       });
       const { update } = parseAnnouncement(signAnnouncement(announcement, keys));
-      if (update.kind !== 'keyset' && update.kind !== 'withdraw')
+      const isContent = update.kind !== 'keyset' && update.kind !== 'withdraw';
+      // Of two announcements of one version the first one is kept.
+      if (isContent && !shows.has(updateKey(update)))
         shows.set(updateKey(update), inner.get(sha256) ?? sha256);
       return update;
     },

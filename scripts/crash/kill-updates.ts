@@ -95,8 +95,10 @@ export interface CountedRun {
 }
 
 export function countedRuns(node: FleetNode): CountedRun[] {
-  const lines = readText(join(node.directory, 'applied.log'))?.trimEnd().split('\n') ?? [];
-  return lines.map((line) => {
+  const lines = readText(join(node.directory, 'applied.log'))?.split('\n') ?? [];
+  // A power cut can leave a file with zeros in the place of its text.
+  const whole = lines.filter((line) => /^[^\0 ]+ [^\0]+$/.test(line));
+  return whole.map((line) => {
     const [key = '', tag = '', again] = line.split(' ');
     return { key, tag, isAgain: again !== undefined };
   });

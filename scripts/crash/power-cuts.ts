@@ -29,7 +29,9 @@ export async function runPowerCuts({
   const why = whyNoImage();
   if (why !== undefined)
     return { count: 0, rows: [{ label: `power cuts skipped: ${why}`, figures: {} }], failures: [] };
-  const { updates, every, mutants, nodes } = short ? sizes.short : sizes.full;
+  const size = short ? sizes.short : sizes.full;
+  const { updates, every, mutants } = size;
+  const nodes = only === undefined || only.startsWith('power cut of a node') ? size.nodes : 0;
   const directory = mkdtempSync(join(tmpdir(), 'p2p-cuts-'));
   const total = updates + mutants + nodes;
   let done = 0;

@@ -86,7 +86,7 @@ export function isStateChanging(call: SystemCall, directory: string): boolean {
 export function isRequest({ name, paths, text }: SystemCall): boolean {
   if (!/^(write|send)/.test(name) || paths[0]?.startsWith('TCP') !== true) return false;
   const method = requestMethod(text);
-  return method !== undefined && !/-get$|^free-space$/.test(method);
+  return method !== undefined && !/-get$|^session-stats$|^free-space$/.test(method);
 }
 
 /** The method of a request to Transmission's RPC. */

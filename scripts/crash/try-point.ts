@@ -4,6 +4,7 @@ import { eventLogFile } from '../../lib/event-log.ts';
 import { ageLeftOvers, checkEnd, takeSnapshot, type Found, type Snapshot } from './check.ts';
 import type { Scene } from './lane.ts';
 import { runInjected, type Ending, type Injection, type Point } from './strace.ts';
+import { isRequest } from './trace.ts';
 
 /** What came of one interruption; undefined figures: it did not meet its call. */
 export interface Trial {
@@ -70,7 +71,7 @@ function checkError(scene: Scene, point: Point, ending: Ending): Found {
   ];
   const { status, wasEnded } = ending;
   if (wasEnded || status === 75) return [];
-  if (status === 69 && point.key.includes('TCP')) return [];
+  if (status === 69 && isRequest(point.call)) return [];
   // Such as a refusal, which only could not be logged.
   const isUsual =
     status === scene.usualStatus || prepared.statuses?.includes(status ?? -1) === true;

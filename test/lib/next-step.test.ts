@@ -99,12 +99,22 @@ describe('decideStep', () => {
     [
       'gives anew what is damaged where the daemon may only read',
       { torrent: lonely, place: 'publish', progress: progress('QUEUED') },
-      { kind: 'again' },
+      { kind: 'again', where: 'download' },
     ],
     [
       'gives anew what is said to be complete and is not on disk',
       { torrent: seeding, data: 'missing', outcome: progress('APPLIED') },
       { kind: 'again', copy: false },
+    ],
+    [
+      'gives anew, its data elsewhere, what came back in the wrong one of two directories',
+      { torrent: lonely, data: 'elsewhere', progress: progress('COMPLETE') },
+      { kind: 'again', where: 'where it is' },
+    ],
+    [
+      'does so once only, as what is there may be damaged',
+      { torrent: { ...lonely, percentDone: 0 }, data: 'elsewhere', progress: progress('QUEUED') },
+      { kind: 'download' },
     ],
     [
       'does not miss data that has yet to come',

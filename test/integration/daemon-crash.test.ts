@@ -1,0 +1,316 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes, createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { advance } from '../../lib/advance.ts';
+import { isMarked, removeMarker } from '../../lib/completion.ts';
+import type { Config } from '../../lib/config.ts';
+import type { LoggedEvent } from '../../lib/event-log.ts';
+import { computeInfoHash } from '../../lib/metainfo.ts';
+import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/progress.ts';
+import {
+  connectTransmission,
+  type Torrent,
+  type TransmissionClient,
+} from '../../lib/transmission.ts';
+import { contentName, type Update } from '../../lib/update.ts';
+import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+// One real daemon, killed as a power cut or the OOM killer would, and what advance makes of what is left.
+
+const pieceLength = 16_384;
+let directory: string;
+let side: ApplySide;
+let config: Config;
+let daemon: ChildProcess | undefined;
+let transmission: TransmissionClient;
+/** Writes the daemon's settings, for its next start. */
+let configure: (change: Record<string, unknown>) => void;
+/** Put forward instead of waiting. */
+let lead = 0;
+
+beforeEach(async () => {
+  directory = temporaryDirectory();
+  lead = 0;
+  side = makeApplySide(directory);
+  ({ config } = side);
+  const settings = {
+    'dht-enabled': false,
+    'lpd-enabled': false,
+    // What comes back without a record of its own comes back there.
+    'download-dir': config.downloadDir,
+    'peer-port': await freePort(),
+    'port-forwarding-enabled': false,
+    'rpc-authentication-required': false,
+    'rpc-bind-address': '127.0.0.1',
+    'rpc-port': await freePort(),
+  };
+  mkdirSync(at('transmission'));
+  mkdirSync(at('elsewhere'));
+  configure = (change) => {
+    writeFileSync(at('transmission', 'settings.json'), JSON.stringify({ ...settings, ...change }));
+  };
+  configure({});
+  const url = `http://127.0.0.1:${settings['rpc-port']}/transmission/rpc`;
+  transmission = connectTransmission({ url, credentialsFile: null, timeoutMs: 5000 });
+  await start();
+});
+
+afterEach(kill);
+
+const at = (...parts: string[]): string => join(directory, ...parts);
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function start(): Promise<void> {
+  const argv = ['--foreground', '--config-dir', at('transmission'), '--log-error'];
+  daemon = spawn('transmission-daemon', argv, { stdio: 'ignore' });
+  await waitFor('the daemon answers', () => transmission.list().catch(() => undefined));
+}
+
+async function kill(): Promise<void> {
+  if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return;
+  const exit = once(daemon, 'exit');
+  daemon.kill('SIGKILL');
+  await exit;
+}
+
+/** As after a boot: killed, started, and running for long enough. */
+async function crash(damage: () => void = () => undefined): Promise<void> {
+  await kill();
+  damage();
+  // The daemon counts from its start in seconds, and our record is older than that.
+  lead += 60;
+  await start();
+  await waitFor(
+    'it has loaded its torrents',
+    async () => (await transmission.secondsActive()) >= 1,
+  );
+}
+
+/** One pass of advance on a daemon that has been up for a while. */
+async function pass(daemonSeconds = 30): Promise<Omit<LoggedEvent, 'handler'>[]> {
+  const events: Omit<LoggedEvent, 'handler'>[] = [];
+  const chores = await advance(config, {
+    transmission: { ...transmission, secondsActive: () => Promise.resolve(daemonSeconds) },
+    feed: () => Promise.resolve(),
+    now: () => Math.floor(Date.now() / 1000) + lead,
+    buildTime: 0,
+    log: (event) => events.push(event),
+    warn: () => undefined,
+    hook: '',
+  });
+  await Promise.all(chores);
+  return events;
+}
+
+const torrentOf = (update: Update): Promise<Torrent | undefined> =>
+  transmission.get(update.infoHash);
+
+const untilSeeding = (update: Update): Promise<boolean> =>
+  waitFor('it is seeded', async () => {
+    const torrent = await torrentOf(update);
+    return torrent?.status === 'seeding' && torrent.percentDone === 1;
+  });
+
+/** An update whose content is where it is to be downloaded to, as if it had been. */
+async function receive(base = config.downloadDir): Promise<{ update: Update; file: string }> {
+  const bytes = randomBytes(300_000);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const pieces = Buffer.concat(
+    Array.from({ length: Math.ceil(bytes.length / pieceLength) }, (_, index) =>
+      createHash('sha1')
+        .update(bytes.subarray(index * pieceLength, (index + 1) * pieceLength))
+        .digest(),
+    ),
+  );
+  const content = { name: 'a.bin', sha256, length: bytes.length, pieceLength, pieces };
+  const infoHash = computeInfoHash(content);
+  const update = side.receive({ kind: 'file', ...content, infoHash }, bytes);
+  removeMarker(config.applyDir, infoHash);
+  const name = contentName(update);
+  if (base !== config.downloadDir) rmSync(join(config.downloadDir, name));
+  const file = join(base, name);
+  writeFileSync(file, bytes);
+  await pass();
+  await untilSeeding(update);
+  await pass();
+  expect(stateOf(update)).toBe('COMPLETE');
+  expect(isMarked(config.applyDir, infoHash)).toBe(true);
+  return { update, file };
+}
+
+const stateOf = (update: Update) => readProgress(updatesDir(config.stateDir), update)?.state;
+
+/** Two passes are enough, and nothing was downloaded: there is nobody to download from. */
+async function converges(update: Update): Promise<void> {
+  await pass();
+  await waitFor('no check is under way', async () => {
+    const torrent = await torrentOf(update);
+    return torrent !== undefined && torrent.status !== 'checking' && torrent.status !== 'queued';
+  });
+  await pass();
+  await untilSeeding(update);
+  expect(stateOf(update)).toBe('COMPLETE');
+}
+
+describe('after kill -9 of the daemon', () => {
+  it('what came back at 0 % is checked, and found to be complete', async () => {
+    const { update } = await receive();
+    await crash();
+    const found = await waitFor('it is loaded', () => torrentOf(update));
+    expect(found.percentDone).toBeLessThan(1);
+    await converges(update);
+  });
+
+  it('so is what was not known to be complete yet', async () => {
+    const { update } = await receive();
+    // The kill came before any pass had seen it.
+    const records = updatesDir(config.stateDir);
+    const record = readProgress(records, update);
+    if (record === undefined) throw new Error('no record');
+    const queuedAt = record.at.QUEUED ?? '';
+    writeProgress(
+      records,
+      update,
+      record,
+      { state: 'QUEUED', reason: '' },
+      Date.parse(queuedAt) / 1000,
+    );
+    await crash();
+    const found = await waitFor('it is loaded', () => torrentOf(update));
+    expect(found.percentDone).toBeLessThan(1);
+    await converges(update);
+  });
+
+  it('what came back elsewhere, without a record of its own, is put where its data is', async () => {
+    const { update } = await receive();
+    await crash(() => {
+      configure({ 'download-dir': at('elsewhere') });
+    });
+    expect((await torrentOf(update))?.downloadDir).toBe(at('elsewhere'));
+    await converges(update);
+    expect((await torrentOf(update))?.downloadDir).toBe(config.downloadDir);
+    expect(readdirSync(at('elsewhere'))).toEqual([]);
+  });
+
+  it('what was submitted here is seeded from where it was submitted', async () => {
+    const { update } = await receive(config.publishDir);
+    await crash();
+    await converges(update);
+    expect((await torrentOf(update))?.downloadDir).toBe(config.publishDir);
+  });
+
+  it('what is missing is given to it again, unless it may not be loaded yet', async () => {
+    const { update } = await receive();
+    await crash(() => {
+      for (const name of ['torrents', 'resume'])
+        for (const file of readdirSync(at('transmission', name)))
+          rmSync(at('transmission', name, file));
+    });
+    expect(await pass(1)).toMatchObject([{ decision: 'wait' }]);
+    expect(await torrentOf(update)).toBeUndefined();
+    await converges(update);
+  });
+
+  it('what came back stopped is started, when it is complete, too', async () => {
+    const { update } = await receive();
+    await transmission.stop(update.infoHash);
+    await waitFor('it is stopped', async () => (await torrentOf(update))?.status === 'stopped');
+    await crash();
+    expect((await torrentOf(update))?.status).toBe('stopped');
+    await converges(update);
+  });
+
+  it('what is applied is seeded again, and not applied again', async () => {
+    const { update } = await receive();
+    await side.apply();
+    const applied = readProgress(outcomesDir(config.applyDir), update);
+    expect(applied?.state).toBe('APPLIED');
+    await crash();
+    await converges(update);
+    await side.apply();
+    expect(readProgress(outcomesDir(config.applyDir), update)).toEqual(applied);
+  });
+});
+
+describe('content that somebody has deleted', () => {
+  it.each([
+    ['while the daemon was running', false],
+    ['while it was not', true],
+  ])('%s is asked for again', async (_, isDown) => {
+    const { update, file } = await receive();
+    await side.apply();
+    if (isDown)
+      await crash(() => {
+        rmSync(file);
+      });
+    else rmSync(file);
+    await pass();
+    await waitFor('it is a download again', async () => {
+      const torrent = await torrentOf(update);
+      return torrent?.status === 'downloading' && torrent.percentDone === 0;
+    });
+    // Nobody has it here; to ask once more for what is on its way would be wrong.
+    expect(await pass()).toEqual([]);
+    expect(side.outcomeOf(update)?.state).toBe('APPLIED');
+  });
+
+  it('from the publish directory comes to the download directory', async () => {
+    const { update, file } = await receive(config.publishDir);
+    rmSync(file);
+    await pass();
+    expect((await torrentOf(update))?.downloadDir).toBe(config.downloadDir);
+  });
+
+  it('in part is checked, and downloaded in part', async () => {
+    const { update, file } = await receive();
+    await side.apply();
+    truncateSync(file, 200_000);
+    await pass();
+    const torrent = await waitFor('it is a download again', async () => {
+      const found = await torrentOf(update);
+      return found?.status === 'downloading' && found.percentDone < 1 ? found : undefined;
+    });
+    expect(torrent.percentDone).toBeGreaterThan(0.5);
+  });
+});
+
+describe('what nothing refers to any more', () => {
+  it('goes with its data, and then with its records', async () => {
+    const { update: old, file } = await receive();
+    await side.apply();
+    const { update: next } = await receive();
+    expect(await torrentOf(old)).toBeUndefined();
+    expect(existsSync(file)).toBe(false);
+    await pass();
+    for (const name of ['announcements', 'updates', 'torrents'])
+      expect(readdirSync(join(config.stateDir, name)).join()).not.toContain(String(old.version));
+    expect(stateOf(next)).toBe('COMPLETE');
+  });
+
+  it('goes although a crash has made the daemon forget it', async () => {
+    const { update: old, file } = await receive();
+    await crash(() => {
+      for (const name of ['torrents', 'resume'])
+        for (const each of readdirSync(at('transmission', name)))
+          rmSync(at('transmission', name, each));
+    });
+    await receive();
+    await pass();
+    expect(existsSync(file)).toBe(false);
+    expect(stateOf(old)).toBeUndefined();
+  });
+});

@@ -1,0 +1,95 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { newProgress, type Progress } from '../../lib/progress.ts';
+import { announcementsThatStay, outcomesThatStay } from '../../lib/retention.ts';
+import type { State } from '../../lib/states.ts';
+import { updateKey, type UpdateId } from '../../lib/update.ts';
+
+const id = (version: number, channel = 'c'): UpdateId => ({ channel, version });
+const keys = (...versions: number[]): string[] => versions.map((version) => updateKey(id(version)));
+
+describe('of announcements', () => {
+  const held = (version: number, target: string | undefined, noop = false, channel = 'c') => ({
+    id: id(version, channel),
+    target,
+    noop,
+  });
+
+  it('the newest of each channel, target and noop stays', () => {
+    const stay = announcementsThatStay([
+      ...[held(1, ''), held(2, ''), held(3, 'role=web'), held(4, 'role=web'), held(5, '', true)],
+      ...[held(6, '', true), held(1, '', false, 'd')],
+    ]);
+    expect([...stay].sort()).toEqual([...keys(2, 4, 6), updateKey(id(1, 'd'))].sort());
+  });
+
+  it('every key set stays, and what is damaged', () => {
+    const chain = [held(1, '', false, 'keyset'), held(2, '', false, 'keyset')];
+    expect(announcementsThatStay([...chain, held(1, undefined), held(2, '')]).size).toBe(4);
+  });
+
+  it('no mark falls, whatever the tags of the node are or become', () => {
+    const announcement = fc.record({
+      version: fc.integer({ min: 1, max: 40 }),
+      target: fc.constantFrom('', 'a', 'b', 'c'),
+      noop: fc.boolean(),
+    });
+    const all = fc.uniqueArray(announcement, { selector: ({ version }) => version });
+    const targets = fc.subarray(['', 'a', 'b', 'c']);
+    fc.assert(
+      fc.property(all, targets, fc.boolean(), (list, matching, noop) => {
+        const stay = announcementsThatStay(
+          list.map((each) => held(each.version, each.target, each.noop)),
+        );
+        const mark = (some: typeof list): number =>
+          Math.max(
+            0,
+            ...some
+              .filter((each) => matching.includes(each.target) && (noop || !each.noop))
+              .map(({ version }) => version),
+          );
+        const left = list.filter(({ version }) => stay.has(updateKey(id(version))));
+        expect(mark(left)).toBe(mark(list));
+      }),
+    );
+  });
+});
+
+describe('of outcomes', () => {
+  const outcome = (state: State, noop = false, sha256 = 'ab'.repeat(32)): Progress => ({
+    ...newProgress({ infoHash: '', sha256, noop }),
+    state,
+  });
+  const range = (from: number, to: number): number[] =>
+    Array.from({ length: to - from + 1 }, (_, index) => from + index);
+  const stay = (outcomes: Map<number, Progress | undefined>): string[] => {
+    const ids = [...outcomes.keys()].map((version) => id(version));
+    return [...outcomesThatStay(ids, ({ version }) => outcomes.get(version))].sort();
+  };
+
+  it('the newest 16 stay', () => {
+    const all = new Map(range(1, 20).map((version) => [version, outcome('APPLIED')]));
+    expect(stay(all)).toEqual(keys(...range(5, 20)));
+  });
+
+  it('so do the mark, and what was applied last, behind any number of trials', () => {
+    const all = new Map<number, Progress | undefined>([
+      [1, outcome('APPLIED')],
+      [2, outcome('APPLIED')],
+      [3, outcome('APPLIED', false, '0'.repeat(64))], // a withdrawal has no content
+      [4, outcome('SUPERSEDED')],
+    ]);
+    for (const version of range(5, 30)) all.set(version, outcome('APPLIED', true));
+    expect(stay(all)).toEqual(keys(2, 4, ...range(15, 30)));
+  });
+
+  it('and so does what is damaged, or lost but for its log, and may have been the mark', () => {
+    const all = new Map<number, Progress | undefined>([
+      [1, undefined],
+      [2, outcome('APPLIED')],
+      [3, undefined],
+    ]);
+    for (const version of range(4, 20)) all.set(version, outcome('APPLIED', true));
+    expect(stay(all)).toEqual(keys(2, 3, ...range(5, 20)));
+  });
+});
