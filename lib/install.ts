@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { constants, createReadStream } from 'node:fs';
 import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -41,15 +42,27 @@ export async function applyContent(request: ApplyRequest): Promise<ApplyResult> 
   switch (kind) {
     case 'manifest': {
       const modulePath = [config.moduleDir, ...config.modulePath].join(':');
-      return applyManifest(config, contentPath, [`--modulepath=${modulePath}`], request);
+      return flushed(
+        await applyManifest(config, contentPath, [`--modulepath=${modulePath}`], request),
+      );
     }
     case 'module':
-      return installModule(config, { ...config, contentPath }, request);
+      return flushed(await installModule(config, { ...config, contentPath }, request));
     case 'environment':
-      return applyEnvironment(request);
+      return flushed(await applyEnvironment(request));
     case 'file':
       return deliverFile(request);
   }
+}
+
+/**
+ * Puppet flushes nothing that it writes, and may write anywhere: a power cut must not keep the outcome
+ * and lose the effects, since what is applied is never run again. Also of a run that changed nothing: one
+ * that was killed before it may have.
+ */
+function flushed(result: ApplyResult): ApplyResult {
+  if (result.ok) spawnSync('sync', { stdio: 'ignore' });
+  return result;
 }
 
 /**
