@@ -179,6 +179,7 @@ export function walkTo(
     found !== undefined && (isLegalStep(found.state, state) || isLegalStep(found.state, 'QUEUED'));
   const why = found === undefined ? 'newest of its channel' : 'it counts again';
   let progress = isUsable ? found : write(newProgress(update), 'ACCEPTED', why);
+  if (!isUsable && state === 'ACCEPTED') return;
   if (!isLegalStep(progress.state, state)) progress = write(progress, 'QUEUED', 'in Transmission');
   write(progress, state, reason, more);
   if (state !== 'QUEUED') log({ decision: state.toLowerCase(), reason, ...idOf(update) });

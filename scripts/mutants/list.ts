@@ -111,8 +111,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'skip the version check of the apply side',
     file: 'lib/outcomes.ts',
-    find: 'id.version > update.version &&',
-    replace: 'id.version < 0 &&',
+    find: 'filter((id) => id.version > update.version)',
+    replace: 'filter((id) => id.version < 0)',
     tests: [attack('rollback-and-replay')],
   },
   {
@@ -164,7 +164,7 @@ export const mutants: readonly Mutant[] = [
     find: 'if (isExpired(update, deps.now()))',
     replace: 'if (isExpired(update, 0))',
     also: {
-      file: 'lib/apply.ts',
+      file: 'lib/apply-one.ts',
       find: "if (outcome.state === 'STAGED' && isExpired(update, deps.now()))",
       replace: "if (outcome.state === 'STAGED' && isExpired(update, 0))",
     },
@@ -228,7 +228,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'apply from the download directory',
-    file: 'lib/apply.ts',
+    file: 'lib/apply-one.ts',
     find: 'contentPath: copy,',
     replace: 'contentPath: `${config.downloadDir}/${update.sha256?.slice(0, 32)}-${update.name}`,',
     tests: [attack('swap-between-check-and-use')],

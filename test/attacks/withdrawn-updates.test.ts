@@ -20,7 +20,7 @@ const withdrawal = (change: Partial<Announcement> = {}): Announcement =>
   });
 
 /** Announces a file to a node, as if its content had been downloaded as well. */
-function receive(node: LoneNode, change: Partial<Announcement> = {}) {
+function makeUpdate(node: LoneNode, change: Partial<Announcement> = {}) {
   const content = Buffer.from('stop me');
   const sha256 = createHash('sha256').update(content).digest('hex');
   const hashes = { sha256, infoHash: sha256.slice(0, 40), length: content.length };
@@ -35,6 +35,12 @@ function receive(node: LoneNode, change: Partial<Announcement> = {}) {
     }),
     node.keys,
   );
+  return { payload, content };
+}
+
+/** What a node takes and has downloaded. */
+function receive(node: LoneNode, change: Partial<Announcement> = {}) {
+  const { payload, content } = makeUpdate(node, change);
   expect(node.send(payload).status).toBe(0);
   return node.download(payload, content);
 }
@@ -93,7 +99,10 @@ describe('a withdrawal', () => {
     await node.apply();
     // Whoever owns the store hides the withdrawal.
     node.forget();
-    const update = receive(node);
+    const { payload, content } = makeUpdate(node);
+    expect(node.send(payload).status).toBe(76);
+    node.plant(payload);
+    const update = node.download(payload, content);
     await node.apply();
     expect(node.outcomeOf(update)).toBeUndefined();
     expect(node.delivered()).toEqual([]);

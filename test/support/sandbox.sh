@@ -67,6 +67,8 @@ init)
   mount -t tmpfs -o mode=755 tmpfs /run
   ip link set lo up
   TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/p2p-sandbox-XXXXXX")
+  # As in /tmp itself, other users may reach what is theirs.
+  chmod 711 "$TMPDIR"
   export P2P_UPDATE_SANDBOX=inside TMPDIR
   supervise "$@"
   # Nobody may write there any more.
