@@ -96,8 +96,10 @@ export function decideStep(input: StepInput): Step {
   // After a crash: a torrent whose record was not written is in the daemon's default directory.
   if (input.place === 'other' && !(isPast && isComplete))
     return again(`Transmission has it in ${torrent.downloadDir}`);
-  // torrent.c, setLocalErrorIfFilesDisappeared: such a torrent can neither be started nor checked.
-  if (torrent.percentDone > 0 && torrent.hasMetadata && isGone)
+  // torrent.c, setLocalErrorIfFilesDisappeared: such a torrent can neither be started nor checked. What
+  // is being downloaded may be in the daemon's cache alone.
+  const isOnDisk = isComplete || resume || torrent.error.startsWith('No data found');
+  if (torrent.percentDone > 0 && torrent.hasMetadata && isGone && isOnDisk)
     return again('its data was deleted');
   if (outcome !== undefined && badContent !== (progress?.badContent ?? 0))
     return verify(outcome.reason);

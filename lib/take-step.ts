@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { markComplete } from './completion.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
@@ -115,12 +116,13 @@ export async function takeStep(
 async function requireSpace(
   directory: string,
   { transmission }: AdvanceDeps,
-  { length }: Update,
+  { length, sha256 }: Update,
   times: number,
 ): Promise<void> {
   const needed = times * length;
   if (needed === 0) return;
-  const free = await transmission.freeSpace(directory);
+  // A bare torrent has a directory of its own, which is yet to be made.
+  const free = await transmission.freeSpace(sha256 === null ? dirname(directory) : directory);
   if (free >= needed) return;
   throw new UpdateError('try-later', `${free} bytes free, ${needed} are needed`, {
     hint: `free space below ${directory}`,

@@ -268,7 +268,7 @@ describe('content that is announced as too large', () => {
       await reconcile();
       const told = eventsOf(node, update).filter(({ decision }) => decision === 'wait');
       expect(told).toHaveLength(run + 1);
-      expect(told[0]?.reason).toMatch(/bytes free, twice 200000 are needed/);
+      expect(told[0]?.reason).toMatch(/bytes free, 400000 are needed/);
       expect((await torrentsOn(node)).size).toBe(0);
       expect(readdirSync(smallDisk)).toEqual([]);
       expect(readState(announcements)).toEqual(before);

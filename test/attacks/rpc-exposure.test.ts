@@ -17,7 +17,7 @@ let other: FleetNode;
 
 beforeAll(async () => {
   // Nothing but the handlers may change a state while it is looked at.
-  fleet = await startFleet({ nodes: 2, config: { trigger: 'spool' } });
+  fleet = await startFleet({ nodes: 2, joins: false, config: { trigger: 'spool' } });
   [node, other] = fleet.nodes as [FleetNode, FleetNode];
   // Only the secrets' own modes may be what is in a local user's way.
   for (const directory of [fleet.directory, dirname(fleet.directory), node.directory])

@@ -230,6 +230,7 @@ describe('after kill -9 of the daemon', () => {
     await transmission.stop(update.infoHash);
     await waitFor('it is stopped', async () => (await torrentOf(update))?.status === 'stopped');
     await crash();
+    await waitFor('the daemon has loaded it', async () => (await torrentOf(update)) !== undefined);
     expect((await torrentOf(update))?.status).toBe('stopped');
     await converges(update);
   });

@@ -22,6 +22,8 @@ export interface FleetOptions {
   config?: Partial<Config>;
   /** Members of Serf's configuration that differ from serf.json. */
   serf?: Record<string, unknown>;
+  /** Whether nodes notice who joins; without that only what is sent changes their state. */
+  joins?: boolean;
   /** Whether to start Transmission. */
   transmission?: boolean;
   /** Nodes whose daemons are not started: they are for the test to start, when it wants them. */
@@ -83,6 +85,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         join: network.places.map(({ address }) => address),
         config: options.config ?? {},
         serf: options.serf ?? {},
+        joins: options.joins ?? true,
       });
     });
     const logs = (): string => nodes.map((node) => node.logs()).join('\n');

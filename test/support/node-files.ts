@@ -30,6 +30,8 @@ export interface NodeSettings {
   join: readonly string[];
   config: Partial<Config>;
   serf: Record<string, unknown>;
+  /** Whether members that join are noticed. */
+  joins: boolean;
 }
 
 /** Writes everything below etc/, and makes the directories that the configuration names. */
@@ -105,6 +107,7 @@ export function writeSerfConfig({
   secrets,
   join: known,
   serf,
+  joins,
 }: NodeSettings): void {
   const sample = readFileSync(join(repository, 'serf.json'), 'utf8');
   const stateDir = join(directory, 'serf-state');
@@ -120,7 +123,8 @@ export function writeSerfConfig({
     // The sample's 30 s is for a fleet that stays up.
     retry_interval: '1s',
   };
-  settings.event_handlers = settings.event_handlers.map((handler) =>
+  const isWanted = (handler: string): boolean => joins || !handler.startsWith('member-join=');
+  settings.event_handlers = settings.event_handlers.filter(isWanted).map((handler) =>
     // A shell runs it.
     handler.replace(
       /=\/opt\/p2p-update\/(\S+)/,
