@@ -27,10 +27,30 @@ const feedAgainAfterMs = 6000;
  */
 const seedFeedsAfterMs = 4000;
 
+/**
+ * A daemon closes a connection from an address that is shaking hands with it already, and is then put off
+ * for 10 s or more (tr_peerMgrAddIncoming in peer-mgr.c): torrents call the same peers one after another.
+ */
+const callsEveryMs = 750;
+
 /** How long a seed gives its attention to those who have just been told. */
 const seedStaysMs = 15_000;
 
 const maxRemovals = 5;
+
+/** Lets one after another go on, each some time after the one before. */
+export type Turns = () => Promise<void>;
+
+/** The turns of all torrents that are fed by one process. */
+export function takeTurns(): Turns {
+  let next = Promise.resolve();
+  return () => {
+    const mine = next;
+    // Nobody is kept waiting for the turns that are left.
+    next = mine.then(() => sleep(callsEveryMs, undefined, { ref: false }));
+    return mine;
+  };
+}
 
 /**
  * Helps a torrent that Transmission holds and has running to complete soon: names the fleet's peers to it,
@@ -38,6 +58,7 @@ const maxRemovals = 5;
  * most a tracker for {@link removeLeftOverTrackers}.
  *
  * @param options.peers asked at each announce; when it fails, the torrent is left to local discovery.
+ * @param options.turn waited for before the peers are named
  * @param options.timeoutMs at most 30,000; a torrent that is complete from the start takes 15 s at most.
  * @param options.log told what did not work; none of it is fatal.
  * @returns 'complete', 'incomplete' when the time is over, or 'missing' when Transmission has no such
@@ -48,6 +69,7 @@ export async function feedTorrent(options: {
   transmission: TransmissionClient;
   infoHash: string;
   peers: () => Promise<Peer[]>;
+  turn: Turns;
   timeoutMs: number;
   log: (message: string) => void;
 }): Promise<'complete' | 'incomplete' | 'missing'> {
@@ -78,9 +100,13 @@ export async function feedTorrent(options: {
 
       const isFed = now < feedAt || (isComplete && now < startedAt + seedFeedsAfterMs);
       if (peersConnected === 0 && !isFed && (status === 'downloading' || status === 'seeding')) {
-        feedAt = now + feedAgainAfterMs;
-        const timeoutMs = Math.min(announceTimeoutMs, endsAt - now);
-        announce = announcePeers({ ...options, timeoutMs });
+        // Not again while this one waits for its turn.
+        feedAt = Infinity;
+        void options.turn().then(() => {
+          feedAt = Date.now() + feedAgainAfterMs;
+          const timeoutMs = Math.min(announceTimeoutMs, endsAt - Date.now());
+          if (timeoutMs > 0) announce = announcePeers({ ...options, timeoutMs });
+        });
       }
       if (peersConnected > peersBefore || (peersConnected > 0 && now >= kickAt)) {
         await kick(transmission);

@@ -5,6 +5,8 @@ import type { Torrent } from './transmission.ts';
 import { contentName, isExpired, type Update } from './update.ts';
 
 const stalledAfterSeconds = 60;
+/** What nobody has is tried ever more seldom. */
+const maxTryAfterSeconds = 900;
 /** The daemon answers before it has loaded its torrents; measured, that takes less than a second. */
 export const loadingSeconds = 10;
 /** Longer than the minute between two wake-ups by a timer. */
@@ -24,7 +26,14 @@ export type Step =
   /** Give the torrent to Transmission; `copy`: the apply side will want a copy of the content. */
   | { kind: 'add'; copy: boolean }
   /** Take the torrent out, leave what is on disk, and give it to Transmission anew, which then checks it. */
-  | { kind: 'again'; where: Where; copy: boolean; badContent: number; reason: string }
+  | {
+      kind: 'again';
+      state: 'QUEUED' | 'STALLED';
+      where: Where;
+      copy: boolean;
+      badContent: number;
+      reason: string;
+    }
   /** Take the torrent out with its data, and end the update. */
   | { kind: 'drop'; state: 'EXPIRED' | 'REJECTED'; reason: string }
   /** Have Transmission check its pieces; `resume`: and start it then, since it is stopped. */
@@ -89,8 +98,9 @@ export function decideStep(input: StepInput): Step {
   const isGone = data === 'missing' || data === 'elsewhere';
   const resume = torrent.status === 'stopped';
   const isComplete = torrent.hasMetadata && torrent.percentDone === 1;
-  const again = (reason: string, where: Where = 'where it is'): Step => ({
-    ...{ kind: 'again', where, copy, badContent, reason },
+  const again = (reason: string, more: Partial<Extract<Step, { kind: 'again' }>> = {}): Step => ({
+    ...{ kind: 'again', state: 'QUEUED', where: 'where it is', copy, badContent, reason },
+    ...more,
   });
   const verify = (reason: string): Step => ({ kind: 'verify', badContent, reason, resume });
   // After a crash: a torrent whose record was not written is in the daemon's default directory.
@@ -120,11 +130,18 @@ export function decideStep(input: StepInput): Step {
   if (torrent.hasMetadata && hasForgotten)
     return verify('Transmission was started again, and may not know what it has');
   // The daemon may only read there.
-  if (input.place === 'publish') return again('what was submitted here is damaged', 'download');
+  if (input.place === 'publish')
+    return again('what was submitted here is damaged', { where: 'download' });
 
   // Peers prove nothing: in a fleet all who lack it are connected to each other.
   const lastActiveAt = Math.max(queuedAt, torrent.activeAt);
   const isStalled = torrent.rateDownload === 0 && now - lastActiveAt > stalledAfterSeconds;
+  // A daemon that was busy with other torrents of ours has refused this one's calls, and is left alone
+  // for up to hours (getReconnectIntervalSecs in peer-mgr.c): that is forgotten with the torrent only.
+  const nextTryAfter = Math.max(torrent.addedAt - queuedAt, stalledAfterSeconds);
+  const isGivenUp = torrent.percentDone === 0 && torrent.peersConnected === 0 && !resume;
+  if (isStalled && isGivenUp && now - torrent.addedAt > Math.min(nextTryAfter, maxTryAfterSeconds))
+    return again('nothing came for a minute', { state: 'STALLED' });
   return {
     kind: 'download',
     state: isStalled ? 'STALLED' : 'QUEUED',

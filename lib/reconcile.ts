@@ -9,7 +9,7 @@ import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
 import { logEvent, rotateLog, type LoggedEvent } from './event-log.ts';
 import { runExclusively } from './lock.ts';
-import { feedTorrent } from './feed.ts';
+import { feedTorrent, takeTurns } from './feed.ts';
 import { keySetsDir } from './key-chain.ts';
 import { peersFromMembers, type Peer } from './peers.ts';
 import { connectSerf } from './serf.ts';
@@ -191,6 +191,7 @@ function advanceDeps(
   const peers = async (): Promise<Peer[]> =>
     peersFromMembers(await serf.members(), await serf.selfName());
   const fed = new Set<string>();
+  const turn = takeTurns();
   return {
     transmission,
     feed: async (infoHash) => {
@@ -200,7 +201,10 @@ function advanceDeps(
       const tell = (reason: string): void => {
         log({ decision: 'wait', reason });
       };
-      await feedTorrent({ transmission, infoHash, peers, timeoutMs: feedTimeoutMs, log: tell });
+      await feedTorrent({
+        ...{ transmission, infoHash, peers, turn, log: tell },
+        timeoutMs: feedTimeoutMs,
+      });
     },
     now,
     buildTime,

@@ -73,7 +73,7 @@ export async function takeStep(
           ? { directory: download, isThere: false }
           : placeOf(config, update);
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
-      walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
+      walkTo(config, deps, update, step.state, step.reason, { badContent: step.badContent });
       await transmission.remove(infoHash, { deleteData: false });
       await addTorrent(config, deps, update, directory);
       return [feed()];

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { describeContent } from '../../lib/describe-content.ts';
-import { feedTorrent, removeLeftOverTrackers } from '../../lib/feed.ts';
+import { feedTorrent, takeTurns, removeLeftOverTrackers } from '../../lib/feed.ts';
 import { kick, kickInfoHash, prepareKick } from '../../lib/kick.ts';
 import { buildMetainfo, contentFileName, magnetUri } from '../../lib/metainfo.ts';
 import { ensureSettings, requiredSettings } from '../../lib/transmission-settings.ts';
@@ -312,7 +312,10 @@ describe('feeding', () => {
   const feed = async (infoHash: string, timeoutMs: number, peers = () => Promise.resolve([])) => {
     const told: string[] = [];
     const log = (message: string) => void told.push(message);
-    const outcome = await feedTorrent({ transmission, infoHash, peers, timeoutMs, log });
+    const outcome = await feedTorrent({
+      ...{ transmission, infoHash, peers, timeoutMs, log },
+      turn: takeTurns(),
+    });
     return { outcome, told };
   };
 

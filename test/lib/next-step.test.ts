@@ -68,8 +68,10 @@ const input = (change: Partial<StepInput>): StepInput => ({
   ...change,
 });
 
+type Row = [name: string, change: Partial<StepInput>, step: object];
+
 describe('decideStep', () => {
-  it.each<[string, Partial<StepInput>, object]>([
+  it.each<Row>([
     ['adds what Transmission does not have', {}, { kind: 'add', copy: true }],
     [
       'adds again what was applied and has vanished, and needs no copy of it',
@@ -202,6 +204,30 @@ describe('decideStep', () => {
         progress: progress('QUEUED', { at: { QUEUED: iso(now - 99) } }),
       },
       { kind: 'download', state: 'QUEUED' },
+    ],
+    ...(
+      [
+        ['adds again what nobody has brought a byte of for a minute', 61, 61, 'again'],
+        ['waits twice as long after that', 122, 61, 'download'],
+        ['and then adds it again', 123, 62, 'again'],
+        ['at least every 15 min', 9000, 901, 'again'],
+      ] as const
+    ).map(([name, queued, added, kind]): Row => [
+      name,
+      {
+        daemonSeconds: 99_999,
+        torrent: { ...lonely, percentDone: 0, addedAt: now - added },
+        progress: progress('STALLED', { at: { QUEUED: iso(now - queued) } }),
+      },
+      { kind, state: 'STALLED' },
+    ]),
+    [
+      'leaves alone what has begun, or has peers',
+      {
+        torrent: { ...lonely, percentDone: 0, peersConnected: 1, addedAt: now - 61 },
+        progress: progress('STALLED', { at: { QUEUED: iso(now - 61) } }),
+      },
+      { kind: 'download', state: 'STALLED' },
     ],
     [
       'says that a stalled download goes on',
