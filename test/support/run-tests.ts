@@ -28,6 +28,10 @@ const longest = [
   'random-kills',
   'power-cuts',
   'corrupt-state',
+  'fleet-status',
+  'histories',
+  'catch-up',
+  'split-triggers',
 ];
 
 interface Result {
