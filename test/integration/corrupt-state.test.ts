@@ -61,7 +61,7 @@ describe('a record', () => {
       writeFileSync(file, genuine);
     }
     expect(count).toBeGreaterThan(10_000);
-  }, 120_000);
+  }, 300_000);
 });
 
 /** What may be run after any damage: what was staged, and what waited for the clock. */
@@ -98,7 +98,7 @@ describe('a damaged record', () => {
         expect(new Set(ran).size, told).toBe(ran.length);
       }
     },
-    120_000,
+    300_000,
   );
 
   it('whose generation before is damaged too is refused, which holds up nothing else', async () => {
