@@ -1,0 +1,83 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { logEvent } from '../../lib/event-log.ts';
+import { newProgress, updatesDir, writeProgress } from '../../lib/progress.ts';
+import { prepareStateDir } from '../../lib/store.ts';
+import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
+import { repository } from '../support/node-files.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const tsx = join(repository, 'node_modules/.bin/tsx');
+const script = join(repository, 'scripts/status.ts');
+const id = { channel: 'default', version: 5 };
+const infoHash = 'ab'.repeat(20);
+
+/** A node through which one update went, and a part of another one. */
+function makeNode(): LoneNode {
+  const node = makeLoneNode();
+  const { stateDir, applyDir } = node.config;
+  prepareStateDir(stateDir);
+  const progress = newProgress({ infoHash, sha256: null, noop: false });
+  writeProgress(updatesDir(stateDir), id, progress, { state: 'ACCEPTED', reason: '' }, 1);
+  const log = (directory: string, handler: string, decision: string, more: object = {}): void => {
+    logEvent(directory, { handler, decision, reason: decision, ...more });
+  };
+  log(stateDir, 'update', 'accept', id);
+  log(stateDir, 'update', 'accept', { ...id, version: 6 });
+  log(stateDir, 'advance', 'queued', id);
+  log(stateDir, 'transmission-done', 'complete', { reason: infoHash });
+  log(applyDir, 'apply', 'applied', { ...id, reason: 'a\u001b[2Jb' });
+  log(stateDir, 'advance', 'idle');
+  return node;
+}
+
+function show(node: LoneNode, ...args: string[]) {
+  const env = { ...process.env, P2P_UPDATE_CONFIG: node.configFile };
+  return spawnSync(tsx, [script, '--log', ...args], { env, encoding: 'utf8' });
+}
+
+const decisionsOf = (text: string): string[] =>
+  text
+    .trimEnd()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { decision: string }).decision);
+
+describe('status.ts --log', { timeout: 60_000 }, () => {
+  it('tells what became of one update, on both sides, its hook included', () => {
+    const { status, stdout } = show(makeNode(), 'default@5', '--json');
+    expect(decisionsOf(stdout)).toEqual(['accept', 'queued', 'complete', 'applied']);
+    expect(status).toBe(0);
+  });
+
+  it('tells of a channel, or of everything', () => {
+    const node = makeNode();
+    expect(decisionsOf(show(node, 'default', '--json').stdout)).toHaveLength(4);
+    expect(decisionsOf(show(node, '--json').stdout)).toHaveLength(6);
+  });
+
+  it('shows a line for a person, which cannot steer the terminal', () => {
+    const { stdout } = show(makeNode(), 'default@5');
+    expect(stdout).toMatch(/apply +default@5 +applied +a\?\[2Jb \(\d+ ms\)\n$/);
+  });
+
+  it('refuses what is no update', () => {
+    const { status, stderr } = show(makeNode(), 'a b');
+    expect(status).toBe(64);
+    expect(stderr).toMatch(/^status: error: .+\nstatus: hint: .+\n$/);
+  });
+
+  it('goes on with what comes, and no line twice', async () => {
+    const node = makeNode();
+    const env = { ...process.env, P2P_UPDATE_CONFIG: node.configFile };
+    const child = spawn(tsx, [script, '--log', 'default@5', '--watch', '--json'], { env });
+    onTestFinished(() => void child.kill());
+    let text = '';
+    child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    await waitFor('the lines so far', () => text.split('\n').length === 5);
+    const event = { ...id, handler: 'apply', decision: 'late', reason: 'late' };
+    logEvent(node.config.applyDir, event);
+    await waitFor('the new line', () => text.includes('"late"'));
+    expect(decisionsOf(text)).toEqual(['accept', 'queued', 'complete', 'applied', 'late']);
+  });
+});
