@@ -18,7 +18,13 @@ void runHandler('member-join', process.env, ({ config, log }) => {
     throw new UpdateError('usage', 'this handler takes the event "member-join" only', {
       hint: 'register it in serf.json as "member-join=…/dist/handlers/member-join.cjs"',
     });
-  const joined = readPayload(0, maxListBytes).toString('latin1').split('\n').length;
+  const lines = readPayload(0, maxListBytes).toString().split('\n');
+  // Serf tells a node of its own join too, before it has found anybody who could be asked.
+  const joined = lines.filter((line) => line.split('\t', 1)[0] !== event.selfName).length;
+  if (joined === 0) {
+    log({ decision: 'ignore', reason: 'only this node itself joined' });
+    return;
+  }
   if (!isJoinOurs(joined, readCatchUp(config.stateDir)?.members ?? 0)) {
     log({ decision: 'ignore', reason: `${joined} joined, who ask for themselves` });
     return;

@@ -11,7 +11,7 @@ export interface CatchUpRecord {
   startedAt: number;
   /** The epoch of the key set in force then; what was refused may pass under another one. */
   epoch: number;
-  /** How many members were alive then. */
+  /** How many members were alive then, this node among them; 0: not known, 1: nobody could be asked. */
   members: number;
   /** What kept it from being the whole: a key set that has yet to come into force, or time. */
   left: 'nothing' | 'keys' | 'time';
@@ -32,9 +32,9 @@ const maxJitterMs = 5_000;
 const msPerMember = 500;
 /** A timer fires early by its accuracy. */
 const earliness = 0.9;
-/** Clocks and configurations change, and with them the verdict. */
 /** In a fleet of up to so many everybody asks when anybody joins. */
 const smallFleet = 20;
+/** Clocks and configurations change, and with them the verdict. */
 const refusedForMs = 3_600_000;
 const maxRefused = 256;
 const maxRecordBytes = 65_536;
@@ -65,7 +65,7 @@ export function decideCatchUp(input: {
   if (last.left === 'keys' && epoch > last.epoch) return 0;
   const jitterMs = Math.round(Math.min(maxJitterMs, last.members * 50) * random);
   if (joinedAt !== null && joinedAt > last.startedAt && joinedAt <= now)
-    return Math.max(jitterMs, debounceMs - ageMs);
+    return last.members === 1 ? jitterMs : Math.max(jitterMs, debounceMs - ageMs);
   if (last.left === 'time') return ageMs >= debounceMs ? jitterMs : null;
   const intervalMs = Math.max(input.intervalSeconds * 1000, last.members * msPerMember);
   return ageMs >= intervalMs * earliness ? jitterMs : null;

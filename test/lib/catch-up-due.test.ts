@@ -32,6 +32,7 @@ describe('decideCatchUp', () => {
     ['a member has joined since', last(), joined, 1, 250],
     ['a member has joined before', last(), now - 31_000, 1, null],
     ['a member joins soon after the last one', last({ ageMs: 4_000 }), joined, 1, 6_000],
+    ['nobody was there then', last({ ageMs: 4_000, members: 1 }), joined, 1, 25],
     ['another process waits to begin', last({ ageMs: -6_000 }), joined, 1, null],
     ['the join is of the future', last(), now + 5_000, 1, null],
     ['the last one is of the future', last({ ageMs: -60_000 }), none, 1, 0],

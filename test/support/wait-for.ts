@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function waitFor<T>(
   description: string,
   condition: () => T | Promise<T>,
-  timeoutMs = 15_000,
+  timeoutMs = 60_000,
   explain: () => string = () => '',
 ): Promise<Exclude<T, false | undefined>> {
   const deadline = Date.now() + timeoutMs;
