@@ -9,12 +9,15 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 
 const root = join(import.meta.dirname, '..', '..');
 const withDaemons = /^test\/(integration|attacks)\//;
 /** One more than there are cores: some of them wait for a daemon at any time. */
 const atOnce = availableParallelism() + 1;
 const limitMs = 600_000;
+/** Where Vitest says what failed, and the first lines of why. */
+const failureBlocks = /^ FAIL .*\n(?:(?! FAIL |⎯).*\n){0,16}/gm;
 /** These begin first, so that nothing long is left when the others have ended. */
 const longest = [
   'main-path',
@@ -81,7 +84,7 @@ async function run(name: string, files: readonly string[]): Promise<Result> {
   // test/support/closing-line.ts
   const closing = /^(\d+) passed, (\d+) failed, (\d+) skipped\n/m.exec(output);
   const [passed = 0, failed = 0, skipped = 0] = (closing ?? []).slice(1).map(Number);
-  const failures = output.split('\n').filter((line) => /^\W*(\[[\d;]*m\W*)*FAIL\b/.test(line));
+  const failures: string[] = stripVTControlCharacters(output).match(failureBlocks) ?? [];
   const isBroken = isLate || closing === null || (status !== '0' && failed === 0);
   if (isBroken) {
     const why = isLate ? `no end after ${limitMs / 1000} s` : `ended with ${status}`;
