@@ -1,10 +1,8 @@
 import {
   closeSync,
-  constants,
   fchmodSync,
   fstatSync,
   openSync,
-  readFileSync,
   readSync,
   renameSync,
   statSync,
@@ -12,6 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { hasErrno } from './errors.ts';
+import { readRegularFile } from './regular-file.ts';
 
 /** One line of events.log: what woke us, and what came of it. */
 export interface LoggedEvent {
@@ -33,7 +32,8 @@ export interface LoggedLine extends LoggedEvent {
 /** An idle node writes some 500 kB a day; five files are a week or more. */
 const maxLogBytes = 2 ** 20;
 const oldLogs = 4;
-const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+/** A log grows past its size until the next reconcile; nothing sound grows so far. */
+const maxReadBytes = 2 ** 26;
 
 /** The log of a directory's owner; each user writes a file of its own. */
 export function eventLogFile(directory: string): string {
@@ -82,7 +82,7 @@ export function rotateLog(directory: string): void {
  * power cut, is left out. Root reads what a lesser user may write, so no link is followed and no
  * pipe is waited for.
  *
- * @throws the error of the file system when a log is there and cannot be read
+ * @throws UpdateError `configuration` when this user may not read a log, `try-later` for an I/O error
  */
 export function readEvents(directory: string): LoggedLine[] {
   const file = eventLogFile(directory);
@@ -91,18 +91,8 @@ export function readEvents(directory: string): LoggedLine[] {
 }
 
 function readText(file: string): string {
-  let descriptor: number;
-  try {
-    descriptor = openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ELOOP', 'ENXIO')) return '';
-    throw error;
-  }
-  try {
-    return fstatSync(descriptor).isFile() ? readFileSync(descriptor, 'utf8') : '';
-  } finally {
-    closeSync(descriptor);
-  }
+  const bytes = readRegularFile(file, { maxBytes: maxReadBytes });
+  return typeof bytes === 'string' ? '' : bytes.toString();
 }
 
 function parseLine(text: string): LoggedLine[] {

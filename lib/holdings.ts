@@ -2,8 +2,8 @@ import { hash } from 'node:crypto';
 import { keySetChannel } from './announcement-rules.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
-import { keySetsDir, readChained } from './key-chain.ts';
-import { listAccepted, listDirectory, readAccepted } from './store.ts';
+import { listEpochs, readChained } from './key-chain.ts';
+import { listAccepted, readAccepted } from './store.ts';
 import { isExpired, nameOf, parsePayload, type Update, type UpdateId } from './update.ts';
 
 /** The longest text that fits the response to a query: Serf's limit is 1,024 bytes with its frame. */
@@ -57,7 +57,8 @@ export async function listHoldings(
     found.set(nameOf(id), await describe(id, readAccepted(config.stateDir, id)?.payload));
   }
   if (channels?.has(keySetChannel) === false) return [...found.values()];
-  for (const id of listChain(config.applyDir)) {
+  for (const version of listEpochs(config.applyDir)) {
+    const id = { channel: keySetChannel, version };
     const known = found.get(nameOf(id));
     if (known === undefined || known.scope === null)
       found.set(nameOf(id), await describe(id, readLink(config.applyDir, id.version)));
@@ -118,12 +119,6 @@ export async function itemOf(payload: string): Promise<Holding> {
     ...{ ...id, key: nameOf(id), payload, expires },
     ...{ scope: scopeOf(update), body: fingerprint(body) },
   };
-}
-
-function listChain(applyDir: string): UpdateId[] {
-  return listDirectory(keySetsDir(applyDir))
-    .filter((name) => /^\d{10}$/.test(name))
-    .map((name) => ({ channel: keySetChannel, version: Number(name) }));
 }
 
 function readLink(applyDir: string, epoch: number): string | undefined {

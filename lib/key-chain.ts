@@ -60,7 +60,8 @@ export function readChained(applyDir: string, epoch: number): ChainedKeySet | un
   return decodeRecord(bytes.toString(), file)?.value as ChainedKeySet | undefined;
 }
 
-function listEpochs(applyDir: string): number[] {
+/** The epochs of the key sets in the chain, ascending; the one placed at set-up is not among them. */
+export function listEpochs(applyDir: string): number[] {
   return listDirectory(keySetsDir(applyDir))
     .filter((name) => /^\d{10}$/.test(name))
     .map(Number)

@@ -1,7 +1,6 @@
 import { removeDownloaded, removePublished, isSamePath } from './torrent-data.ts';
 import type { Config } from './config.ts';
-import type { Torrent } from './transmission.ts';
-import type { TransmissionClient } from './transmission.ts';
+import type { Torrent, TransmissionClient } from './transmission.ts';
 import type { Update } from './update.ts';
 
 /** How long a person's submit may take between giving the torrent to the daemon and telling the fleet. */

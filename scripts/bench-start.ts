@@ -6,13 +6,14 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { exitStatus, formatError } from '../lib/errors.ts';
 import {
   makeAnnouncement,
   makeKeys,
   signAnnouncement,
   writeKeySet,
 } from '../test/support/announce.ts';
+import { commandLine } from './command-line.ts';
 
 const help = `Usage: npm run bench:start -- [--rounds N] [--json]
 
@@ -131,36 +132,46 @@ function round2(value: number): number {
   return Math.round(value * 100) / 100;
 }
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '60' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', short: 'h', default: false },
-  },
-});
-const rounds = Number(values.rounds);
-if (values.help) {
-  process.stdout.write(help);
-} else if (!Number.isInteger(rounds) || rounds < 1 || rounds > 10_000) {
-  process.stderr.write('bench:start: error: --rounds must be a whole number from 1 to 10000\n');
-  process.exitCode = 64;
-} else {
-  const directory = mkdtempSync(join(tmpdir(), 'p2p-update-bench-'));
-  try {
-    const result = measure(rounds, directory);
-    if (values.json) {
-      console.log(JSON.stringify(result));
-    } else {
-      console.table({
-        'new announcement': { ratio: result.acceptRatio, ms: result.medianMs['accept'] },
-        forged: { ratio: result.forgedRatio, ms: result.medianMs['forged'] },
-        'old version': { ratio: result.oldRatio, ms: result.medianMs['old'] },
-        'new, by tsx': { ratio: result.tsxRatio, ms: result.medianMs['tsx'] },
-        'node -e 0': { ratio: 1, ms: result.medianMs['empty'] },
-      });
-      console.log(`peak memory ${result.peakMb} MiB, bundle ${result.bundleKb} KiB`);
+const { parse, usage } = commandLine('npm run bench:start --');
+
+function main(): void {
+  const { values } = parse({
+    options: {
+      rounds: { type: 'string', default: '60' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  const rounds = Number(values.rounds);
+  if (values.help) {
+    process.stdout.write(help);
+  } else if (!Number.isInteger(rounds) || rounds < 1 || rounds > 10_000) {
+    throw usage('--rounds must be a whole number from 1 to 10000');
+  } else {
+    const directory = mkdtempSync(join(tmpdir(), 'p2p-update-bench-'));
+    try {
+      const result = measure(rounds, directory);
+      if (values.json) {
+        console.log(JSON.stringify(result));
+      } else {
+        console.table({
+          'new announcement': { ratio: result.acceptRatio, ms: result.medianMs['accept'] },
+          forged: { ratio: result.forgedRatio, ms: result.medianMs['forged'] },
+          'old version': { ratio: result.oldRatio, ms: result.medianMs['old'] },
+          'new, by tsx': { ratio: result.tsxRatio, ms: result.medianMs['tsx'] },
+          'node -e 0': { ratio: 1, ms: result.medianMs['empty'] },
+        });
+        console.log(`peak memory ${result.peakMb} MiB, bundle ${result.bundleKb} KiB`);
+      }
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
     }
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
   }
+}
+
+try {
+  main();
+} catch (error) {
+  process.stderr.write(formatError('bench:start', error));
+  process.exitCode = exitStatus(error);
 }

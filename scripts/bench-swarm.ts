@@ -5,9 +5,10 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { exitStatus, formatError } from '../lib/errors.ts';
 import type { FleetNode } from '../test/support/fleet-node.ts';
 import { startFleet } from '../test/support/fleet.ts';
+import { commandLine } from './command-line.ts';
 
 const help = `Usage: npm run bench:swarm -- [--mib N] [--rounds N] [--json]
 
@@ -71,31 +72,41 @@ async function measure(mebibytes: number, rounds: number): Promise<Round[]> {
   }
 }
 
-const { values } = parseArgs({
-  options: {
-    mib: { type: 'string', default: '1' },
-    rounds: { type: 'string', default: '5' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', short: 'h', default: false },
-  },
-});
-const [mebibytes, rounds] = [Number(values.mib), Number(values.rounds)];
-if (values.help) {
-  process.stdout.write(help);
-} else if (![mebibytes, rounds].every((n) => Number.isInteger(n) && n >= 1 && n <= 1024)) {
-  process.stderr.write('bench:swarm: error: --mib and --rounds are whole numbers from 1 to 1024\n');
-  process.exitCode = 64;
-} else {
-  const results = await measure(mebibytes, rounds);
-  const medianCompleteMs = median(results.map(({ completeMs }) => completeMs));
-  const maxCompleteMs = Math.max(...results.map(({ completeMs }) => completeMs));
-  if (values.json) {
-    const report = { nodes, mebibytes, medianCompleteMs, maxCompleteMs, rounds: results };
-    console.log(JSON.stringify(report));
+const { parse, usage } = commandLine('npm run bench:swarm --');
+
+async function main(): Promise<void> {
+  const { values } = parse({
+    options: {
+      mib: { type: 'string', default: '1' },
+      rounds: { type: 'string', default: '5' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  const [mebibytes, rounds] = [Number(values.mib), Number(values.rounds)];
+  if (values.help) {
+    process.stdout.write(help);
+  } else if (![mebibytes, rounds].every((n) => Number.isInteger(n) && n >= 1 && n <= 1024)) {
+    throw usage('--mib and --rounds are whole numbers from 1 to 1024');
   } else {
-    console.table(results);
-    console.log(
-      `all ${nodes} nodes complete: median ${medianCompleteMs} ms, at most ${maxCompleteMs}`,
-    );
+    const results = await measure(mebibytes, rounds);
+    const medianCompleteMs = median(results.map(({ completeMs }) => completeMs));
+    const maxCompleteMs = Math.max(...results.map(({ completeMs }) => completeMs));
+    if (values.json) {
+      const report = { nodes, mebibytes, medianCompleteMs, maxCompleteMs, rounds: results };
+      console.log(JSON.stringify(report));
+    } else {
+      console.table(results);
+      console.log(
+        `all ${nodes} nodes complete: median ${medianCompleteMs} ms, at most ${maxCompleteMs}`,
+      );
+    }
   }
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(formatError('bench:swarm', error));
+  process.exitCode = exitStatus(error);
 }

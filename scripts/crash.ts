@@ -6,8 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
+import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
 import { runPowerCuts } from './crash/power-cuts.ts';
 import { runRandomKills } from './crash/random-kills.ts';
 import {
@@ -18,6 +17,7 @@ import {
 } from './crash/result.ts';
 import { runPoints } from './crash/run-points.ts';
 import { progressBar } from './progress-bar.ts';
+import { commandLine } from './command-line.ts';
 
 const help = `Usage: npm run crash -- [options]
 
@@ -38,6 +38,8 @@ Options:
 
 Exit status: 0 all held, 1 something did not, and the point is named, 64 usage.
 `;
+
+const { parse, usage } = commandLine('npm run crash --');
 
 const parts = ['points', 'power-cuts', 'random-kills'] as const;
 type Part = (typeof parts)[number];
@@ -72,20 +74,12 @@ function mayHave(part: Part, only: string | undefined): boolean {
 }
 
 function parseOptions(args: string[]) {
-  try {
-    const [text, flag] = [{ type: 'string' } as const, { type: 'boolean' } as const];
-    const options = {
-      ...{ seed: text, only: text, short: flag, json: flag },
-      part: { ...text, multiple: true as const },
-    };
-    return parseArgs({ args, options: { ...options, help: { ...flag, short: 'h' } } }).values;
-  } catch (error) {
-    throw usage(describeError(error));
-  }
-}
-
-function usage(message: string): UpdateError {
-  return new UpdateError('usage', message, { hint: 'see npm run crash -- --help' });
+  const [text, flag] = [{ type: 'string' } as const, { type: 'boolean' } as const];
+  const options = {
+    ...{ seed: text, only: text, short: flag, json: flag },
+    part: { ...text, multiple: true as const },
+  };
+  return parse({ args, options: { ...options, help: { ...flag, short: 'h' } } }).values;
 }
 
 /** Runs something with a directory in memory, where a copy of a node costs milliseconds. */

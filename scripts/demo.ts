@@ -5,13 +5,13 @@
  */
 import { mkdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
 import type { FleetNode } from '../test/support/fleet-node.ts';
 import { type Fleet, startFleet } from '../test/support/fleet.ts';
 import { type DemoUpdate, writeContents } from './demo/contents.ts';
 import { type NodeOutcome, type Sent, follow, followRefusal } from './demo/follow.ts';
 import { Screen, seconds, table } from './demo/screen.ts';
+import { commandLine } from './command-line.ts';
 
 const help = `Usage: npm run demo [-- [--json] [--keep DIRECTORY]]
 
@@ -23,6 +23,8 @@ Shows a fleet of three nodes, in network namespaces of this machine, taking six 
 
 Exit status: 0 when every node applied every update, 1 when one did not.
 `;
+
+const { parse } = commandLine('npm run demo --');
 
 const nodeCount = 3;
 
@@ -218,21 +220,15 @@ function catchSignals(screen: Screen): (fleet: Fleet) => void {
 }
 
 function parseOptions(): { json: boolean; files: { keepIn?: string }; help: boolean } {
-  try {
-    const { values } = parseArgs({
-      options: {
-        json: { type: 'boolean', default: false },
-        keep: { type: 'string' },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-    const { json, help, keep } = values;
-    return { json, help, files: keep === undefined ? {} : { keepIn: resolve(keep) } };
-  } catch (cause) {
-    throw new UpdateError('usage', cause instanceof Error ? cause.message : String(cause), {
-      hint: 'npm run demo -- --help shows the usage',
-    });
-  }
+  const { values } = parse({
+    options: {
+      json: { type: 'boolean', default: false },
+      keep: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  const { json, help, keep } = values;
+  return { json, help, files: keep === undefined ? {} : { keepIn: resolve(keep) } };
 }
 
 main().catch((error: unknown) => {

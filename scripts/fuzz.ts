@@ -5,12 +5,12 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
+import { exitStatus, formatError } from '../lib/errors.ts';
 import { isFault, Judge, type Fault } from './fuzz/judge.ts';
 import { mutations } from './fuzz/mutate.ts';
 import type { Batch, BatchResult, Finding } from './fuzz/worker.ts';
 import { progressBar } from './progress-bar.ts';
+import { commandLine } from './command-line.ts';
 
 const help = `Usage: npm run fuzz -- [options]
 
@@ -27,6 +27,8 @@ Options:
 
 Exit status: 0 nothing found, 1 a crash, a false accept or a false refusal, 64 usage.
 `;
+
+const { parse, usage } = commandLine('npm run fuzz --');
 
 interface Request {
   runs: number;
@@ -53,30 +55,22 @@ function parseRequest(args: string[]): Request | undefined {
 }
 
 function parseOptions(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      options: {
-        runs: { type: 'string' },
-        seed: { type: 'string' },
-        index: { type: 'string' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
-  } catch (error) {
-    throw usage(describeError(error));
-  }
+  return parse({
+    args,
+    options: {
+      runs: { type: 'string' },
+      seed: { type: 'string' },
+      index: { type: 'string' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  }).values;
 }
 
 function parseNumber(option: string, text: string, min: number, max: number): number {
   const value = Number(text);
   if (/^\d{1,10}$/.test(text) && value >= min && value <= max) return value;
   throw usage(`${option} must be a whole number from ${min} to ${max}`);
-}
-
-function usage(message: string): UpdateError {
-  return new UpdateError('usage', message, { hint: 'see npm run fuzz -- --help' });
 }
 
 /** Shares the runs out among as many processes as there are processors. */

@@ -12,11 +12,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { fsyncDirectory } from '../lib/durable.ts';
 import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
 import { formatKeySet, isFleetId, type KeySet } from '../lib/keyset.ts';
 import { publicKeyOf, type PublicKey } from '../lib/signature.ts';
+import { commandLine } from './command-line.ts';
 
 const help = `Usage: keygen.ts --fleet NAME --out DIRECTORY [options]
 
@@ -38,6 +38,8 @@ Options:
 
 Exit status: 0 made, 64 usage, 75 the disk failed (nothing is left behind), 76 a file exists.
 `;
+
+const { parse, usage } = commandLine('keygen.ts');
 
 interface Request {
   fleet: string;
@@ -65,33 +67,25 @@ function parseRequest(args: string[]): Request | undefined {
 }
 
 function parseOptions(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      options: {
-        fleet: { type: 'string' },
-        out: { type: 'string' },
-        signers: { type: 'string' },
-        threshold: { type: 'string' },
-        roots: { type: 'string' },
-        'root-threshold': { type: 'string' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
-  } catch (cause) {
-    throw usage(cause instanceof Error ? cause.message : String(cause));
-  }
+  return parse({
+    args,
+    options: {
+      fleet: { type: 'string' },
+      out: { type: 'string' },
+      signers: { type: 'string' },
+      threshold: { type: 'string' },
+      roots: { type: 'string' },
+      'root-threshold': { type: 'string' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  }).values;
 }
 
 function parseCount(option: string, text = '1', max: number): number {
   const count = /^\d$/.test(text) ? Number(text) : 0;
   if (count >= 1 && count <= max) return count;
   throw usage(`${option} must be 1 to ${max}, not ${JSON.stringify(text)}`);
-}
-
-function usage(message: string): UpdateError {
-  return new UpdateError('usage', message, { hint: 'keygen.ts --help shows the usage' });
 }
 
 interface NewKey {

@@ -6,7 +6,8 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { exitStatus, formatError } from '../lib/errors.ts';
+import { commandLine } from './command-line.ts';
 import { mutants, type Mutant } from './mutants/list.ts';
 import { progressBar } from './progress-bar.ts';
 
@@ -87,7 +88,7 @@ function firstFailure(output: string): string {
 }
 
 function main(): void {
-  const { values } = parseArgs({
+  const { values } = commandLine('npm run mutants --').parse({
     options: {
       only: { type: 'string', default: '' },
       json: { type: 'boolean', default: false },
@@ -133,9 +134,6 @@ function main(): void {
 try {
   main();
 } catch (error) {
-  process.stderr.write(
-    `mutants: error: ${error instanceof Error ? error.message : String(error)}\n`,
-  );
-  process.stderr.write('mutants: hint: npm run mutants -- --help shows the usage\n');
-  process.exitCode = error instanceof TypeError ? 64 : 1;
+  process.stderr.write(formatError('mutants', error));
+  process.exitCode = exitStatus(error);
 }

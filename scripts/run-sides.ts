@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { defaultConfigFile, loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
 import { logEvent } from '../lib/event-log.ts';
 import { isOurs, ownerOf, requireOwnership } from '../lib/ownership.ts';
 import { reconcile, type Side } from '../lib/reconcile.ts';
 import { nameOf, parseUpdateName, type UpdateId } from '../lib/update.ts';
+import { commandLine } from './command-line.ts';
 
 /** What a person asks for on the command line. */
 interface Asked {
@@ -116,19 +116,12 @@ function notOurs(config: Config, wanted: readonly Side[]): UpdateError {
 }
 
 function parseCommandLine(name: string, options: { retry: boolean }): Asked {
-  const usage = (why: string): UpdateError =>
-    new UpdateError('usage', why, { hint: `${name} --help shows the usage` });
+  const { parse, usage } = commandLine(name);
   const flag = { type: 'boolean', default: false } as const;
-  let parsed: { values: { help: boolean; retry: boolean }; positionals: string[] };
-  try {
-    parsed = parseArgs({
-      options: { help: { ...flag, short: 'h' }, retry: flag },
-      allowPositionals: options.retry,
-    });
-  } catch (cause) {
-    throw usage(cause instanceof Error ? cause.message : String(cause));
-  }
-  const { values, positionals } = parsed;
+  const { values, positionals } = parse({
+    options: { help: { ...flag, short: 'h' }, retry: flag },
+    allowPositionals: options.retry,
+  });
   const [key, ...more] = positionals;
   if (values.retry && !options.retry) throw usage('--retry is of reconcile');
   if (!values.retry && key !== undefined) throw usage(`${key}: what is it for?`);

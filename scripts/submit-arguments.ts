@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util';
 import { UpdateError } from '../lib/errors.ts';
 import type { RenewRequest } from '../lib/renewal.ts';
 import type { SubmitRequest } from '../lib/submission.ts';
@@ -7,6 +6,7 @@ import { pointAtColumn } from '../lib/target-members.ts';
 import { parseMoment, parseSpan } from '../lib/time.ts';
 import type { WithdrawRequest } from '../lib/withdrawal.ts';
 import { changeOptions, type ChangeValues } from './keys/arguments.ts';
+import { commandLine } from './command-line.ts';
 
 export const help = `Usage: submit.ts FILE|DIRECTORY [options]
        submit.ts --withdraw CHANNEL [--target EXPR]
@@ -53,6 +53,8 @@ Transmission or Serf is down (the announcement is kept: --resend), 75 the disk f
 77 not trusted, 78 configuration.
 `;
 
+const { parse, usage } = commandLine('submit.ts');
+
 const defaultExpiry = '1y';
 const defaultWait = '10m';
 /** A download by magnet, three tries of Puppet's first seconds, and some patience. */
@@ -92,7 +94,7 @@ export const updateOptions: readonly string[] = [
  * @throws UpdateError `usage`, and `malformed` for a target that breaks its grammar
  */
 export function parseCommand(args: string[], now: number): Command {
-  const { values, positionals } = parse(args);
+  const { values, positionals } = parseOptions(args);
   const [first, ...more] = positionals;
   if (values.help === true) return { kind: 'help' };
   if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
@@ -133,37 +135,36 @@ export function parseCommand(args: string[], now: number): Command {
   return { kind: 'submit', request, keys: values, given, ...common };
 }
 
-function parse(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        channel: { type: 'string' },
-        name: { type: 'string' },
-        target: { type: 'string' },
-        noop: { type: 'boolean' },
-        version: { type: 'string' },
-        expires: { type: 'string' },
-        'not-before': { type: 'string' },
-        rerun: { type: 'boolean' },
-        withdraw: { type: 'string' },
-        renew: { type: 'boolean' },
-        resend: { type: 'boolean' },
-        wait: { type: 'boolean' },
-        timeout: { type: 'string' },
-        'dry-run': { type: 'boolean' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-        ...changeOptions,
-      },
-    });
-  } catch (cause) {
-    throw usage(cause instanceof Error ? cause.message : String(cause));
-  }
+function parseOptions(args: string[]) {
+  return parse({
+    args,
+    allowPositionals: true,
+    options: {
+      channel: { type: 'string' },
+      name: { type: 'string' },
+      target: { type: 'string' },
+      noop: { type: 'boolean' },
+      version: { type: 'string' },
+      expires: { type: 'string' },
+      'not-before': { type: 'string' },
+      rerun: { type: 'boolean' },
+      withdraw: { type: 'string' },
+      renew: { type: 'boolean' },
+      resend: { type: 'boolean' },
+      wait: { type: 'boolean' },
+      timeout: { type: 'string' },
+      'dry-run': { type: 'boolean' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+      ...changeOptions,
+    },
+  });
 }
 
-function parsePatience(values: ReturnType<typeof parse>['values'], now: number): Patience | null {
+function parsePatience(
+  values: ReturnType<typeof parseOptions>['values'],
+  now: number,
+): Patience | null {
   const { wait = false, timeout, noop = false, 'not-before': notBefore } = values;
   if (!wait && timeout !== undefined && !noop)
     throw usage('--timeout has no meaning without --wait');
@@ -204,8 +205,4 @@ function parseVersion(text: string): number {
   if (!/^\d+$/.test(text) || version < 1 || !Number.isSafeInteger(version))
     throw usage(`--version must be a whole number from 1 to 2^53-1, not ${JSON.stringify(text)}`);
   return version;
-}
-
-function usage(message: string): UpdateError {
-  return new UpdateError('usage', message, { hint: 'submit.ts --help shows the usage' });
 }

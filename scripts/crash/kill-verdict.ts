@@ -1,4 +1,3 @@
-import { readEvents, type LoggedLine } from '../../lib/event-log.ts';
 import { listAccepted, readAccepted } from '../../lib/store.ts';
 import { nameOf, updateKey } from '../../lib/update.ts';
 import type { Fleet } from '../../test/support/fleet.ts';
@@ -45,7 +44,7 @@ function notConverged(node: FleetNode, newest: readonly SentUpdate[]): Breach[] 
 function lost(node: FleetNode, newest: readonly SentUpdate[]): Breach[] {
   const { stateDir } = node.config;
   const held = new Set(listAccepted(stateDir).map(updateKey));
-  const accepted = eventsOn(node).filter((event) => event.decision === 'accept');
+  const accepted = node.events().filter((event) => event.decision === 'accept');
   const promised = newest.filter(({ channel, version }) =>
     accepted.some((event) => event.channel === channel && event.version === version),
   );
@@ -60,7 +59,8 @@ function lost(node: FleetNode, newest: readonly SentUpdate[]): Breach[] {
 
 /** After a durable APPLIED there is a line of it in the log, or none where the kill came between. */
 function appliedAgain(node: FleetNode): Breach[] {
-  const applied = eventsOn(node)
+  const applied = node
+    .events()
     .filter(({ handler, decision }) => handler === 'apply' && decision === 'applied')
     .map(({ channel = '', version = 0 }) => updateKey({ channel, version }));
   const twice = applied.filter((key, index) => applied.indexOf(key) !== index);
@@ -69,11 +69,6 @@ function appliedAgain(node: FleetNode): Breach[] {
     invariant: 'doubleApplied',
     text: `${node.name} has applied ${key} again after a durable APPLIED`,
   }));
-}
-
-/** What both sides have logged; a power cut may have torn lines. */
-export function eventsOn({ config }: FleetNode): LoggedLine[] {
-  return [config.stateDir, config.applyDir].flatMap(readEvents);
 }
 
 /** Whatever a node has in effect, at any moment, must be what was submitted, whole. */

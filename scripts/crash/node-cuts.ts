@@ -12,7 +12,7 @@ import { makeImage } from './cut-image.ts';
 import { flush } from './cut-node.ts';
 import { bundleSubmit, submitUpdate } from './kill-submit.ts';
 import { makeContent, newestOf, type SentUpdate } from './kill-updates.ts';
-import { eventsOn, findBreaches, type Breach } from './kill-verdict.ts';
+import { findBreaches, type Breach } from './kill-verdict.ts';
 import { killNow, processesOf } from './node-processes.ts';
 import { readText } from './read-text.ts';
 import type { CrashFailure } from './result.ts';
@@ -112,7 +112,7 @@ interface Promises {
 }
 
 function promisesOf(node: FleetNode, sent: readonly SentUpdate[]): Promises {
-  const events = eventsOn(node);
+  const events = node.events();
   const having = (decision: string): SentUpdate[] =>
     sent.filter(({ channel, version }) =>
       events.some((e) => e.decision === decision && e.channel === channel && e.version === version),

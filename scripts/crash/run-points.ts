@@ -42,7 +42,6 @@ export interface PointsResult {
 
 /**
  * Interrupts every program at every state-changing call: once by SIGKILL, once by each error.
- *
  */
 export async function runPoints(options: PointsOptions): Promise<PointsResult> {
   const total: PointsResult = {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FleetEvent, FleetNode } from '../../test/support/fleet-node.ts';
+import type { LoggedLine } from '../../lib/event-log.ts';
+import type { FleetNode } from '../../test/support/fleet-node.ts';
 import { type DemoUpdate, hasEffect } from './contents.ts';
 import { type Screen, seconds } from './screen.ts';
 
@@ -35,7 +36,7 @@ export async function follow(
   sent: Sent,
   screen: Screen,
 ): Promise<NodeOutcome[]> {
-  const concerns = (event: FleetEvent): boolean =>
+  const concerns = (event: LoggedLine): boolean =>
     event.channel === sent.channel && event.version === sent.version;
   const shown = new Set<string>();
   for (;;) {
@@ -68,7 +69,7 @@ export async function followRefusal(
   sent: Sent,
   screen: Screen,
 ): Promise<number> {
-  const concerns = (event: FleetEvent): boolean =>
+  const concerns = (event: LoggedLine): boolean =>
     event.channel === sent.channel &&
     event.version === sent.version &&
     Date.parse(event.time) >= sent.at;
@@ -89,7 +90,7 @@ export async function followRefusal(
 
 function showNew(
   nodes: readonly FleetNode[],
-  concerns: (event: FleetEvent) => boolean,
+  concerns: (event: LoggedLine) => boolean,
   sent: Sent,
   shown: Set<string>,
   screen: Screen,
@@ -110,7 +111,7 @@ function showNew(
 }
 
 /** An event in words; undefined for one that tells a spectator nothing. */
-function describeEvent(event: FleetEvent, isSender: boolean, screen: Screen): string | undefined {
+function describeEvent(event: LoggedLine, isSender: boolean, screen: Screen): string | undefined {
   const { handler, decision, reason } = event;
   switch (`${handler} ${decision}`) {
     case 'update accept':
@@ -132,7 +133,7 @@ function describeEvent(event: FleetEvent, isSender: boolean, screen: Screen): st
   return isBad ? screen.style('red', `${handler}: ${decision}: ${reason}`) : undefined;
 }
 
-function outcomeOf(node: FleetNode, sent: Sent, events: readonly FleetEvent[]): NodeOutcome {
+function outcomeOf(node: FleetNode, sent: Sent, events: readonly LoggedLine[]): NodeOutcome {
   const when = (handler: string, decision: string): number | null => {
     const event = events.find((e) => e.handler === handler && e.decision === decision);
     return event === undefined ? null : since(sent, event);
@@ -148,6 +149,6 @@ function outcomeOf(node: FleetNode, sent: Sent, events: readonly FleetEvent[]): 
 }
 
 /** Submit takes its time when Serf has sent the event: a fast node may have it by then. */
-function since(sent: Sent, event: FleetEvent): number {
+function since(sent: Sent, event: LoggedLine): number {
   return Math.max(0, Date.parse(event.time) - sent.at);
 }

@@ -1,5 +1,4 @@
-import { parseArgs } from 'node:util';
-import { UpdateError } from '../../lib/errors.ts';
+import { commandLine } from '../command-line.ts';
 
 export const help = `Usage: keys.ts list [FILE] [--text]
        keys.ts add PUB.pem --root-key FILE [--root | --channels a,b]
@@ -37,6 +36,8 @@ Exit status: 0 done, 64 usage, 65 not a proposal, or an altered one, 69 Transmis
 down (the announcement is kept: submit.ts --resend), 75 the disk failed, 76 refused, 77 not
 trusted: another fleet, no root key, a bad signature; 78 configuration.
 `;
+
+const { parse, usage } = commandLine('keys.ts');
 
 /** What changes a key set, in keys.ts as in `submit.ts new.pem`. */
 export const changeOptions = {
@@ -89,7 +90,7 @@ export type Command =
 
 /** Decides what the arguments ask for. Throws UpdateError `usage`. */
 export function parseCommand(args: string[]): Command {
-  const { values, positionals } = parse(args);
+  const { values, positionals } = parseOptions(args);
   if (values.help === true) return { kind: 'help' };
   const [name, ...operands] = positionals;
   const common: Common = {
@@ -173,23 +174,19 @@ function parseAction(
   }
 }
 
-function parse(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        ...changeOptions,
-        keyset: { type: 'string' },
-        text: { type: 'boolean' },
-        'dry-run': { type: 'boolean' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    });
-  } catch (cause) {
-    throw usage(cause instanceof Error ? cause.message : String(cause));
-  }
+function parseOptions(args: string[]) {
+  return parse({
+    args,
+    allowPositionals: true,
+    options: {
+      ...changeOptions,
+      keyset: { type: 'string' },
+      text: { type: 'boolean' },
+      'dry-run': { type: 'boolean' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
 }
 
 function refuseOthers(command: string, values: object, allowed: readonly string[]): void {
@@ -223,8 +220,4 @@ function one(operands: string[], what: string): string {
 function atMostOne(operands: string[]): string | undefined {
   if (operands.length > 1) throw usage(`one at a time, not ${operands.length}`);
   return operands[0];
-}
-
-function usage(message: string): UpdateError {
-  return new UpdateError('usage', message, { hint: 'keys.ts --help shows the usage' });
 }

@@ -1,6 +1,5 @@
 import { realpathSync } from 'node:fs';
-import { parseArgs } from 'node:util';
-import { UpdateError } from '../../lib/errors.ts';
+import { commandLine } from '../command-line.ts';
 
 export const help = `Usage: setup.ts [options]
 
@@ -24,6 +23,8 @@ Options:
 Exit status: 0 done, 64 usage, 65 the key set is malformed, 70 a step failed, 76 another key set is in
 place, 78 something is in the way: the message says what.
 `;
+
+const { parse, usage } = commandLine('setup.ts');
 
 export type Scheduler = 'systemd' | 'cron';
 
@@ -60,24 +61,20 @@ export function parseRequest(args: string[]): SetupRequest | undefined {
 }
 
 function parseOptions(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      options: {
-        keyset: { type: 'string' },
-        'node-name': { type: 'string' },
-        tag: { type: 'string', multiple: true },
-        systemd: { type: 'boolean' },
-        cron: { type: 'boolean' },
-        root: { type: 'string' },
-        'dry-run': { type: 'boolean' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
-  } catch (cause) {
-    throw usage(cause instanceof Error ? cause.message : String(cause));
-  }
+  return parse({
+    args,
+    options: {
+      keyset: { type: 'string' },
+      'node-name': { type: 'string' },
+      tag: { type: 'string', multiple: true },
+      systemd: { type: 'boolean' },
+      cron: { type: 'boolean' },
+      root: { type: 'string' },
+      'dry-run': { type: 'boolean' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  }).values;
 }
 
 function parseTag(text: string): [string, string] {
@@ -93,8 +90,4 @@ function parseRoot(directory: string): string {
   } catch (cause) {
     throw usage(`there is no directory ${JSON.stringify(directory)}`, cause);
   }
-}
-
-function usage(message: string, cause?: unknown): UpdateError {
-  return new UpdateError('usage', message, { hint: 'setup.ts --help shows the usage', cause });
 }

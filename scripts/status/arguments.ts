@@ -1,6 +1,5 @@
-import { parseArgs } from 'node:util';
 import { isChannel } from '../../lib/announcement-rules.ts';
-import { UpdateError } from '../../lib/errors.ts';
+import { commandLine } from '../command-line.ts';
 
 export const help = `Usage: status.ts [--channel NAME] [--watch [SECONDS]] [--json]
        status.ts --log [CHANNEL[@VERSION]] [--watch] [--json]
@@ -22,6 +21,8 @@ fleet or of a node, is older than "staleAfterSeconds"), 75 not converged yet, or
 64 usage, 69 Serf is down, 78 configuration. Of several the first in the order 1, 2, 75.
 `;
 
+const { parse, usage } = commandLine('status.ts');
+
 const defaultSeconds = 5;
 
 export type Command =
@@ -41,7 +42,7 @@ export type Command =
  * @throws UpdateError `usage`
  */
 export function parseCommand(args: string[]): Command {
-  const { values, positionals } = parse(args);
+  const { values, positionals } = parseOptions(args);
   const { log = false, watch = false, json = false, channel } = values;
   const [first, ...more] = positionals;
   if (values.help === true) return { kind: 'help' };
@@ -59,24 +60,16 @@ export function parseCommand(args: string[]): Command {
   return { kind: 'status', channel, json, watchSeconds: watch ? seconds : null };
 }
 
-function parse(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        channel: { type: 'string' },
-        watch: { type: 'boolean' },
-        json: { type: 'boolean' },
-        log: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    });
-  } catch (cause) {
-    throw usage(cause instanceof Error ? cause.message : String(cause));
-  }
-}
-
-function usage(message: string): UpdateError {
-  return new UpdateError('usage', message, { hint: 'status.ts --help shows the usage' });
+function parseOptions(args: string[]) {
+  return parse({
+    args,
+    allowPositionals: true,
+    options: {
+      channel: { type: 'string' },
+      watch: { type: 'boolean' },
+      json: { type: 'boolean' },
+      log: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
 }

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../lib/config.ts';
-import { UpdateError, hasErrno } from '../../lib/errors.ts';
+import { UpdateError } from '../../lib/errors.ts';
 import { eventLogFile, readEvents, type LoggedLine } from '../../lib/event-log.ts';
 import { outcomesDir, readProgress, updatesDir } from '../../lib/progress.ts';
 import { nameOf, parseUpdateName, type UpdateId } from '../../lib/update.ts';
@@ -79,7 +79,7 @@ function readLog(directory: string): LoggedLine[] {
   try {
     return readEvents(directory);
   } catch (cause) {
-    if (!hasErrno(cause, 'EACCES', 'EPERM')) throw cause;
+    if (!(cause instanceof UpdateError && cause.code === 'configuration')) throw cause;
     throw new UpdateError('configuration', `cannot read ${eventLogFile(directory)}`, {
       hint: 'run it as root, or as a member of the group p2p-update',
       cause,

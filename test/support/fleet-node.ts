@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
-import { eventLogFile, type LoggedEvent } from '../../lib/event-log.ts';
+import { eventLogFile, readEvents, type LoggedLine } from '../../lib/event-log.ts';
 import { type Member, parseMembers } from '../../lib/serf-members.ts';
 import { Daemon, tail } from './daemon.ts';
 import {
@@ -15,13 +15,6 @@ import {
 } from './node-files.ts';
 
 export { repository };
-
-/** A line of events.log. */
-export interface FleetEvent extends LoggedEvent {
-  /** ISO 8601, milliseconds. */
-  time: string;
-  ms: number;
-}
 
 export interface RunResult {
   status: number | null;
@@ -145,10 +138,10 @@ export class FleetNode {
   }
 
   /** What both sides of this node have logged so far, in the order of time. */
-  events(): FleetEvent[] {
+  events(): LoggedLine[] {
     const { stateDir, applyDir } = this.config;
     return [stateDir, applyDir]
-      .flatMap((directory) => readLog(eventLogFile(directory)))
+      .flatMap(readEvents)
       .sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
   }
 
@@ -167,15 +160,4 @@ export class FleetNode {
       .map((file) => tail(file, 10))
       .join('\n');
   }
-}
-
-/** The complete lines of a log; none when it is not there yet. */
-function readLog(file: string): FleetEvent[] {
-  if (!existsSync(file)) return [];
-  const text = readFileSync(file, 'utf8');
-  return text
-    .slice(0, text.lastIndexOf('\n') + 1)
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as FleetEvent);
 }

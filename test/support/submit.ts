@@ -4,7 +4,8 @@ import { expect } from 'vitest';
 import { decodeRecord } from '../../lib/record.ts';
 import type { Progress } from '../../lib/progress.ts';
 import { updateKey, type UpdateId } from '../../lib/update.ts';
-import type { FleetEvent, FleetNode } from './fleet-node.ts';
+import type { LoggedLine } from '../../lib/event-log.ts';
+import type { FleetNode } from './fleet-node.ts';
 
 /** What `submit --json` prints. */
 export interface Submitted extends UpdateId {
@@ -26,7 +27,7 @@ export async function submit(node: FleetNode, file: string, ...args: string[]): 
 }
 
 /** A node's log lines about one update. */
-export function eventsOf(node: FleetNode, { channel, version }: UpdateId): FleetEvent[] {
+export function eventsOf(node: FleetNode, { channel, version }: UpdateId): LoggedLine[] {
   return node.events().filter((line) => line.channel === channel && line.version === version);
 }
 
