@@ -20,7 +20,8 @@ type Where = 'where it is' | 'download';
 /** What advance does next for the current update of a channel. */
 export type Step =
   | { kind: 'nothing' }
-  | { kind: 'wait'; reason: string }
+  /** Nothing can be said for some seconds. */
+  | { kind: 'wait'; seconds: number; reason: string }
   /** There is nothing to download. */
   | { kind: 'tell'; mark: boolean }
   /** Give the torrent to Transmission; `copy`: the apply side will want a copy of the content. */
@@ -88,8 +89,11 @@ export function decideStep(input: StepInput): Step {
   const copy = !isPast;
   if (torrent === undefined) {
     const wasAdded = /^(QUEUED|STALLED|COMPLETE)$/.test(progress?.state ?? '');
-    if (wasAdded && input.daemonSeconds < loadingSeconds)
-      return { kind: 'wait', reason: 'Transmission has just started, and may not know it yet' };
+    const seconds = loadingSeconds - input.daemonSeconds;
+    if (wasAdded && seconds > 0) {
+      const reason = 'Transmission has just started, and may not know it yet';
+      return { kind: 'wait', seconds, reason };
+    }
     return { kind: 'add', copy };
   }
   const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;

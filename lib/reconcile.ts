@@ -21,7 +21,7 @@ import {
   stateError,
 } from './store.ts';
 import type { ApplyDeps } from './staging.ts';
-import type { AdvanceDeps, Chore } from './take-step.ts';
+import type { AdvanceDeps } from './take-step.ts';
 import { connectTransmission } from './transmission.ts';
 import { distDirectory } from './wake.ts';
 
@@ -67,40 +67,52 @@ export async function reconcile(
   };
   // Only where it is needed: the apply side has to do without Transmission's credentials.
   let deps: AdvanceDeps | undefined;
-  const chores: Chore[] = [];
+  const work: Work = { chores: [], isDue: false };
   for (let inARow = 0; inARow < maxRounds && errors.length === 0;) {
     const seen = lookAt(config);
     await attempt('advance', () =>
       runAdvance(
         config,
         logs.advance.log,
-        chores,
+        work,
         () => (deps ??= advanceDeps(config, logs.advance.log, warn)),
       ),
     );
     await attempt('apply', () => runApply(config, logs.apply.log));
     // A path unit does not watch while its service runs, so we do, as long as a chore keeps us here.
-    const news = await awaitNews(config, seen, chores);
+    const news = await awaitNews(config, seen, work);
     if (news === 'none') break;
     inARow = news === 'at once' ? inARow + 1 : 0;
   }
-  await Promise.all(chores);
+  await Promise.all(work.chores);
   // Every wake-up leaves a line: without one nobody could tell an idle node from a dead timer.
   for (const side of sides)
     if (logs[side].lines === 0) logs[side].log({ decision: 'idle', reason: 'nothing to do now' });
   if (errors.length > 0) throw errors[0];
 }
 
+/** What advance has begun. */
+interface Work {
+  chores: Promise<unknown>[];
+  /** One has ended after which advance is to look again. */
+  isDue: boolean;
+}
+
 /** When something new came, as long as chores are under way; looks at least once. */
 async function awaitNews(
   config: Config,
   seen: string,
-  chores: readonly Chore[],
+  work: Work,
 ): Promise<'none' | 'at once' | 'later'> {
+  const { chores } = work;
   let isDone = chores.length === 0;
   void Promise.allSettled(chores).then(() => (isDone = true));
   for (let looks = 1; performance.now() < maxMs; looks += 1) {
     if (lookAt(config) !== seen) return looks === 1 ? 'at once' : 'later';
+    if (work.isDue) {
+      work.isDue = false;
+      return 'later';
+    }
     if (isDone) return 'none';
     await new Promise((resolve) => setTimeout(resolve, newsPollMs));
   }
@@ -111,7 +123,7 @@ async function awaitNews(
 async function runAdvance(
   config: Config,
   log: AdvanceDeps['log'],
-  chores: Chore[],
+  work: Work,
   deps: () => AdvanceDeps,
 ): Promise<void> {
   const { stateDir } = config;
@@ -120,12 +132,18 @@ async function runAdvance(
   await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
     rotateLog(stateDir);
     // First: it needs Serf, and not the Transmission that may be down.
-    chores.push(...catchUpIfDue(config, log));
-    chores.push(...(await advance(config, deps())));
+    work.chores.push(...catchUpIfDue(config, log));
+    for (const chore of await advance(config, deps())) {
+      work.chores.push(
+        chore.then((then) => {
+          work.isDue ||= then === 'look again';
+        }),
+      );
+    }
   });
 }
 
-function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Chore[] {
+function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] {
   const timeoutMs = Math.min(config.serf.timeoutSeconds * 1000, catchUpCallMs);
   try {
     const begun = beginCatchUp(config, {

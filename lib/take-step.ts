@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { markComplete } from './completion.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
@@ -29,8 +30,11 @@ export interface AdvanceDeps {
   hook: string;
 }
 
-/** Something begun that needs no lock, may take 30 s, and may be lost without harm. */
-export type Chore = Promise<void>;
+/**
+ * Something begun that needs no lock, may take 30 s, and may be lost without harm; 'look again': advance
+ * has a next step when it has ended.
+ */
+export type Chore = Promise<'look again' | undefined>;
 
 /**
  * Takes one step for one update: the durable fact first, then the effect, so that a killed one is taken
@@ -52,7 +56,7 @@ export async function takeStep(
       return [];
     case 'wait':
       deps.log({ decision: 'wait', reason: step.reason, ...idOf(update) });
-      return [];
+      return [sleep(step.seconds * 1000, 'look again' as const)];
     case 'tell':
       walkTo(config, deps, update, 'COMPLETE', 'there is nothing to download');
       if (step.mark) markComplete(config.applyDir, infoHash);
@@ -147,17 +151,21 @@ async function addTorrent(
   });
 }
 
-/** After a check that found nothing wrong Transmission runs no hook: mark it again ourselves. */
-async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Update): Promise<void> {
+/**
+ * After a check that found nothing wrong Transmission runs no hook: mark it again ourselves. What is
+ * missing is yet to be fed.
+ */
+async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Update): Chore {
   const deadline = performance.now() + checkTimeoutMs;
   while (performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, checkPollMs));
+    await sleep(checkPollMs);
     const torrent = await deps.transmission.get(infoHash);
-    if (torrent === undefined) return;
-    if (torrent.status === 'checking' || torrent.status === 'queued') continue;
-    if (torrent.percentDone === 1) markComplete(config.applyDir, infoHash);
-    return;
+    if (torrent?.status === 'checking' || torrent?.status === 'queued') continue;
+    if (torrent?.percentDone !== 1) return 'look again';
+    markComplete(config.applyDir, infoHash);
+    return undefined;
   }
+  return undefined;
 }
 
 /**
@@ -188,10 +196,11 @@ export function walkTo(
 }
 
 /** A chore's failure is a line in the log: the next wake-up does it again. */
-async function quietly(deps: AdvanceDeps, update: Update, chore: Promise<void>): Promise<void> {
+async function quietly(deps: AdvanceDeps, update: Update, chore: Promise<unknown>): Chore {
   try {
-    await chore;
+    return (await chore) === 'look again' ? 'look again' : undefined;
   } catch (error) {
     deps.log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
+    return undefined;
   }
 }

@@ -80,8 +80,8 @@ describe('decideStep', () => {
     ],
     [
       'waits for what a daemon that has just started may not have loaded yet',
-      { progress: progress('QUEUED'), daemonSeconds: 9 },
-      { kind: 'wait' },
+      { progress: progress('QUEUED'), daemonSeconds: 7 },
+      { kind: 'wait', seconds: 3 },
     ],
     [
       'gives a new update to a daemon that has just started',
