@@ -209,6 +209,7 @@ function advanceDeps(
   const peers = async (): Promise<Peer[]> =>
     peersFromMembers(await serf.members(), await serf.selfName());
   const fed = new Set<string>();
+  const warned = new Set<string>();
   const turn = takeTurns();
   return {
     transmission,
@@ -227,7 +228,11 @@ function advanceDeps(
     now,
     buildTime,
     log,
-    warn,
+    warn(message) {
+      // Once, and not in every round.
+      if (!warned.has(message)) warn(message);
+      warned.add(message);
+    },
     hook: join(distDirectory(), 'handlers', 'transmission-done.cjs'),
   };
 }

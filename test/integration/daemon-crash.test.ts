@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { advance } from '../../lib/advance.ts';
 import { isMarked, removeMarker } from '../../lib/completion.ts';
 import type { Config } from '../../lib/config.ts';
-import type { LoggedEvent } from '../../lib/event-log.ts';
+import { readEvents, type LoggedEvent } from '../../lib/event-log.ts';
 import { computeInfoHash } from '../../lib/metainfo.ts';
 import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/progress.ts';
 import {
@@ -17,6 +17,7 @@ import {
   type TransmissionClient,
 } from '../../lib/transmission.ts';
 import { contentName, type Update } from '../../lib/update.ts';
+import { distDirectory } from '../../lib/wake.ts';
 import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -57,6 +58,7 @@ beforeEach(async () => {
   };
   configure({});
   const url = `http://127.0.0.1:${settings['rpc-port']}/transmission/rpc`;
+  config.transmission = { url, credentialsFile: null, timeoutSeconds: 5 };
   transmission = connectTransmission({ url, credentialsFile: null, timeoutMs: 5000 });
   await start();
 });
@@ -98,6 +100,13 @@ async function crash(damage: () => void = () => undefined): Promise<void> {
     'it has loaded its torrents',
     async () => (await transmission.secondsActive()) >= 1,
   );
+}
+
+/** As a power cut may leave a daemon. */
+function forgetAll(): void {
+  for (const name of ['torrents', 'resume'])
+    for (const file of readdirSync(at('transmission', name)))
+      rmSync(at('transmission', name, file));
 }
 
 /** One pass of advance on a daemon that has been up for a while. */
@@ -200,7 +209,8 @@ describe('after kill -9 of the daemon', () => {
     await crash(() => {
       configure({ 'download-dir': at('elsewhere') });
     });
-    expect((await torrentOf(update))?.downloadDir).toBe(at('elsewhere'));
+    const found = await waitFor('it is loaded', () => torrentOf(update));
+    expect(found.downloadDir).toBe(at('elsewhere'));
     await converges(update);
     expect((await torrentOf(update))?.downloadDir).toBe(config.downloadDir);
     expect(readdirSync(at('elsewhere'))).toEqual([]);
@@ -215,14 +225,27 @@ describe('after kill -9 of the daemon', () => {
 
   it('what is missing is given to it again, unless it may not be loaded yet', async () => {
     const { update } = await receive();
-    await crash(() => {
-      for (const name of ['torrents', 'resume'])
-        for (const file of readdirSync(at('transmission', name)))
-          rmSync(at('transmission', name, file));
-    });
-    expect(await pass(1)).toMatchObject([{ decision: 'wait' }]);
+    await crash(forgetAll);
+    expect(await pass(9)).toMatchObject([{ decision: 'wait' }]);
     expect(await torrentOf(update)).toBeUndefined();
     await converges(update);
+  });
+
+  it('what is missing is brought all the way by one reconciler, which waits for the daemon', async () => {
+    const { update } = await receive();
+    await crash(forgetAll);
+    const configFile = at('etc', 'config.json');
+    writeFileSync(configFile, JSON.stringify(config));
+    const program = join(distDirectory(), 'scripts', 'reconcile.cjs');
+    const child = spawn(process.execPath, [program], {
+      env: { ...process.env, P2P_UPDATE_CONFIG: configFile },
+      stdio: 'ignore',
+    });
+    expect(await once(child, 'exit')).toEqual([0, null]);
+    const [first] = readEvents(config.stateDir);
+    expect(first).toMatchObject({ handler: 'advance', decision: 'wait' });
+    await untilSeeding(update);
+    expect(side.outcomeOf(update)?.state).toBe('APPLIED');
   });
 
   it('what came back stopped is started, when it is complete, too', async () => {
@@ -304,11 +327,7 @@ describe('what nothing refers to any more', () => {
 
   it('goes although a crash has made the daemon forget it', async () => {
     const { update: old, file } = await receive();
-    await crash(() => {
-      for (const name of ['torrents', 'resume'])
-        for (const each of readdirSync(at('transmission', name)))
-          rmSync(at('transmission', name, each));
-    });
+    await crash(forgetAll);
     await receive();
     await pass();
     expect(existsSync(file)).toBe(false);
