@@ -30,6 +30,9 @@ import { idOf, isExpired, updateKey, type Update } from './update.ts';
 const maxTries = 3;
 /** Seconds before the second and the third try. */
 const backOffSeconds = [60, 600];
+/** So often is Puppet started again at once when it was ended from outside; then at ever longer intervals. */
+const freeInterruptions = 5;
+const maxPauseSeconds = 3600;
 /** For advance to have a download checked that was staged, lost, and is wrong now. */
 const checkSeconds = 60;
 
@@ -136,7 +139,13 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
       giveUp(reason);
       return;
     }
-    // Puppet is missing, the disk is full: no try of this update. It is taken up where it is.
+    // Puppet is missing, or ended by a shutdown, or the disk is full: no try of this update. It is taken
+    // up where it is, but what the kernel ends each time for want of memory not at every wake-up.
+    if (outcome.state === 'APPLYING' && error instanceof UpdateError) {
+      const interruptions = (outcome.interruptions ?? 0) + 1;
+      const nextTryAt = deps.now() + pauseAfter(interruptions);
+      step('APPLYING', reason, { interruptions, nextTryAt });
+    }
     deps.log({ decision: 'wait', reason, ...idOf(update) });
     return;
   }
@@ -153,7 +162,13 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
   const tries = outcome.tries + 1;
   const nextTryAt = deps.now() + (backOffSeconds[tries - 1] ?? 0);
   if (tries >= maxTries) giveUp(reason, { run, tries });
-  else step('FAILED', reason, { run, tries, nextTryAt });
+  else step('FAILED', reason, { run, tries, nextTryAt, interruptions: 0 });
+}
+
+/** Seconds. */
+function pauseAfter(interruptions: number): number {
+  const paid = interruptions - freeInterruptions;
+  return paid < 0 ? 0 : Math.min(60 * 2 ** paid, maxPauseSeconds);
 }
 
 /** A manifest may have failed for want of this module: it is due at once, with all its tries. */

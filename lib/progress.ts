@@ -20,7 +20,9 @@ export interface Progress {
   noop: boolean;
   /** Failed tries so far. */
   tries: number;
-  /** Unix seconds before which a failed update is not tried again. */
+  /** How often in this try Puppet was ended from outside; undefined: never. That is no failed try. */
+  interruptions?: number;
+  /** Unix seconds before which a failed or interrupted update is not tried again. */
   nextTryAt: number;
   /** How often the content was found to have the wrong hash. */
   badContent: number;

@@ -89,9 +89,13 @@ export async function runPuppet(
   if (isInterrupted(outcome)) {
     // It leaves its children behind.
     await endProcessGroup(outcome.identity);
-    throw new UpdateError('try-later', 'Puppet was ended from outside', {
-      hint: 'the update is tried again by itself; nothing needs to be done',
-    });
+    throw new UpdateError(
+      'try-later',
+      `Puppet was ended from outside (${outcome.signal ?? 'a signal'})`,
+      {
+        hint: 'the update is tried again by itself; nothing needs to be done',
+      },
+    );
   }
   return outcome;
 }

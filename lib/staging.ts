@@ -14,6 +14,7 @@ import {
   type Progress,
 } from './progress.ts';
 import { isPastContent } from './states.ts';
+import { partialSuffix } from './torrent-data.ts';
 import {
   contentLocation,
   idOf,
@@ -104,17 +105,26 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   return settle(badContent > maxBadContent ? 'REJECTED' : 'QUEUED', reason, { badContent });
 }
 
-/** Tries where this node's daemon has content: below the download or the publish directory. */
+/**
+ * Copies the content from where this node's daemon has it: below the download or the publish directory.
+ * A daemon that was killed before it gave a whole download its name never does: it finds all of it there
+ * when it checks, and seeds it under the name of a partial one.
+ *
+ * @returns why there is none that was announced; undefined when it is copied
+ */
 export async function copyToStaging(config: Config, update: Update): Promise<string | undefined> {
-  let mismatch: string | undefined;
-  for (const base of [config.downloadDir, config.publishDir]) {
+  const { copy } = stagingOf(config.applyDir, update);
+  const [download, publish] = [config.downloadDir, config.publishDir].map(
+    (base) => contentLocation(update, base).file,
+  ) as [string, string];
+  let mismatch: string = absentContent;
+  for (const file of [download, publish, `${download}${partialSuffix}`]) {
     removeStaging(config.applyDir, update);
-    const { copy } = stagingOf(config.applyDir, update);
     mkdirSync(dirname(copy), { recursive: true, mode: 0o700 });
-    const found = await copyVerified(contentLocation(update, base).file, copy, update);
+    const found = await copyVerified(file, copy, update);
     if (found === undefined) return undefined;
-    // What the first place has wrong tells more than its absence in the second.
-    mismatch = mismatch === undefined || mismatch === absentContent ? found : mismatch;
+    // What the first place has wrong tells more than the others; a partial download is no fault.
+    if (mismatch === absentContent && !file.endsWith(partialSuffix)) mismatch = found;
   }
   return mismatch;
 }

@@ -12,7 +12,7 @@ import { contentLocation, contentName, type Update } from './update.ts';
 export type TorrentData = 'whole' | 'missing' | 'elsewhere' | 'cut' | 'unseen';
 
 /** Transmission calls a file so until it is complete (rename-partial-files). */
-const partialSuffix = '.part';
+export const partialSuffix = '.part';
 
 /** Looks where the daemon says that the content is; nobody tells the daemon when it is deleted. */
 export function lookAtData(config: Config, torrent: Torrent, update: Update): TorrentData {

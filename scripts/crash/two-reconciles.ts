@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasErrno } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/progress.ts';
+import { partialSuffix } from '../../lib/torrent-data.ts';
 import { contentLocation, parseAnnouncement } from '../../lib/update.ts';
 import { distDirectory } from '../../lib/wake.ts';
 import type { Fleet } from '../../test/support/fleet.ts';
@@ -59,12 +60,14 @@ async function reconcileOnce(node: FleetNode): Promise<void> {
   }
 }
 
-/** Whether Transmission has all of it, under its final name. */
+/** Whether Transmission has all of it, be it under the name of a partial download. */
 function isDownloaded({ config }: FleetNode, { payload }: SentUpdate): boolean {
   const { update } = parseAnnouncement(payload);
-  return [config.downloadDir, config.publishDir].some((base) => {
+  const download = contentLocation(update, config.downloadDir).file;
+  const publish = contentLocation(update, config.publishDir).file;
+  return [download, `${download}${partialSuffix}`, publish].some((file) => {
     try {
-      const bytes = readFileSync(contentLocation(update, base).file);
+      const bytes = readFileSync(file);
       return createHash('sha256').update(bytes).digest('hex') === update.sha256;
     } catch (error) {
       if (hasErrno(error, 'ENOENT')) return false;

@@ -1,7 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes, createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  renameSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -246,6 +254,28 @@ describe('after kill -9 of the daemon', () => {
     expect(first).toMatchObject({ handler: 'advance', decision: 'wait' });
     await untilSeeding(update);
     expect(side.outcomeOf(update)?.state).toBe('APPLIED');
+  });
+
+  it('what was whole, and had yet to get its name, is applied under the name that it has', async () => {
+    const { update, file } = await receive();
+    await crash(() => {
+      renameSync(file, `${file}.part`);
+    });
+    await converges(update);
+    // Else there is nothing to test: a daemon that renames it.
+    expect(existsSync(file)).toBe(false);
+    await side.apply();
+    expect(side.outcomeOf(update)?.state).toBe('APPLIED');
+  });
+
+  it('what is partial is no content with a wrong hash', async () => {
+    const { update, file } = await receive();
+    renameSync(file, `${file}.part`);
+    truncateSync(`${file}.part`, 100_000);
+    expect(await side.apply()).toMatchObject([
+      { decision: 'wait', reason: 'of the download: there is no such file' },
+    ]);
+    expect(side.outcomeOf(update)).toBeUndefined();
   });
 
   it('what came back stopped is started, when it is complete, too', async () => {
