@@ -23,6 +23,9 @@ export interface Expected {
   states: readonly State[];
 }
 
+/** Of what a writer makes before it renames it. */
+const temporaryName = /^\.(tmp-|p2p-update-)/;
+
 export type Found = { invariant: Invariant; detail: string }[];
 
 /** What is durable at one instant, to be compared with what is there later. */
@@ -66,20 +69,25 @@ export function runsOf({ directory }: CrashNode): string[] {
   return existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n') : [];
 }
 
-/** What applying has changed, down to inodes: doing it again makes another text. */
+/** What applying has changed, down to inodes: doing it again makes another text, clearing away does not. */
 function describeEffects(node: CrashNode): string {
   const { deliveryDir, applyDir, puppet } = node.config;
-  const files = listDirectory(deliveryDir).map((name) => {
+  const files = listLasting(deliveryDir).map((name) => {
     const { ino, mtimeMs } = lstatSync(join(deliveryDir, name));
     return `${name} ${ino} ${mtimeMs}`;
   });
-  const links = listDirectory(puppet.moduleDir).map(
+  const links = listLasting(puppet.moduleDir).map(
     (name) => `${name} ${readlinkSync(join(puppet.moduleDir, name))}`,
   );
-  const keySets = listDirectory(join(applyDir, 'keysets')).map(
+  const keySets = listLasting(join(applyDir, 'keysets')).map(
     (name) => `${name} ${lstatSync(join(applyDir, 'keysets', name)).ino}`,
   );
   return [...files, ...links, ...keySets, ...runsOf(node)].join('\n');
+}
+
+/** What is in a directory, without what a killed writer has left. */
+function listLasting(directory: string): string[] {
+  return listDirectory(directory).filter((name) => !temporaryName.test(name));
 }
 
 /** Makes what killed writers left look as old as it has to be to be cleared away. */
@@ -89,7 +97,7 @@ export function ageLeftOvers(node: CrashNode): void {
 }
 
 function isTemporary(path: string): boolean {
-  return /^\.(tmp-|p2p-update-)/.test(basename(path)) && !lstatSync(path).isSymbolicLink();
+  return temporaryName.test(basename(path)) && !lstatSync(path).isSymbolicLink();
 }
 
 /** What must hold after the last reconcile. */
@@ -171,7 +179,7 @@ function checkLeftOvers(node: CrashNode, expected: readonly Expected[]): Found {
   const staged = isOpen ? [] : listDirectory(join(applyDir, 'staging'));
   const modules = listDirectory(join(applyDir, 'modules'));
   return [
-    ...walk(node.directory).filter((path) => /^\.(tmp-|p2p-update-)/.test(basename(path))),
+    ...walk(node.directory).filter((path) => temporaryName.test(basename(path))),
     ...staged.map((name) => `staging/${name}`),
     ...(modules.length > 1 ? modules.map((name) => `modules/${name}`) : []),
   ].map((path) => ({ invariant: 'notConverged', detail: `left over: ${path}` }));
@@ -202,17 +210,13 @@ function contentsOf(node: CrashNode): (readonly [what: string, digest: string])[
   const sha256 = (file: string): string =>
     createHash('sha256').update(readFileSync(file)).digest('hex');
   return [
-    ...listDirectory(deliveryDir)
-      .filter((name) => !name.startsWith('.p2p-update-'))
-      .map((name) => [name, sha256(join(deliveryDir, name))] as const),
+    ...listLasting(deliveryDir).map((name) => [name, sha256(join(deliveryDir, name))] as const),
     ...runsOf(node).map((line) => [line, /[0-9a-f]{64}/.exec(line)?.[0] ?? ''] as const),
-    ...listDirectory(puppet.moduleDir)
-      .filter((name) => !name.startsWith('.p2p-update-'))
-      .flatMap((name) => {
-        const manifests = join(puppet.moduleDir, name, 'manifests');
-        return readdirSync(manifests).map(
-          (file) => [`${name}/${file}`, sha256(join(manifests, file))] as const,
-        );
-      }),
+    ...listLasting(puppet.moduleDir).flatMap((name) => {
+      const manifests = join(puppet.moduleDir, name, 'manifests');
+      return readdirSync(manifests).map(
+        (file) => [`${name}/${file}`, sha256(join(manifests, file))] as const,
+      );
+    }),
   ];
 }
