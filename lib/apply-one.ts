@@ -154,9 +154,10 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
   const { ok, reason, ...counts } = result;
   const run = { log, ...counts };
   if (ok) {
+    // First: once the module is APPLIED nobody comes here for it again.
+    if (kind === 'module') await retryForModule(config, deps);
     step('APPLIED', reason, { run });
     removeStaging(applyDir, update);
-    if (kind === 'module') await retryForModule(config, deps);
     return;
   }
   const tries = outcome.tries + 1;

@@ -241,6 +241,36 @@ describe('status --watch', () => {
   });
 });
 
+describe('on a terminal', () => {
+  /** Runs a script of ours with a terminal of 6 rows for all its streams; returns what it shows. */
+  const show = async (seconds: number, script: string, ...args: string[]): Promise<string> => {
+    const tsx = join(repository, 'node_modules/.bin/tsx');
+    const words = [tsx, join(repository, 'scripts', script), ...args];
+    const quoted = words.map((word) => `'${word}'`).join(' ');
+    const command = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
+    const { stdout } = await nodes[0].run(['script', '-qec', command, '/dev/null']);
+    return stdout.replaceAll('\r\n', '\n');
+  };
+
+  it('submit --wait has a bar of the nodes', async () => {
+    const shown = await show(50, 'submit.ts', plainFile('bar'), '--wait', '--channel', 'bar');
+    expect(shown).toMatch(/\rapplied \[#{30}\] 3\/3 nodes\n/);
+    expect(shown).toMatch(/^n3 +applied/m);
+  });
+
+  it('status --watch shows the top of the table in one place', async () => {
+    // It ends by that alone.
+    const shown = await show(8, 'status.ts', '--watch', '1');
+    const [before, ...screens] = shown.split('\u001b[H\u001b[2J');
+    expect(before).toBe('');
+    expect(screens.length).toBeGreaterThan(1);
+    for (const screen of screens) {
+      expect(screen).toMatch(/^fleet test-fleet: /);
+      expect(screen.replace(/\n$/, '').split('\n')).toHaveLength(5);
+    }
+  });
+});
+
 describe('without Serf', () => {
   it('status says so, and ends with 69', async () => {
     await nodes[2].serf.end('SIGTERM');
