@@ -1,5 +1,6 @@
 import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { completeDir } from './completion.ts';
 import type { Config } from './config.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 
@@ -12,6 +13,18 @@ const believed = ['outcomes', 'keysets', 'modules', 'staging', 'runs'];
 /** Whether a directory is ours to work in: when it belongs to us, or is not there yet. */
 export function isOurs(directory: string): boolean {
   return ownerOf(directory) === undefined || ownerOf(directory)?.uid === process.geteuid?.();
+}
+
+/**
+ * Whether the directory of the side that talks to the network is gone, and was another user's: root must
+ * not make it anew as its own, and take that side's work upon itself. Set-up gives the directory of the
+ * markers to the group of Transmission's hook.
+ */
+export function hasLostStateDir({ stateDir, applyDir }: Config): boolean {
+  const markers = ownerOf(completeDir(applyDir));
+  return (
+    ownerOf(stateDir) === undefined && markers !== undefined && markers.gid !== process.getegid?.()
+  );
 }
 
 /** Who owns a directory; undefined when there is none. */

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { defaultConfigFile, loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
 import { logEvent } from '../lib/event-log.ts';
-import { isOurs, ownerOf, requireOwnership } from '../lib/ownership.ts';
+import { hasLostStateDir, isOurs, ownerOf, requireOwnership } from '../lib/ownership.ts';
 import { reconcile, type Side } from '../lib/reconcile.ts';
 import { nameOf, parseUpdateName, type UpdateId } from '../lib/update.ts';
 import { commandLine } from './command-line.ts';
@@ -34,6 +34,10 @@ export async function runSides(
       return;
     }
     const config = loadConfig(process.env);
+    if (hasLostStateDir(config))
+      throw new UpdateError('configuration', `${config.stateDir} is gone`, {
+        hint: 'scripts/setup.ts makes it again; what this node has applied is not forgotten',
+      });
     const sides = wanted.filter((side) => isOurs(directoryOf(config, side)));
     const isRoot = process.geteuid?.() === 0;
     if (sides.length === 0 && !isRoot) throw notOurs(config, wanted);

@@ -109,5 +109,24 @@ describe.skipIf(why !== undefined)(
       const open = `find ${stateDir} ${applyDir} ! -type l -perm /022 ! -path ${applyDir}/complete`;
       expect((await other.machine.shell('root', open)).stdout).toBe('');
     });
+
+    it('no program of root makes a lost state directory its own', async () => {
+      const { machine } = other;
+      const lose = `mv ${stateDir} ${stateDir}.lost`;
+      expect(await machine.shell('root', lose)).toMatchObject({ status: 0 });
+      for (const program of ['reconcile', 'apply']) {
+        const run = await machine.shell('root', `${codeDir}/dist/scripts/${program}.cjs`);
+        expect(run).toMatchObject({ status: 78, stdout: '' });
+        expect(run.stderr).toContain(`${program}: error: ${stateDir} is gone\n`);
+      }
+      const left = await machine.shell('root', `ls -d ${stateDir}`);
+      expect(left.status).not.toBe(0);
+      await setUp(machine, '--cron');
+      const owner = await machine.shell('root', `stat -c %U ${stateDir}`);
+      expect(owner.stdout).toBe('p2p-update\n');
+      expect(await machine.shell('root', `${codeDir}/dist/scripts/apply.cjs`)).toMatchObject({
+        status: 0,
+      });
+    });
   },
 );
