@@ -9,6 +9,7 @@ import { nameOf, type Update } from '../../lib/update.ts';
 import { serfEnvironment } from '../../test/support/serf-environment.ts';
 import { makeCrashNode, type CrashNode } from './crash-node.ts';
 import type { CutDisk, DiskImage } from './cut-image.ts';
+import type { Ended } from './cut-pauses.ts';
 import type { Breach } from './kill-verdict.ts';
 import { readText } from './read-text.ts';
 
@@ -29,8 +30,8 @@ export interface CutNode {
   node: CrashNode;
   image: DiskImage;
   puppetDir: string;
-  /** Runs one of its programs as it is; returns its exit status. */
-  run(program: string, env?: Record<string, string>, input?: string): number | null;
+  /** Runs one of its programs as it is. */
+  run(program: string, env?: Record<string, string>, input?: string): Ended;
   /** How a program is started by somebody else. */
   command(program: string): { argv: string[]; env: Record<string, string> };
 }
@@ -59,8 +60,12 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
     run(program, env = {}, input = '') {
       const { argv, env: own } = command(program);
       const [executable = '', ...args] = argv;
-      const options = { env: { ...own, ...env }, input, stdio: 'pipe' } as const;
-      return spawnSync(executable, args, options).status;
+      const { status, stderr } = spawnSync(executable, args, {
+        env: { ...own, ...env },
+        input,
+        encoding: 'utf8',
+      });
+      return { status, stderr };
     },
   };
 }

@@ -17,28 +17,36 @@ const stopped = '--- stopped by SIGSTOP ---';
 const pollMs = 3;
 const longestMs = 120_000;
 
+/** How a program ended by itself. */
+export interface Ended {
+  status: number | null;
+  stderr: string;
+}
+
 /**
  * Runs a program, and stops it after each call that changes names on a disk or flushes something. A
  * signal that meets a call at its entry is delivered after it.
  *
  * @param trace a file for strace's output
  * @param onPause called while it is stopped, with the number of pauses before; it then goes on
- * @returns its exit status
+ * @returns its exit status, and what it said on stderr
  */
 export async function runWithPauses(
   argv: readonly string[],
   env: Record<string, string>,
   trace: string,
   onPause: (index: number) => void,
-): Promise<number | null> {
+): Promise<Ended> {
   const options = ['-f', '-b', 'execve', '-o', trace, '-e', `trace=${calls}`];
   const injection = ['-e', `inject=${calls}:signal=SIGSTOP`];
   const child = spawn('strace', [...options, ...injection, '--', ...argv], {
     env,
     cwd: '/',
-    stdio: 'ignore',
+    stdio: ['ignore', 'ignore', 'pipe'],
     detached: true,
   });
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   let status: number | null | undefined;
   child.on('exit', (code) => (status = code));
   const exited = new Promise((resolve) => child.once('exit', resolve));
@@ -62,7 +70,7 @@ export async function runWithPauses(
     pauses += 1;
     signalGroup(pid, 'SIGCONT');
   }
-  return status;
+  return { status, stderr };
 }
 
 function childrenOf(pid: number): number[] {

@@ -12,7 +12,7 @@ import {
   type CutNode,
   type CutUpdate,
 } from './cut-node.ts';
-import { runWithPauses } from './cut-pauses.ts';
+import { runWithPauses, type Ended } from './cut-pauses.ts';
 import type { CrashFailure } from './result.ts';
 
 const kinds = ['file', 'manifest', 'module'] as const;
@@ -107,19 +107,19 @@ async function sendThrough(
   cut('after transmission-done');
   const { argv, env } = on.command('scripts/apply.cjs');
   const first = every === undefined ? 0 : random.below(every);
-  const status =
+  const ended =
     every === undefined
       ? on.run('scripts/apply.cjs')
       : await runWithPauses(argv, env, join(on.puppetDir, '..', 'trace'), (pause) => {
           if (pause % every === first) cut('during apply', `, pause ${pause + 1}`);
         });
-  expectDone(status, 'apply');
+  expectDone(ended, 'apply');
   promised.add('applied');
   cut('after apply');
 }
 
-function expectDone(status: number | null, program: string): void {
-  if (status !== 0) throw new Error(`${program} ended with ${String(status)}`);
+function expectDone({ status, stderr }: Ended, program: string): void {
+  if (status !== 0) throw new Error(`${program} ended with ${String(status)}: ${stderr}`);
 }
 
 function makeUpdate({ node, puppetDir }: CutNode, kind: CutKind, index: number): CutUpdate {
