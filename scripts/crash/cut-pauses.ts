@@ -14,6 +14,8 @@ const calls = [
   .join(',');
 
 const stopped = '--- stopped by SIGSTOP ---';
+/** It now and then takes a stop that was cut short for one that it does not know (strace 6.1). */
+const straceFault = 'strace: Unexpected wait status';
 const pollMs = 3;
 const longestMs = 120_000;
 
@@ -29,14 +31,14 @@ export interface Ended {
  *
  * @param trace a file for strace's output
  * @param onPause called while it is stopped, with the number of pauses before; it then goes on
- * @returns its exit status, and what it said on stderr
+ * @returns how it ended; 'not traced' when strace gave up, and the program was killed with it
  */
 export async function runWithPauses(
   argv: readonly string[],
   env: Record<string, string>,
   trace: string,
   onPause: (index: number) => void,
-): Promise<Ended> {
+): Promise<Ended | 'not traced'> {
   const options = ['-f', '-b', 'execve', '-o', trace, '-e', `trace=${calls}`];
   const injection = ['-e', `inject=${calls}:signal=SIGSTOP`];
   const child = spawn('strace', [...options, ...injection, '--', ...argv], {
@@ -69,6 +71,10 @@ export async function runWithPauses(
     onPause(pauses);
     pauses += 1;
     signalGroup(pid, 'SIGCONT');
+  }
+  if (stderr.includes(straceFault)) {
+    signalGroup(pid, 'SIGKILL');
+    return 'not traced';
   }
   return { status, stderr };
 }

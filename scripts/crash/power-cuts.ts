@@ -45,7 +45,7 @@ export async function runPowerCuts({
     const failures = [...real.failures, ...(await cutNode(directory, nodes, seed, step))];
     const lost = mutant.failures.filter(({ invariant }) => invariant === 'lost').length;
     const cuts = sum(mutant);
-    if (cuts > 0 && lost === 0)
+    if (only === undefined && cuts > 0 && lost === 0)
       failures.push({
         invariant: 'lost',
         point: 'power cut without the flush of directories',
