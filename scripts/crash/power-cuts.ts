@@ -10,7 +10,7 @@ import type { CrashOptions, CrashResult } from './result.ts';
 
 /** Updates that go through; of the pauses in a run of apply, every so many is a cut; whole nodes. */
 const sizes = {
-  full: { updates: 9, every: 12, mutants: 6, nodes: 6 },
+  full: { updates: 9, every: 12, mutants: 6, nodes: 14 },
   short: { updates: 2, every: 40, mutants: 1, nodes: 0 },
 };
 
