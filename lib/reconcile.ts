@@ -134,10 +134,13 @@ async function runAdvance(
     // First: it needs Serf, and not the Transmission that may be down.
     work.chores.push(...catchUpIfDue(config, log));
     for (const chore of await advance(config, deps())) {
-      work.chores.push(
-        chore.then((then) => {
+      work.chores.push(chore);
+      void chore.then(
+        (then) => {
           work.isDue ||= then === 'look again';
-        }),
+        },
+        // Thrown when all of them are awaited.
+        () => undefined,
       );
     }
   });
