@@ -207,7 +207,8 @@ describe('the announce listener', () => {
       await once(held.socket, 'connect');
     });
     expect(answered).toBe(false);
-    expect(performance.now() - began).toBeLessThan(2000);
+    // One that is held open may take 5 s.
+    expect(performance.now() - began).toBeLessThan(4500);
     await held?.closed;
     expect(held?.answer).toBe('');
     expect(await isRefused(port)).toBe(true);

@@ -141,7 +141,7 @@ function expectRefused(text: string, message: RegExp): void {
   expect(error.message).toMatch(message);
   expect(error.hint).toMatch(/^[a-z].{10,}/);
   // Linear in the size: a quadratic pattern would take minutes on the largest.
-  expect(performance.now() - start).toBeLessThan(2000);
+  expect(performance.now() - start).toBeLessThan(10_000);
 }
 
 describe('a public key file', () => {

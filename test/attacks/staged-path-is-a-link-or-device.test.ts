@@ -23,7 +23,7 @@ describe('in the place of the download, nothing is applied and nothing waited fo
     const before = readState(node.config.stateDir);
     const begin = performance.now();
     const events = await node.apply();
-    expect(performance.now() - begin).toBeLessThan(5_000);
+    expect(performance.now() - begin).toBeLessThan(30_000);
     // What was deleted says nothing about the update: advance has it downloaded again.
     const isAbsent = name === 'nothing';
     expect(events).toMatchObject([{ decision: isAbsent ? 'wait' : 'queued' }]);

@@ -146,7 +146,7 @@ describe('the grammar', () => {
     });
     expect(message).toContain('column 65');
     // Anything quadratic would take minutes.
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   // The page's ABNF, written down a second time, without a line of the parser.

@@ -45,7 +45,7 @@ export class Daemon {
         }
         return listens(child.pid, port);
       },
-      10_000,
+      60_000,
       () => tail(logFile),
     );
   }
