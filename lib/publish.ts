@@ -113,12 +113,10 @@ export function notKept(key: string | undefined, kept: readonly UpdateId[]): Upd
  * @throws UpdateError as {@link sendUpdate} does, with how to send it again in the hint
  */
 export async function deliver(published: PublishedUpdate, config: Config): Promise<void> {
-  const { transmission, serf } = config;
   try {
     await sendUpdate(published, config, {
-      transmission: () =>
-        connectTransmission({ ...transmission, timeoutMs: transmission.timeoutSeconds * 1000 }),
-      serf: connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 }),
+      transmission: () => connectTransmission(config.transmission),
+      serf: connectSerf(config.serf),
     });
   } catch (cause) {
     if (!(cause instanceof UpdateError)) throw cause;

@@ -34,7 +34,7 @@ const newsPollMs = 250;
 /** Since this process started: when a catch-up has to be over. */
 const catchUpEndMs = 28_000;
 /** A Serf that does not answer must not keep us longer. */
-const catchUpCallMs = 4_000;
+const catchUpCallSeconds = 4;
 
 const now = (): number => Math.floor(Date.now() / 1000);
 
@@ -147,10 +147,10 @@ async function runAdvance(
 }
 
 function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] {
-  const timeoutMs = Math.min(config.serf.timeoutSeconds * 1000, catchUpCallMs);
+  const timeoutSeconds = Math.min(config.serf.timeoutSeconds, catchUpCallSeconds);
   try {
     const begun = beginCatchUp(config, {
-      serf: connectSerf({ ...config.serf, timeoutMs }),
+      serf: connectSerf({ ...config.serf, timeoutSeconds }),
       now: Date.now,
       buildTime,
       log,
@@ -204,11 +204,8 @@ function advanceDeps(
   log: AdvanceDeps['log'],
   warn: AdvanceDeps['warn'],
 ): AdvanceDeps {
-  const transmission = connectTransmission({
-    ...config.transmission,
-    timeoutMs: config.transmission.timeoutSeconds * 1000,
-  });
-  const serf = connectSerf({ ...config.serf, timeoutMs: config.serf.timeoutSeconds * 1000 });
+  const transmission = connectTransmission(config.transmission);
+  const serf = connectSerf(config.serf);
   const peers = async (): Promise<Peer[]> =>
     peersFromMembers(await serf.members(), await serf.selfName());
   const fed = new Set<string>();

@@ -31,8 +31,8 @@ export interface SerfSettings {
   rpcAddress: string;
   /** A file that holds the agent's `rpc_auth`, null when the agent has none. */
   rpcAuthFile: string | null;
-  /** For each call, in milliseconds. */
-  timeoutMs: number;
+  /** For each call. */
+  timeoutSeconds: number;
 }
 
 const maxOutputBytes = 16 << 20;
@@ -84,7 +84,7 @@ export function connectSerf(settings: SerfSettings): SerfClient {
         name,
         payload,
       ];
-      const patient = { ...settings, timeoutMs: settings.timeoutMs + seconds * 1000 };
+      const patient = { ...settings, timeoutSeconds: settings.timeoutSeconds + seconds };
       const reply = parseJson(await runSerf(patient, args));
       const responses: unknown = isRecord(reply) ? reply['Responses'] : undefined;
       // Go writes an empty map as null.
@@ -121,7 +121,12 @@ async function runSerf(settings: SerfSettings, args: readonly string[]): Promise
     execFile(
       settings.command,
       args,
-      { env, timeout: settings.timeoutMs, killSignal: 'SIGKILL', maxBuffer: maxOutputBytes },
+      {
+        env,
+        timeout: settings.timeoutSeconds * 1000,
+        killSignal: 'SIGKILL',
+        maxBuffer: maxOutputBytes,
+      },
       (error, stdout) => {
         if (error === null) resolve(stdout);
         else reject(explainFailure(settings, error, stdout));
@@ -144,7 +149,7 @@ function explainFailure(
   }
   if (hasErrno(failure, 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')) return strangeReply();
   if (failure.killed === true) {
-    return unavailable(settings, `does not answer within ${settings.timeoutMs} ms`);
+    return unavailable(settings, `does not answer within ${settings.timeoutSeconds} s`);
   }
   const message = printable(stdout);
   const limit = /exceeds.*?(limit of \d+ bytes)/.exec(message)?.[1];

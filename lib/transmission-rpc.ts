@@ -24,15 +24,15 @@ export class TransmissionRpc extends Transmission {
   readonly #url: URL;
   readonly #credentialsFile: string | null;
   readonly #authorization: string | undefined;
-  readonly #timeoutMs: number;
+  readonly #timeoutSeconds: number;
   #sessionId: string | undefined;
 
   /** @throws UpdateError 'configuration' for an unusable URL or credentials file. */
-  constructor(options: { url: string; credentialsFile: string | null; timeoutMs: number }) {
+  constructor(options: { url: string; credentialsFile: string | null; timeoutSeconds: number }) {
     super();
     this.#url = parseRpcUrl(options.url);
     this.#credentialsFile = options.credentialsFile;
-    this.#timeoutMs = options.timeoutMs;
+    this.#timeoutSeconds = options.timeoutSeconds;
     if (options.credentialsFile !== null) {
       const { username, password } = readCredentials(options.credentialsFile);
       const pair = Buffer.from(`${username}:${password}`).toString('base64');
@@ -72,7 +72,9 @@ export class TransmissionRpc extends Transmission {
 
     return new Promise((resolve, reject) => {
       const fail = (cause: unknown) => {
-        const why = signal.aborted ? `no answer within ${this.#timeoutMs} ms` : 'cannot reach it';
+        const why = signal.aborted
+          ? `no answer within ${this.#timeoutSeconds} s`
+          : 'cannot reach it';
         reject(
           new UpdateError('unavailable', `Transmission at ${this.#url.href}: ${why}`, {
             hint: downHint,
@@ -80,7 +82,7 @@ export class TransmissionRpc extends Transmission {
           }),
         );
       };
-      const signal = AbortSignal.timeout(this.#timeoutMs);
+      const signal = AbortSignal.timeout(this.#timeoutSeconds * 1000);
       // A connection per call: Transmission closes idle ones, and a call must not meet that moment.
       const options = { method: 'POST', agent: false, headers, signal } as const;
       const request = httpRequest(this.#url, options, (response) => {

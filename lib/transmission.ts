@@ -71,7 +71,7 @@ export interface TransmissionClient {
  * The client of transmission-daemon's RPC; nothing is sent before the first call.
  *
  * Every call rejects with UpdateError: 'unavailable' when the daemon is down, slow (a call takes at
- * most `timeoutMs`), or refuses; 'configuration' for wrong credentials; 'try-later' when locked out.
+ * most `timeoutSeconds`), or refuses; 'configuration' for wrong credentials; 'try-later' when locked out.
  * An unknown info hash is no error: the daemon then does nothing.
  *
  * @param options.credentialsFile JSON with `username` and `password`; null without authentication.
@@ -80,7 +80,7 @@ export interface TransmissionClient {
 export function connectTransmission(options: {
   url: string;
   credentialsFile: string | null;
-  timeoutMs: number;
+  timeoutSeconds: number;
 }): TransmissionClient {
   const rpc = new TransmissionRpc(options);
 

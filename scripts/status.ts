@@ -14,7 +14,7 @@ import { statusJson, statusLines, type Report } from './status/report.ts';
 type StatusCommand = Extract<Command, { kind: 'status' }>;
 
 async function askFleet(config: Config, channel: string | undefined): Promise<Report> {
-  const serf = connectSerf({ ...config.serf, timeoutMs: config.serf.timeoutSeconds * 1000 });
+  const serf = connectSerf(config.serf);
   const members = await serf.members();
   const alive = members.filter(({ status }) => status === 'alive').map(({ name }) => name);
   const answers = await askSummaries(serf, alive);

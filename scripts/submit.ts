@@ -183,10 +183,8 @@ async function reportSent(
 
 /** Follows an update with a bar on a terminal. */
 async function follow(update: Update, config: Config, { seconds }: Patience) {
-  const { serf } = config;
-  const client = connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 });
   const bar = progressBar(update.noop ? 'noop' : 'applied', { name: 'nodes', size: 1, min: 1 });
-  const progress = await followUpdate(update, client, seconds * 1000, bar);
+  const progress = await followUpdate(update, connectSerf(config.serf), seconds * 1000, bar);
   // A bar that is not full has not ended its line.
   if (bar !== undefined && progress.verdict === 'pending') process.stderr.write('\n');
   return progress;
@@ -196,9 +194,7 @@ async function follow(update: Update, config: Config, { seconds }: Patience) {
 async function askTargets(payload: string, config: Config) {
   const { target, channel } = parseAnnouncement(payload).signed.announcement;
   if (target === '') return null;
-  const { serf } = config;
-  const client = connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 });
-  const targets = await countTargets(target, channel, client);
+  const targets = await countTargets(target, channel, connectSerf(config.serf));
   if (targets?.matching === 0)
     warn(
       `none of the ${targets.members} members that Serf knows matches ${target}; ` +
@@ -209,7 +205,7 @@ async function askTargets(payload: string, config: Config) {
 
 /** Which versions the fleet has. */
 function fleetOf({ serf }: Config): FleetVersions {
-  return askBySerf(connectSerf({ ...serf, timeoutMs: serf.timeoutSeconds * 1000 }), warn);
+  return askBySerf(connectSerf(serf), warn);
 }
 
 function warn(message: string): void {

@@ -187,7 +187,7 @@ async function startDaemon(
   const argv = ['--foreground', '--config-dir', configDir, '--log-error'];
   const child = spawn('transmission-daemon', argv, { stdio: 'ignore', cwd: '/' });
   const url = `http://127.0.0.1:${port}/transmission/rpc`;
-  const client = connectTransmission({ url, credentialsFile: null, timeoutMs: 5000 });
+  const client = connectTransmission({ url, credentialsFile: null, timeoutSeconds: 5 });
   await waitFor('Transmission answers', async () => {
     await sleep(50);
     return client.list().then(

@@ -67,7 +67,7 @@ beforeEach(async () => {
   configure({});
   const url = `http://127.0.0.1:${settings['rpc-port']}/transmission/rpc`;
   config.transmission = { url, credentialsFile: null, timeoutSeconds: 5 };
-  transmission = connectTransmission({ url, credentialsFile: null, timeoutMs: 5000 });
+  transmission = connectTransmission(config.transmission);
   await start();
 });
 

@@ -189,7 +189,7 @@ async function torrentOn(node: FleetNode, infoHash: string): Promise<RawTorrent 
     const { connectTransmission } = await import('./lib/transmission.ts');
     const { loadConfig } = await import('./lib/config.ts');
     const { transmission } = loadConfig(process.env);
-    const client = connectTransmission({ ...transmission, timeoutMs: 5000 });
+    const client = connectTransmission({ ...transmission, timeoutSeconds: 5 });
     console.log(JSON.stringify(await client.get('${infoHash}') ?? null));`;
   const { stdout, stderr } = await node.run([
     'node',

@@ -290,7 +290,7 @@ function settingsOf(node: FleetNode): SerfSettings {
   writeFileSync(command, `#!/bin/sh\nexec ip netns exec ${node.namespace} serf "$@"\n`);
   chmodSync(command, 0o755);
   const { rpcAddress, rpcAuthFile } = node.config.serf;
-  return { command, rpcAddress, rpcAuthFile, timeoutMs: 10_000 };
+  return { command, rpcAddress, rpcAuthFile, timeoutSeconds: 10 };
 }
 
 function callsOf(client: SerfClient): (() => Promise<unknown>)[] {

@@ -59,7 +59,7 @@ class TestDaemon {
   connect(secret = password): TransmissionClient {
     const credentialsFile = join(this.directory, `${secret.length}.json`);
     this.#writeCredentials(credentialsFile, secret);
-    return connectTransmission({ url: this.url, credentialsFile, timeoutMs: 5000 });
+    return connectTransmission({ url: this.url, credentialsFile, timeoutSeconds: 5 });
   }
 
   async kill(): Promise<void> {

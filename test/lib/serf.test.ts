@@ -104,9 +104,9 @@ describe('the serf command', () => {
   });
 
   it('that hangs is ended', async () => {
-    const error = await failureOf(connectSerf(stub('exec sleep 60', 200)).members());
+    const error = await failureOf(connectSerf(stub('exec sleep 60', 0.2)).members());
     expect(error.code).toBe('unavailable');
-    expect(error.message).toContain('does not answer within 200 ms');
+    expect(error.message).toContain('does not answer within 0.2 s');
   });
 
   it('that is not installed is named, with what to do', async () => {
@@ -168,11 +168,11 @@ describe('the serf command', () => {
 let stubs = 0;
 
 /** A client whose `serf` is this shell script. */
-function stub(script: string, timeoutMs = 10_000): SerfSettings {
+function stub(script: string, timeoutSeconds = 10): SerfSettings {
   const command = join(dir, `serf-${stubs++}`);
   writeFileSync(command, `#!/bin/sh\n${script}\n`);
   chmodSync(command, 0o755);
-  return { command, rpcAddress: '127.0.0.1:7373', rpcAuthFile: null, timeoutMs };
+  return { command, rpcAddress: '127.0.0.1:7373', rpcAuthFile: null, timeoutSeconds };
 }
 
 async function failureOf(action: Promise<unknown>): Promise<UpdateError> {

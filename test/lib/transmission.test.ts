@@ -58,9 +58,9 @@ const text =
 const success = (args: unknown): Answer =>
   text(JSON.stringify({ result: 'success', arguments: args }));
 
-function client(url: string, options: { file?: string; timeoutMs?: number } = {}) {
-  const { file = null, timeoutMs = 5000 } = options;
-  return connectTransmission({ url, credentialsFile: file, timeoutMs });
+function client(url: string, options: { file?: string; timeoutSeconds?: number } = {}) {
+  const { file = null, timeoutSeconds = 5 } = options;
+  return connectTransmission({ url, credentialsFile: file, timeoutSeconds });
 }
 
 function credentials(content: string, mode = 0o640): string {
@@ -156,9 +156,9 @@ describe('a failure', () => {
     ['half a reply', (response) => void response.write('{"result":')],
   ])('is told when the time is over: %s', async (_, answer) => {
     const { url } = await serve(answer);
-    await expect(client(url, { timeoutMs: 100 }).list()).rejects.toMatchObject({
+    await expect(client(url, { timeoutSeconds: 0.1 }).list()).rejects.toMatchObject({
       code: 'unavailable',
-      message: `Transmission at ${url}: no answer within 100 ms`,
+      message: `Transmission at ${url}: no answer within 0.1 s`,
     });
   });
 
