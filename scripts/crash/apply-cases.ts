@@ -141,7 +141,7 @@ export const applyCases: CrashCase[] = [
         name: 'keyset-2.txt',
         version: 2,
       } as const;
-      const update = received(node, { ...fields, expires: 2 ** 32 - 1 }, formatKeySet(next));
+      const update = received(node, fields, formatKeySet(next));
       return applies(ends(update, 'APPLIED'));
     },
   },

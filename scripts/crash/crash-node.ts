@@ -110,6 +110,8 @@ export function makeCrashNode(
       const announcement = makeAnnouncement({
         ...{ version, name, length: bytes.length, sha256, pieces, pieceLength },
         infoHash: computeInfoHash(metainfo),
+        // A case may take more than an hour.
+        expires: 2 ** 32 - 1,
         ...fields,
       });
       const { update } = parseAnnouncement(signAnnouncement(announcement, keys));
