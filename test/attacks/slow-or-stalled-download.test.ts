@@ -95,7 +95,7 @@ async function expectApplied(change: Partial<Announcement>): Promise<Announcemen
   const update = announcementOf(content, change);
   await seed(seeder, update, content);
   await send(update);
-  await fleet.waitFor('it is applied', () => hasEvent(node, update, 'applied'));
+  await fleet.waitFor('it is applied', () => hasEvent(node, update, 'applied'), 15_000);
   const delivered = join(node.config.deliveryDir, update.name);
   expect(readFileSync(delivered)).toEqual(content);
   return update;
