@@ -23,7 +23,7 @@ interface FuzzResult {
 }
 
 test('100,000 mutated payloads: no crash, and only genuine bytes are accepted', () => {
-  const args = ['--import', 'tsx', 'scripts/fuzz.ts', '--runs', '100000', '--json'];
+  const args = ['--import', 'tsx', 'test/fuzz/main.ts', '--runs', '100000', '--json'];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: repository,
     encoding: 'utf8',

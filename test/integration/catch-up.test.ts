@@ -9,7 +9,7 @@ import { formatKeySet } from '../../lib/keyset.ts';
 import { formatDigest } from '../../lib/latest-query.ts';
 import { listAccepted } from '../../lib/store.ts';
 import { updateKey, type UpdateId } from '../../lib/update.ts';
-import { programsOf } from '../../scripts/crash/node-processes.ts';
+import { programsOf } from '../crash/node-processes.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import { repository, type FleetNode } from '../support/fleet-node.ts';

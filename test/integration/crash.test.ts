@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { countFailures } from '../../scripts/crash/result.ts';
-import { sampler } from '../../scripts/crash/sample.ts';
-import { findPoints } from '../../scripts/crash/strace.ts';
-import { isStateChanging, keyOf, parseTrace, requestMethod } from '../../scripts/crash/trace.ts';
+import { countFailures } from '../crash/result.ts';
+import { sampler } from '../crash/sample.ts';
+import { findPoints } from '../crash/strace.ts';
+import { isStateChanging, keyOf, parseTrace, requestMethod } from '../crash/trace.ts';
 import { repository } from '../support/node-files.ts';
 
-const script = join(repository, 'scripts/crash.ts');
+const script = join(repository, 'test/crash/main.ts');
 
 function crash(...args: string[]) {
   return spawnSync(process.execPath, ['--import', 'tsx', script, ...args], {

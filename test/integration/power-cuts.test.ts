@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { whyNoImage } from '../../scripts/crash/cut-image.ts';
-import { runPowerCuts } from '../../scripts/crash/power-cuts.ts';
+import { whyNoImage } from '../crash/cut-image.ts';
+import { runPowerCuts } from '../crash/power-cuts.ts';
 
 const why = whyNoImage();
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { runRandomKills } from '../../scripts/crash/random-kills.ts';
+import { runRandomKills } from '../crash/random-kills.ts';
 
 describe('random kills over the whole chain', () => {
   it('lose nothing, repeat nothing, and two reconciles make up for them', async () => {

@@ -5,13 +5,13 @@
  */
 import { mkdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
-import type { FleetNode } from '../test/support/fleet-node.ts';
-import { type Fleet, startFleet } from '../test/support/fleet.ts';
-import { type DemoUpdate, writeContents } from './demo/contents.ts';
-import { type NodeOutcome, type Sent, follow, followRefusal } from './demo/follow.ts';
-import { Screen, seconds, table } from './demo/screen.ts';
-import { commandLine } from './command-line.ts';
+import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet.ts';
+import { type DemoUpdate, writeContents } from './contents.ts';
+import { type NodeOutcome, type Sent, follow, followRefusal } from './follow.ts';
+import { Screen, seconds, table } from './screen.ts';
+import { commandLine } from '../../scripts/command-line.ts';
 
 const help = `Usage: npm run demo [-- [--json] [--keep DIRECTORY]]
 

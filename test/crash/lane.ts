@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectTransmission, type TransmissionClient } from '../../lib/transmission.ts';
-import { waitFor } from '../../test/support/wait-for.ts';
+import { waitFor } from '../support/wait-for.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import { makeCrashNode, type CrashNode } from './crash-node.ts';
 import type { Ending, Program } from './strace.ts';

@@ -1,15 +1,15 @@
 /**
- * Breaks each guard of scripts/mutants/list.ts, one at a time and in a copy of the tree, and shows that
+ * Breaks each guard of test/mutants/list.ts, one at a time and in a copy of the tree, and shows that
  * some test then fails. A guard that no test misses is not known to work.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { exitStatus, formatError } from '../lib/errors.ts';
-import { commandLine } from './command-line.ts';
-import { mutants, type Mutant } from './mutants/list.ts';
-import { progressBar } from './progress-bar.ts';
+import { exitStatus, formatError } from '../../lib/errors.ts';
+import { commandLine } from '../../scripts/command-line.ts';
+import { mutants, type Mutant } from './list.ts';
+import { progressBar } from '../../scripts/progress-bar.ts';
 
 const help = `Usage: npm run mutants -- [--only TEXT] [--json]
 
@@ -21,7 +21,7 @@ Breaks each security guard in a copy of the tree and runs the tests that know it
 Exit status: 0 every mutant was noticed, 1 one survived, 64 usage.
 `;
 
-const root = join(import.meta.dirname, '..');
+const root = join(import.meta.dirname, '..', '..');
 
 /** How one run of the tests ended. */
 interface Run {

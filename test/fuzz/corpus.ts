@@ -2,7 +2,7 @@ import { createHash, createPrivateKey, sign, type KeyObject } from 'node:crypto'
 import { encodeBody, type Announcement, type Kind } from '../../lib/announcement.ts';
 import type { KeySet } from '../../lib/keyset.ts';
 import { publicKeyOf } from '../../lib/signature.ts';
-import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../../test/lib/edwards.ts';
+import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/edwards.ts';
 
 /** An announcement to start from, genuine or not. */
 export interface Sample {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LoggedLine } from '../../lib/event-log.ts';
-import type { FleetNode } from '../../test/support/fleet-node.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
 import { type DemoUpdate, hasEffect } from './contents.ts';
 import { type Screen, seconds } from './screen.ts';
 

@@ -7,8 +7,8 @@ import { outcomesDir, readProgress } from '../../lib/progress.ts';
 import { partialSuffix } from '../../lib/torrent-data.ts';
 import { contentLocation, parseAnnouncement } from '../../lib/update.ts';
 import { distDirectory } from '../../lib/wake.ts';
-import type { Fleet } from '../../test/support/fleet.ts';
-import type { FleetNode } from '../../test/support/fleet-node.ts';
+import type { Fleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { processesOf } from './node-processes.ts';
 

@@ -6,18 +6,13 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
-import { runPowerCuts } from './crash/power-cuts.ts';
-import { runRandomKills } from './crash/random-kills.ts';
-import {
-  countFailures,
-  type CrashFailure,
-  type CrashOptions,
-  type CrashResult,
-} from './crash/result.ts';
-import { runPoints } from './crash/run-points.ts';
-import { progressBar } from './progress-bar.ts';
-import { commandLine } from './command-line.ts';
+import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
+import { runPowerCuts } from './power-cuts.ts';
+import { runRandomKills } from './random-kills.ts';
+import { countFailures, type CrashFailure, type CrashOptions, type CrashResult } from './result.ts';
+import { runPoints } from './run-points.ts';
+import { progressBar } from '../../scripts/progress-bar.ts';
+import { commandLine } from '../../scripts/command-line.ts';
 
 const help = `Usage: npm run crash -- [options]
 
@@ -144,7 +139,7 @@ function allPoints(
   return withMemory(async (memory) => {
     const dist = join(memory, 'dist');
     // Somebody may build meanwhile.
-    cpSync(join(import.meta.dirname, '..', 'dist'), dist, { recursive: true });
+    cpSync(join(import.meta.dirname, '..', '..', 'dist'), dist, { recursive: true });
     const lanes = availableParallelism() + 1;
     const directory = join(memory, 'points');
     const result = await runPoints({ ...options, directory, dist, lanes, onCase: print });

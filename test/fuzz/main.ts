@@ -5,12 +5,12 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { exitStatus, formatError } from '../lib/errors.ts';
-import { isFault, Judge, type Fault } from './fuzz/judge.ts';
-import { mutations } from './fuzz/mutate.ts';
-import type { Batch, BatchResult, Finding } from './fuzz/worker.ts';
-import { progressBar } from './progress-bar.ts';
-import { commandLine } from './command-line.ts';
+import { exitStatus, formatError } from '../../lib/errors.ts';
+import { isFault, Judge, type Fault } from './judge.ts';
+import { mutations } from './mutate.ts';
+import type { Batch, BatchResult, Finding } from './worker.ts';
+import { progressBar } from '../../scripts/progress-bar.ts';
+import { commandLine } from '../../scripts/command-line.ts';
 
 const help = `Usage: npm run fuzz -- [options]
 
@@ -89,7 +89,7 @@ async function runAll({ runs, seed }: Request): Promise<BatchResult & { seconds:
   const workers = Math.min(availableParallelism(), Math.ceil(runs / batchRuns));
   const work = async (): Promise<void> => {
     // A process, since tsx does not follow into threads; it inherits tsx's options to Node.
-    const worker = fork(join(import.meta.dirname, 'fuzz/worker.ts'), [String(seed)]);
+    const worker = fork(join(import.meta.dirname, 'worker.ts'), [String(seed)]);
     try {
       for (let batch = takeBatch(); batch !== undefined; batch = takeBatch()) {
         const { counts, findings } = await answer(worker, batch);

@@ -17,8 +17,8 @@ import {
 import type { State } from '../../lib/states.ts';
 import { keepAccepted, prepareStateDir } from '../../lib/store.ts';
 import { contentLocation, parseAnnouncement, updateKey, type Update } from '../../lib/update.ts';
-import { makeAnnouncement, signAnnouncement } from '../../test/support/announce.ts';
-import { makeApplySide, type ApplySide } from '../../test/support/apply-side.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
+import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
 
 const pieceLength = 16_384;
 

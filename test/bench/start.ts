@@ -6,14 +6,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { exitStatus, formatError } from '../lib/errors.ts';
-import {
-  makeAnnouncement,
-  makeKeys,
-  signAnnouncement,
-  writeKeySet,
-} from '../test/support/announce.ts';
-import { commandLine } from './command-line.ts';
+import { exitStatus, formatError } from '../../lib/errors.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement, writeKeySet } from '../support/announce.ts';
+import { commandLine } from '../../scripts/command-line.ts';
 
 const help = `Usage: npm run bench:start -- [--rounds N] [--json]
 
@@ -25,7 +20,7 @@ by tsx, each beside an empty Node process; prints medians of the ratios of paire
 `;
 
 const warmUpRounds = 5;
-const root = join(import.meta.dirname, '..');
+const root = join(import.meta.dirname, '..', '..');
 const handler = join(root, 'dist/handlers/update.cjs');
 
 interface Run {

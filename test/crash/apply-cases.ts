@@ -8,7 +8,7 @@ import { replaceRecord } from '../../lib/record.ts';
 import { stagingOf } from '../../lib/staging.ts';
 import type { State } from '../../lib/states.ts';
 import type { Update } from '../../lib/update.ts';
-import { tarOf } from '../../test/support/archives.ts';
+import { tarOf } from '../support/archives.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import type { CrashNode } from './crash-node.ts';
 

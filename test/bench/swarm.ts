@@ -5,10 +5,10 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { exitStatus, formatError } from '../lib/errors.ts';
-import type { FleetNode } from '../test/support/fleet-node.ts';
-import { startFleet } from '../test/support/fleet.ts';
-import { commandLine } from './command-line.ts';
+import { exitStatus, formatError } from '../../lib/errors.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
+import { startFleet } from '../support/fleet.ts';
+import { commandLine } from '../../scripts/command-line.ts';
 
 const help = `Usage: npm run bench:swarm -- [--mib N] [--rounds N] [--json]
 

@@ -1,7 +1,7 @@
 import { listAccepted, readAccepted } from '../../lib/store.ts';
 import { nameOf, updateKey } from '../../lib/update.ts';
-import type { Fleet } from '../../test/support/fleet.ts';
-import type { FleetNode } from '../../test/support/fleet-node.ts';
+import type { Fleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet-node.ts';
 import { countedRuns, effectOn, isInEffect, type SentUpdate } from './kill-updates.ts';
 import type { Invariant } from './result.ts';
 import { isApplied } from './two-reconciles.ts';
