@@ -2,13 +2,13 @@
  * Serf query `update-status`: how far is an update, `channel@version`, on this node; or all of its
  * channels, `summary [CHANNEL]`, from the first one after CHANNEL. What is printed is the response.
  */
-import { isChannel } from '../lib/announcement-rules.ts';
+import { isChannel } from '../lib/announcement/fields.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
 import { formatStatus, statusOf } from '../lib/node-status.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/serf-event.ts';
 import { summaryPage } from '../lib/summary-page.ts';
-import { parseUpdateName } from '../lib/update.ts';
+import { parseUpdateName } from '../lib/announcement/update.ts';
 
 void runHandler('status', process.env, ({ config, log }) => {
   const event = parseSerfEnvironment(process.env);

@@ -1,4 +1,4 @@
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
@@ -16,7 +16,7 @@ import {
   ringAccepted,
   stateError,
 } from './store.ts';
-import { parsePayload, type Offer, type UpdateId } from './update.ts';
+import { parsePayload, type Offer, type UpdateId } from './announcement/update.ts';
 
 export interface AcceptDeps {
   /** Unix seconds. */

@@ -19,7 +19,7 @@ import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
 import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
 import type { Torrent } from './transmission.ts';
 import { ensureSettings } from './transmission-settings.ts';
-import { idOf, type Update, type UpdateId } from './update.ts';
+import { idOf, type Update, type UpdateId } from './announcement/update.ts';
 
 /**
  * Does something for one update, which must not hold up the other channels when it cannot go on; comes

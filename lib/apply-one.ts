@@ -25,7 +25,7 @@ import {
   type ApplyDeps,
 } from './staging.ts';
 import { takeUpKeySet } from './take-up-key-set.ts';
-import { idOf, isExpired, updateKey, type Update } from './update.ts';
+import { idOf, isExpired, updateKey, type Update } from './announcement/update.ts';
 
 const maxTries = 3;
 /** Seconds before the second and the third try. */

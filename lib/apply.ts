@@ -13,7 +13,7 @@ import { outcomesDir, readProgress } from './progress.ts';
 import { pruneApplySide } from './prune.ts';
 import { readRecord, replaceRecord } from './record.ts';
 import { removeStaging, stage, type ApplyDeps } from './staging.ts';
-import { idOf, updateKey, type Update, type UpdateId } from './update.ts';
+import { idOf, updateKey, type Update, type UpdateId } from './announcement/update.ts';
 
 /** What is ready at once is applied in this order (design: kinds of update). */
 const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];

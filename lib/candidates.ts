@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyOffer } from './accept.ts';
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { maxChannels } from './decide.ts';
 import { UpdateError, describeError } from './errors.ts';
@@ -9,7 +9,7 @@ import { currentKeySet, readChained } from './key-chain.ts';
 import type { KeySet } from './keyset.ts';
 import { roleOf } from './marks.ts';
 import { listAccepted, readAccepted } from './store.ts';
-import { parsePayload, updateKey, type Update, type UpdateId } from './update.ts';
+import { parsePayload, updateKey, type Update, type UpdateId } from './announcement/update.ts';
 
 /** The updates of a node's announcements, split by what is to be done with them. */
 export interface Candidates {

@@ -1,5 +1,5 @@
-import { keySetChannel } from './announcement-rules.ts';
-import { nameOf } from './update.ts';
+import { keySetChannel } from './announcement/fields.ts';
+import { nameOf } from './announcement/update.ts';
 import { supersedes, type Damaged, type Holding, type Item } from './holdings.ts';
 
 /** What is known of one neighbour during a catch-up. */

@@ -1,11 +1,11 @@
 import { acceptPayload, type AcceptDeps } from './accept.ts';
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
 import type { LoggedEvent } from './event-log.ts';
 import type { Holding } from './holdings.ts';
 import { currentKeySet } from './key-chain.ts';
-import { idOf, looksLikeTorrent, parseAnnouncement } from './update.ts';
+import { idOf, looksLikeTorrent, parseAnnouncement } from './announcement/update.ts';
 
 /** What came of an announcement that a neighbour delivered. */
 export type Verdict =

@@ -7,7 +7,7 @@ import { listOrphans, pruneAnnouncements, removeUpdateRecord } from './prune.ts'
 import { release, wantedBy, type Daemon } from './release.ts';
 import { announcementsThatStay, type HeldAnnouncement } from './retention.ts';
 import { listAccepted, readAccepted } from './store.ts';
-import { updateKey, type Update, type UpdateId } from './update.ts';
+import { updateKey, type Update, type UpdateId } from './announcement/update.ts';
 
 /** An update that must not go on; see EndedUpdate. */
 export interface PastUpdate {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { UpdateError, hasErrno } from './errors.ts';
-import type { NodeIdentity } from './target.ts';
+import type { NodeIdentity } from './announcement/target.ts';
 
 /** Where the one configuration file is, unless P2P_UPDATE_CONFIG names another. */
 export const defaultConfigFile = '/etc/p2p-update/config.json';

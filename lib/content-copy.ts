@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { hasErrno } from './errors.ts';
-import type { Update } from './update.ts';
+import type { Update } from './announcement/update.ts';
 
 const chunkBytes = 1 << 20;
 

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { isChannel } from './announcement-rules.ts';
+import { isChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { removeLeftOvers, replaceDurably } from './durable.ts';
 import { UpdateError } from './errors.ts';
@@ -8,7 +8,7 @@ import { roleOf } from './marks.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
 import { readRegularFile } from './regular-file.ts';
 import { listAccepted, listDirectory } from './store.ts';
-import type { UpdateId } from './update.ts';
+import type { UpdateId } from './announcement/update.ts';
 
 /** Proof that trusted keys signed one version of a channel twice, with different content. */
 export interface Equivocation {

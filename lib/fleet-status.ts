@@ -1,4 +1,4 @@
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { NodeState } from './node-status.ts';
 import type { ChannelFacts, NodeFacts } from './node-summary.ts';
 import type { Member } from './serf-members.ts';

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { constants, createReadStream } from 'node:fs';
 import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { Kind } from './announcement.ts';
+import type { Kind } from './announcement/codec.ts';
 import { badArchive } from './archive-entry.ts';
 import { findRoot, unpackArchive } from './archive.ts';
 import { makePublicDirectory } from './directory.ts';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { createDurably } from './durable.ts';
 import { UpdateError } from './errors.ts';
@@ -8,7 +8,7 @@ import { outcomesDir, readProgress } from './progress.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
 import { readRegularFile } from './regular-file.ts';
 import { listDirectory } from './store.ts';
-import { parseUpdateKey } from './update.ts';
+import { parseUpdateKey } from './announcement/update.ts';
 
 /** More than a key set and its announcement can have. */
 const maxKeySetBytes = 2 ** 15;

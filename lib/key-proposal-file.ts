@@ -1,4 +1,4 @@
-import { check } from './announcement-rules.ts';
+import { check } from './announcement/fields.ts';
 import { UpdateError } from './errors.ts';
 
 /** The parts of a proposal file (lib/key-proposal.ts), which prove nothing by themselves. */

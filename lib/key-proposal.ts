@@ -6,12 +6,12 @@ import {
   pieceBudget,
   type Announcement,
   type SignedAnnouncement,
-} from './announcement.ts';
-import { check, keySetChannel } from './announcement-rules.ts';
+} from './announcement/codec.ts';
+import { check, keySetChannel } from './announcement/fields.ts';
 import { UpdateError } from './errors.ts';
 import { altered, readProposalFile } from './key-proposal-file.ts';
 import { formatKeySet, parseKeySet, type KeySet } from './keyset.ts';
-import { choosePieceLength, computeInfoHash, type Content } from './metainfo.ts';
+import { choosePieceLength, computeInfoHash, type Content } from './announcement/metainfo.ts';
 import { signBody, verifyAnnouncement } from './signature.ts';
 import type { Signer } from './signing.ts';
 

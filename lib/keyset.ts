@@ -1,4 +1,4 @@
-import { isChannel } from './announcement.ts';
+import { isChannel } from './announcement/codec.ts';
 import { UpdateError } from './errors.ts';
 import { type PublicKey, publicKeyFromRaw } from './signature.ts';
 

@@ -5,7 +5,7 @@ import { formatRequest, latestQuery, parseNewest, shownName } from './latest-que
 import { listPublished } from './publish.ts';
 import type { SerfClient } from './serf.ts';
 import { listAccepted } from './store.ts';
-import type { UpdateId } from './update.ts';
+import type { UpdateId } from './announcement/update.ts';
 
 const querySeconds = 1;
 

@@ -1,4 +1,4 @@
-import { isChannel } from './announcement.ts';
+import { isChannel } from './announcement/codec.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
 import {
@@ -11,7 +11,7 @@ import {
 } from './holdings.ts';
 import { currentKeySet } from './key-chain.ts';
 import { listAccepted } from './store.ts';
-import { parseUpdateName, type UpdateId } from './update.ts';
+import { parseUpdateName, type UpdateId } from './announcement/update.ts';
 
 /** The Serf query that `handlers/latest.ts` answers; docs/serf.md has its texts. */
 export const latestQuery = 'update-latest';

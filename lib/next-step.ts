@@ -2,7 +2,7 @@ import type { Progress } from './progress.ts';
 import { isPastContent } from './states.ts';
 import type { TorrentData } from './torrent-data.ts';
 import type { Torrent } from './transmission.ts';
-import { contentName, isExpired, type Update } from './update.ts';
+import { contentName, isExpired, type Update } from './announcement/update.ts';
 
 const stalledAfterSeconds = 60;
 /** What nobody has is tried ever more seldom. */

@@ -1,11 +1,11 @@
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
 import { roleOf } from './marks.ts';
 import { outcomesDir, readProgress, updatesDir, type Progress } from './progress.ts';
 import { listAccepted } from './store.ts';
 import type { State } from './states.ts';
-import { updateKey, type UpdateId } from './update.ts';
+import { updateKey, type UpdateId } from './announcement/update.ts';
 
 /**
  * How far an update is on a node. OTHER: held for other nodes. UNKNOWN: never heard of, or not kept.

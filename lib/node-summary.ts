@@ -1,4 +1,4 @@
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
 import { equivocationOf, listEquivocated, type EquivocationState } from './equivocation.ts';
@@ -14,7 +14,7 @@ import {
   parseAnnouncement,
   type Update,
   type UpdateId,
-} from './update.ts';
+} from './announcement/update.ts';
 
 /** What a node says of itself. */
 export interface NodeFacts {

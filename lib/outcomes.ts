@@ -8,7 +8,7 @@ import {
   type Progress,
 } from './progress.ts';
 import type { ApplyDeps } from './staging.ts';
-import type { Update, UpdateId } from './update.ts';
+import type { Update, UpdateId } from './announcement/update.ts';
 
 /** Published: the other users of the node read outcomes, and only the apply side writes them. */
 export const outcomeMode = 0o644;

@@ -3,7 +3,7 @@ import { UpdateError } from './errors.ts';
 import { readRecord, replaceRecord } from './record.ts';
 import { assertLegalStep, restsAt, type State } from './states.ts';
 import { listDirectory } from './store.ts';
-import { parseUpdateKey, updateKey, type Update, type UpdateId } from './update.ts';
+import { parseUpdateKey, updateKey, type Update, type UpdateId } from './announcement/update.ts';
 
 /**
  * How far an update came, as one side recorded it. Advance writes ACCEPTED to COMPLETE below

@@ -5,7 +5,7 @@ import { listRecords, outcomesDir, readIfIntact, updatesDir } from './progress.t
 import { outcomesThatStay } from './retention.ts';
 import { listAccepted, listDirectory } from './store.ts';
 import { parseTorrentFileName, torrentFileName } from './torrent-file.ts';
-import { parseUpdateKey, updateKey, type UpdateId } from './update.ts';
+import { parseUpdateKey, updateKey, type UpdateId } from './announcement/update.ts';
 
 /** In one pass: a flood that is over must not keep the lock. */
 const maxPruned = 64;

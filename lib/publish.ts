@@ -16,7 +16,7 @@ import {
   parseUpdateKey,
   updateKey,
   type UpdateId,
-} from './update.ts';
+} from './announcement/update.ts';
 
 const checkPollMs = 100;
 const checkBaseMs = 20_000;

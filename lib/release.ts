@@ -1,7 +1,7 @@
 import { removeDownloaded, removePublished, isSamePath } from './torrent-data.ts';
 import type { Config } from './config.ts';
 import type { Torrent, TransmissionClient } from './transmission.ts';
-import type { Update } from './update.ts';
+import type { Update } from './announcement/update.ts';
 
 /** How long a person's submit may take between giving the torrent to the daemon and telling the fleet. */
 const submissionSeconds = 600;

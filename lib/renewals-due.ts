@@ -3,7 +3,7 @@ import { UpdateError } from './errors.ts';
 import type { KeySet } from './keyset.ts';
 import { listPublished, readPublished } from './publish.ts';
 import { verifyAnnouncement } from './signature.ts';
-import { isExpired, nameOf, parseAnnouncement, type UpdateId } from './update.ts';
+import { isExpired, nameOf, parseAnnouncement, type UpdateId } from './announcement/update.ts';
 
 /** An announcement kept here that nodes will not take any more under another key set. */
 export interface DueRenewal extends UpdateId {

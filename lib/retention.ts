@@ -1,6 +1,6 @@
-import { keySetChannel } from './announcement-rules.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Progress } from './progress.ts';
-import { updateKey, type UpdateId } from './update.ts';
+import { updateKey, type UpdateId } from './announcement/update.ts';
 
 /** What is kept of a channel's outcomes, and of the logs of their runs, besides what marks rest on. */
 const keptOutcomes = 16;

@@ -7,7 +7,7 @@ import { runExclusively } from './lock.ts';
 import { isRollback, outcomeMode } from './outcomes.ts';
 import { listRecords, outcomesDir, readIfIntact, readProgress, writeProgress } from './progress.ts';
 import type { ApplyDeps } from './staging.ts';
-import { idOf, isExpired, nameOf, updateKey, type UpdateId } from './update.ts';
+import { idOf, isExpired, nameOf, updateKey, type UpdateId } from './announcement/update.ts';
 
 /** What became of one update that had been given up. */
 export interface Retried {

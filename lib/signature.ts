@@ -1,5 +1,5 @@
 import { createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto';
-import type { Kind, SignedAnnouncement } from './announcement.ts';
+import type { Kind, SignedAnnouncement } from './announcement/codec.ts';
 import { UpdateError } from './errors.ts';
 import type { KeySet, ReleaseKey } from './keyset.ts';
 

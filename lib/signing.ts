@@ -1,5 +1,10 @@
 import type { KeyObject } from 'node:crypto';
-import { encodeAnnouncement, encodeBody, pieceBudget, type Announcement } from './announcement.ts';
+import {
+  encodeAnnouncement,
+  encodeBody,
+  pieceBudget,
+  type Announcement,
+} from './announcement/codec.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
 import type { KeySet } from './keyset.ts';

@@ -22,7 +22,7 @@ import {
   updateKey,
   type Update,
   type UpdateId,
-} from './update.ts';
+} from './announcement/update.ts';
 
 /** How often content with the wrong hash is checked, and looked at again. */
 export const maxBadContent = 2;

@@ -13,7 +13,7 @@ import { createDurably, replaceDurably } from './durable.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
 import { readRegularFile } from './regular-file.ts';
-import { parseUpdateKey, updateKey, type UpdateId } from './update.ts';
+import { parseUpdateKey, updateKey, type UpdateId } from './announcement/update.ts';
 
 /** A payload of 2,048 bytes, its frame, and as much again. */
 const maxFactBytes = 8192;

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import type { Kind } from './announcement.ts';
+import type { Kind } from './announcement/codec.ts';
 import { printable } from './archive-entry.ts';
 import { detectKind } from './detect.ts';
 import { UpdateError, hasErrno } from './errors.ts';

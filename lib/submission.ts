@@ -1,14 +1,14 @@
 import { statSync } from 'node:fs';
-import { isContentName } from './announcement.ts';
+import { isContentName } from './announcement/codec.ts';
 import { printable } from './archive-entry.ts';
-import type { Announcement, Kind } from './announcement.ts';
-import { keySetChannel } from './announcement-rules.ts';
+import type { Announcement, Kind } from './announcement/codec.ts';
+import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { describeContent } from './describe-content.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet } from './key-chain.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
-import { buildMetainfo, choosePieceLength } from './metainfo.ts';
+import { buildMetainfo, choosePieceLength } from './announcement/metainfo.ts';
 import { checkManifest } from './puppet.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
 import { checkContentSize, takeInput } from './submission-input.ts';

@@ -1,4 +1,4 @@
-import { isChannel } from './announcement-rules.ts';
+import { isChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import type { EquivocationState } from './equivocation.ts';
 import { asciiOnly, isNodeState, maxResponseBytes } from './node-status.ts';

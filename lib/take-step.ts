@@ -4,14 +4,14 @@ import { markComplete } from './completion.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
 import type { LoggedEvent } from './event-log.ts';
-import { magnetUri } from './metainfo.ts';
+import { magnetUri } from './announcement/metainfo.ts';
 import type { Step } from './next-step.ts';
 import { newProgress, readProgress, updatesDir, writeProgress, type Progress } from './progress.ts';
 import { isLegalStep, type State } from './states.ts';
 import { dataDirectories, placeOf } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
 import type { TransmissionClient } from './transmission.ts';
-import { idOf, type Update, type UpdateId } from './update.ts';
+import { idOf, type Update, type UpdateId } from './announcement/update.ts';
 
 const checkPollMs = 500;
 const checkTimeoutMs = 25_000;

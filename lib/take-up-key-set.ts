@@ -4,7 +4,7 @@ import { UpdateError } from './errors.ts';
 import { currentKeySet, keepKeySet, readChained } from './key-chain.ts';
 import { parseKeySet } from './keyset.ts';
 import type { ApplyResult } from './puppet.ts';
-import type { Update } from './update.ts';
+import type { Update } from './announcement/update.ts';
 
 /**
  * Makes the next key set the one that this node trusts. The announcement, which the caller has

@@ -1,6 +1,6 @@
 import type { UpdateError } from './errors.ts';
 import type { SerfClient } from './serf.ts';
-import { matchesTarget } from './target.ts';
+import { matchesTarget } from './announcement/target.ts';
 
 /** How many of the alive members that Serf knows a target matches. */
 export interface TargetedMembers {

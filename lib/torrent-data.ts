@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import type { Config } from './config.ts';
 import { hasErrno } from './errors.ts';
 import type { Torrent } from './transmission.ts';
-import { contentLocation, contentName, type Update } from './update.ts';
+import { contentLocation, contentName, type Update } from './announcement/update.ts';
 
 /**
  * What is on disk of a torrent's content: all of it by its size, none, all of it in the other directory

@@ -5,8 +5,8 @@ import type { Config } from './config.ts';
 import { describeContent } from './describe-content.ts';
 import { replaceDurably } from './durable.ts';
 import { hasErrno } from './errors.ts';
-import { buildMetainfo } from './metainfo.ts';
-import { contentLocation, type Update, type UpdateId } from './update.ts';
+import { buildMetainfo } from './announcement/metainfo.ts';
+import { contentLocation, type Update, type UpdateId } from './announcement/update.ts';
 
 /** The .torrent of an update, when its pieces are known; undefined when they travel as metadata. */
 export function metainfoOf(update: Update): Buffer | undefined {

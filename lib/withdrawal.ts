@@ -1,4 +1,4 @@
-import { isContentName, pieceBudget, type Announcement } from './announcement.ts';
+import { isContentName, pieceBudget, type Announcement } from './announcement/codec.ts';
 import type { Config } from './config.ts';
 import { currentKeySet } from './key-chain.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
@@ -6,7 +6,7 @@ import { listPublished, readPublished } from './publish.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
 import { listAccepted, readAccepted } from './store.ts';
 import { checkUpdateChannel, type Submission } from './submission.ts';
-import { parsePayload, type Update, type UpdateId } from './update.ts';
+import { parsePayload, type Update, type UpdateId } from './announcement/update.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface WithdrawRequest {

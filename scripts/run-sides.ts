@@ -5,7 +5,7 @@ import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
 import { logEvent } from '../lib/event-log.ts';
 import { hasLostStateDir, isOurs, ownerOf, requireOwnership } from '../lib/ownership.ts';
 import { reconcile, type Side } from '../lib/reconcile.ts';
-import { nameOf, parseUpdateName, type UpdateId } from '../lib/update.ts';
+import { nameOf, parseUpdateName, type UpdateId } from '../lib/announcement/update.ts';
 import { commandLine } from './command-line.ts';
 
 /** What a person asks for on the command line. */

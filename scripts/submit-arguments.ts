@@ -1,7 +1,7 @@
 import { UpdateError } from '../lib/errors.ts';
 import type { RenewRequest } from '../lib/renewal.ts';
 import type { SubmitRequest } from '../lib/submission.ts';
-import { checkTarget } from '../lib/target.ts';
+import { checkTarget } from '../lib/announcement/target.ts';
 import { pointAtColumn } from '../lib/target-members.ts';
 import { parseMoment, parseSpan } from '../lib/time.ts';
 import type { WithdrawRequest } from '../lib/withdrawal.ts';

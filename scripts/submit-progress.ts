@@ -4,7 +4,7 @@ import { askMembers } from '../lib/fleet-query.ts';
 import { asciiOnly, parseStatus, type UpdateStatus } from '../lib/node-status.ts';
 import type { SerfClient } from '../lib/serf.ts';
 import { judgeUpdate, type NodeProgress, type UpdateProgress } from '../lib/update-progress.ts';
-import { nameOf, type Update, type UpdateId } from '../lib/update.ts';
+import { nameOf, type Update, type UpdateId } from '../lib/announcement/update.ts';
 
 /** An agent that is restarted is back by then. */
 const maxFailures = 5;

@@ -1,7 +1,7 @@
 import type { Config } from '../lib/config.ts';
 import type { TargetedMembers } from '../lib/target-members.ts';
 import type { UpdateProgress } from '../lib/update-progress.ts';
-import { nameOf, parseAnnouncement } from '../lib/update.ts';
+import { nameOf, parseAnnouncement } from '../lib/announcement/update.ts';
 import { asciiJson } from './status/report.ts';
 
 /**

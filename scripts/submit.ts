@@ -14,7 +14,7 @@ import { connectSerf } from '../lib/serf.ts';
 import { prepareSubmission, type Submission } from '../lib/submission.ts';
 import { readKeyToAdd } from '../lib/submission-input.ts';
 import { countTargets, type TargetedMembers } from '../lib/target-members.ts';
-import { nameOf, parseAnnouncement, type Update } from '../lib/update.ts';
+import { nameOf, parseAnnouncement, type Update } from '../lib/announcement/update.ts';
 import { prepareWithdrawal, type WithdrawRequest } from '../lib/withdrawal.ts';
 import { parseChange } from './keys/arguments.ts';
 import { proposalFile, proposeChange, writeProposal } from './keys/change.ts';

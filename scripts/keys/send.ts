@@ -1,14 +1,14 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { keySetChannel } from '../../lib/announcement-rules.ts';
+import { keySetChannel } from '../../lib/announcement/fields.ts';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { completePayload, type KeyProposal } from '../../lib/key-proposal.ts';
 import type { KeySet } from '../../lib/keyset.ts';
-import { buildMetainfo } from '../../lib/metainfo.ts';
+import { buildMetainfo } from '../../lib/announcement/metainfo.ts';
 import { deliver, listPublished, publishContent, readPublished } from '../../lib/publish.ts';
 import { readAccepted } from '../../lib/store.ts';
-import { nameOf, parseAnnouncement } from '../../lib/update.ts';
+import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { withWorkDirectory } from '../work-directory.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { isChannel } from '../../lib/announcement-rules.ts';
+import { isChannel } from '../../lib/announcement/fields.ts';
 import { commandLine } from '../command-line.ts';
 
 export const help = `Usage: status.ts [--channel NAME] [--watch [SECONDS]] [--json]

@@ -4,7 +4,7 @@ import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { eventLogFile, readEvents, type LoggedLine } from '../../lib/event-log.ts';
 import { outcomesDir, readProgress, updatesDir } from '../../lib/progress.ts';
-import { nameOf, parseUpdateName, type UpdateId } from '../../lib/update.ts';
+import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
 
 const pollMs = 500;
 

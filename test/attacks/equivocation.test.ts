@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { equivocationOf, removeHealed } from '../../lib/equivocation.ts';
 import { decodeRecord } from '../../lib/record.ts';
 import { listDirectory } from '../../lib/store.ts';
-import { updateKey } from '../../lib/update.ts';
+import { updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type Answer, type LoneNode } from '../support/lone-node.ts';
 import { readState } from '../support/state.ts';

@@ -1,11 +1,11 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
 import { currentKeySet } from '../../lib/key-chain.ts';
 import { formatKeySet, type KeySet } from '../../lib/keyset.ts';
 import { publicKeyOf } from '../../lib/signature.ts';
-import { parseAnnouncement } from '../../lib/update.ts';
+import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import {
   makeAnnouncement,
   makeKeys,

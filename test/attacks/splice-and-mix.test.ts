@@ -4,7 +4,7 @@ import {
   encodeAnnouncement,
   encodeBody,
   type Announcement,
-} from '../../lib/announcement.ts';
+} from '../../lib/announcement/codec.ts';
 import {
   makeAnnouncement,
   makeKeys,

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { contentLocation } from '../../lib/update.ts';
+import { contentLocation } from '../../lib/announcement/update.ts';
 import { makeApplySide, stagedIn } from '../support/apply-side.ts';
 import { bindDevice, content, hostilePlaces, run, writeInto } from '../support/hostile-places.ts';
 import { readState } from '../support/state.ts';

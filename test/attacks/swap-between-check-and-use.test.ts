@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { copyToStaging, stagingOf } from '../../lib/staging.ts';
-import { contentLocation } from '../../lib/update.ts';
+import { contentLocation } from '../../lib/announcement/update.ts';
 import { makeApplySide } from '../support/apply-side.ts';
 import { startSwapper } from '../support/swapper.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

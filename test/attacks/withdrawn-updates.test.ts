@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
 

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Announcement } from '../../lib/announcement.ts';
-import { updateKey } from '../../lib/update.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
+import { updateKey } from '../../lib/announcement/update.ts';
 import { signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { keepPending } from '../../lib/store.ts';
-import { contentLocation, type Update } from '../../lib/update.ts';
+import { contentLocation, type Update } from '../../lib/announcement/update.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { withdrawal } from './apply-cases.ts';
 import type { CrashCase, Prepared } from './cases.ts';

@@ -12,7 +12,7 @@ import { describeError } from '../../lib/errors.ts';
 import { outcomesDir, readProgress, updatesDir, type Progress } from '../../lib/progress.ts';
 import type { State } from '../../lib/states.ts';
 import { listAccepted, listDirectory, readAccepted } from '../../lib/store.ts';
-import { parseUpdateKey, updateKey, type UpdateId } from '../../lib/update.ts';
+import { parseUpdateKey, updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { walk, type CrashNode } from './crash-node.ts';
 import type { Invariant } from './result.ts';
 

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
 import { prepareApplyDir } from '../../lib/apply-directories.ts';
 import { markComplete } from '../../lib/completion.ts';
 import type { Config } from '../../lib/config.ts';
-import { buildMetainfo, computeInfoHash } from '../../lib/metainfo.ts';
+import { buildMetainfo, computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import {
   newProgress,
   outcomesDir,
@@ -16,7 +16,12 @@ import {
 } from '../../lib/progress.ts';
 import type { State } from '../../lib/states.ts';
 import { keepAccepted, prepareStateDir } from '../../lib/store.ts';
-import { contentLocation, parseAnnouncement, updateKey, type Update } from '../../lib/update.ts';
+import {
+  contentLocation,
+  parseAnnouncement,
+  updateKey,
+  type Update,
+} from '../../lib/announcement/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
 

@@ -5,7 +5,7 @@ import { isMarked } from '../../lib/completion.ts';
 import { describeError } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/progress.ts';
 import { readAccepted } from '../../lib/store.ts';
-import { nameOf, type Update } from '../../lib/update.ts';
+import { nameOf, type Update } from '../../lib/announcement/update.ts';
 import { serfEnvironment } from '../support/serf-environment.ts';
 import { makeCrashNode, type CrashNode } from './crash-node.ts';
 import type { CutDisk, DiskImage } from './cut-image.ts';

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { completionMarker } from '../../lib/completion.ts';
 import { factDirectories, listPending, readAccepted } from '../../lib/store.ts';
-import { updateKey, type Update } from '../../lib/update.ts';
+import { updateKey, type Update } from '../../lib/announcement/update.ts';
 import { clockAt, serfEnvironment, type CrashCase, type Prepared } from './cases.ts';
 import type { CrashNode } from './crash-node.ts';
 

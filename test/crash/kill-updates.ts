@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { updateKey, type UpdateId } from '../../lib/update.ts';
+import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { moduleTarball } from '../support/module.ts';
 import { writeTree } from '../support/tree.ts';

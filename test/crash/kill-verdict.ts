@@ -1,5 +1,5 @@
 import { listAccepted, readAccepted } from '../../lib/store.ts';
-import { nameOf, updateKey } from '../../lib/update.ts';
+import { nameOf, updateKey } from '../../lib/announcement/update.ts';
 import type { Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { countedRuns, effectOn, isInEffect, type SentUpdate } from './kill-updates.ts';

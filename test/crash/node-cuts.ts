@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/progress.ts';
 import { readAccepted } from '../../lib/store.ts';
-import { nameOf } from '../../lib/update.ts';
+import { nameOf } from '../../lib/announcement/update.ts';
 import { startFleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { Random } from '../fuzz/random.ts';

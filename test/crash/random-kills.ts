@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../lib/errors.ts';
 import { listAccepted } from '../../lib/store.ts';
-import { nameOf } from '../../lib/update.ts';
+import { nameOf } from '../../lib/announcement/update.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { Random } from '../fuzz/random.ts';

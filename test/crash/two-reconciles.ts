@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { hasErrno } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/progress.ts';
 import { partialSuffix } from '../../lib/torrent-data.ts';
-import { contentLocation, parseAnnouncement } from '../../lib/update.ts';
+import { contentLocation, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { distDirectory } from '../../lib/wake.ts';
 import type { Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';

@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, sign, type KeyObject } from 'node:crypto';
-import { encodeBody, type Announcement, type Kind } from '../../lib/announcement.ts';
+import { encodeBody, type Announcement, type Kind } from '../../lib/announcement/codec.ts';
 import type { KeySet } from '../../lib/keyset.ts';
 import { publicKeyOf } from '../../lib/signature.ts';
 import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/edwards.ts';

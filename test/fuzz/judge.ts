@@ -1,6 +1,6 @@
 import { verifyOffer } from '../../lib/accept.ts';
 import { describeError, UpdateError } from '../../lib/errors.ts';
-import { parsePayload } from '../../lib/update.ts';
+import { parsePayload } from '../../lib/announcement/update.ts';
 import { makeCorpus, type Corpus, type World } from './corpus.ts';
 import { mutate, unchanged, type Mutation, type Payload } from './mutate.ts';
 import { Random } from './random.ts';

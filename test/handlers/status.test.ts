@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { eventLogFile } from '../../lib/event-log.ts';
 import { outcomesDir } from '../../lib/progress.ts';
 import { parsePage } from '../../lib/summary-page.ts';
-import { updateKey } from '../../lib/update.ts';
+import { updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
 import { repository } from '../support/node-files.ts';

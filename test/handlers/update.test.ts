@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { decodeAnnouncement } from '../../lib/announcement.ts';
+import { decodeAnnouncement } from '../../lib/announcement/codec.ts';
 import {
   makeAnnouncement,
   makeKeys,

@@ -1,14 +1,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { keySetChannel } from '../../lib/announcement-rules.ts';
+import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { readCatchUp, readJoinedAt } from '../../lib/catch-up-due.ts';
 import { itemOf } from '../../lib/holdings.ts';
 import { currentKeySet } from '../../lib/key-chain.ts';
 import { formatKeySet } from '../../lib/keyset.ts';
 import { formatDigest } from '../../lib/latest-query.ts';
 import { listAccepted } from '../../lib/store.ts';
-import { updateKey, type UpdateId } from '../../lib/update.ts';
+import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { programsOf } from '../crash/node-processes.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';

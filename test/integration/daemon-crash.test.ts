@@ -17,14 +17,14 @@ import { advance } from '../../lib/advance.ts';
 import { isMarked, removeMarker } from '../../lib/completion.ts';
 import type { Config } from '../../lib/config.ts';
 import { readEvents, type LoggedEvent } from '../../lib/event-log.ts';
-import { computeInfoHash } from '../../lib/metainfo.ts';
+import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/progress.ts';
 import {
   connectTransmission,
   type Torrent,
   type TransmissionClient,
 } from '../../lib/transmission.ts';
-import { contentName, type Update } from '../../lib/update.ts';
+import { contentName, type Update } from '../../lib/announcement/update.ts';
 import { distDirectory } from '../../lib/wake.ts';
 import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

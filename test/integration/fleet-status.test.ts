@@ -9,7 +9,7 @@ import { repository, type FleetNode } from '../support/fleet-node.ts';
 import { eventsOf, hasEvent, submit, type Submitted } from '../support/submit.ts';
 import { outcomesDir, readProgress } from '../../lib/progress.ts';
 import { replaceRecord } from '../../lib/record.ts';
-import { parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 
 let fleet: Fleet;
 let nodes: [FleetNode, FleetNode, FleetNode];

@@ -7,7 +7,7 @@ import {
   defaultPayloadChars,
   encodeAnnouncement,
   encodeBody,
-} from '../../lib/announcement.ts';
+} from '../../lib/announcement/codec.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { type SerfClient, type SerfSettings, connectSerf } from '../../lib/serf.ts';
 import { type FleetNode, repository } from '../support/fleet-node.ts';

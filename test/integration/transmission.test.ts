@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { describeContent } from '../../lib/describe-content.ts';
 import { feedTorrent, takeTurns, removeLeftOverTrackers } from '../../lib/feed.ts';
 import { kick, kickInfoHash, prepareKick } from '../../lib/kick.ts';
-import { buildMetainfo, contentFileName, magnetUri } from '../../lib/metainfo.ts';
+import { buildMetainfo, contentFileName, magnetUri } from '../../lib/announcement/metainfo.ts';
 import { ensureSettings, requiredSettings } from '../../lib/transmission-settings.ts';
 import { connectTransmission, type TransmissionClient } from '../../lib/transmission.ts';
 import { waitFor } from '../support/wait-for.ts';

@@ -1,8 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Announcement } from '../../lib/announcement.ts';
-import { keySetChannel } from '../../lib/announcement-rules.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
+import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { readCatchUp, writeCatchUp, type CatchUpRecord } from '../../lib/catch-up-due.ts';
 import { beginCatchUp, type CatchUpDeps } from '../../lib/catch-up.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
@@ -13,7 +13,7 @@ import { keepKeySet } from '../../lib/key-chain.ts';
 import { formatKeySet } from '../../lib/keyset.ts';
 import { answerRequest, formatDigest, parseRequest } from '../../lib/latest-query.ts';
 import { keepAccepted, listAccepted, readAccepted } from '../../lib/store.ts';
-import { nameOf, parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { nameOf, parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 import {
   makeAnnouncement,
   makeKeys,

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSy
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { copyVerified, isIntact } from '../../lib/content-copy.ts';
-import type { Update } from '../../lib/update.ts';
+import type { Update } from '../../lib/announcement/update.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const content = Buffer.alloc(40_000, 'p2p');

@@ -1,6 +1,6 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { decodeAnnouncement, encodeBody } from '../../lib/announcement.ts';
+import { decodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
 import { nextKeySet } from '../../lib/key-change.ts';
 import { formatProposal } from '../../lib/key-proposal-file.ts';
 import {

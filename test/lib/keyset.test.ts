@@ -4,7 +4,7 @@ import { formatKeySet, isFleetId, parseKeySet, type KeySet } from '../../lib/key
 import { publicKeyOf } from '../../lib/signature.ts';
 import { refusal } from '../support/refusal.ts';
 import { encodePoint } from './edwards.ts';
-import { keySetText, vectorKey, vectors } from './vectors.ts';
+import { keySetText, vectorKey, vectors } from './announcement/vectors.ts';
 
 const keys = vectors.keys.map(({ id }) => publicKeyOf(vectorKey(id)));
 const [a, b, c, root] = keys as [KeyOf, KeyOf, KeyOf, KeyOf];

@@ -1,8 +1,8 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Announcement } from '../../lib/announcement.ts';
-import { keySetChannel } from '../../lib/announcement-rules.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
+import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { keepKeySet } from '../../lib/key-chain.ts';
@@ -16,7 +16,7 @@ import {
   type Digest,
 } from '../../lib/latest-query.ts';
 import { keepAccepted } from '../../lib/store.ts';
-import { parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 

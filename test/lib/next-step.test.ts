@@ -3,7 +3,7 @@ import { decideStep, type StepInput } from '../../lib/next-step.ts';
 import { newProgress, type Progress } from '../../lib/progress.ts';
 import type { State } from '../../lib/states.ts';
 import type { Torrent } from '../../lib/transmission.ts';
-import { contentName, type Update } from '../../lib/update.ts';
+import { contentName, type Update } from '../../lib/announcement/update.ts';
 
 const now = 1_900_000_000;
 const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();

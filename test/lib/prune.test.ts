@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { acceptPayload } from '../../lib/accept.ts';
 import { advance } from '../../lib/advance.ts';
 import { listAccepted } from '../../lib/store.ts';
-import { updateKey, type Update } from '../../lib/update.ts';
+import { updateKey, type Update } from '../../lib/announcement/update.ts';
 import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
 import { MemoryTransmission } from '../support/memory-transmission.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

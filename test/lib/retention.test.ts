@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { newProgress, type Progress } from '../../lib/progress.ts';
 import { announcementsThatStay, outcomesThatStay } from '../../lib/retention.ts';
 import type { State } from '../../lib/states.ts';
-import { updateKey, type UpdateId } from '../../lib/update.ts';
+import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 
 const id = (version: number, channel = 'c'): UpdateId => ({ channel, version });
 const keys = (...versions: number[]): string[] => versions.map((version) => updateKey(id(version)));

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { retryPoisoned } from '../../lib/retry.ts';
-import { contentLocation, nameOf, type Update } from '../../lib/update.ts';
+import { contentLocation, nameOf, type Update } from '../../lib/announcement/update.ts';
 import { makeApplySide, stagedIn, type ApplySide } from '../support/apply-side.ts';
 import { repository } from '../support/node-files.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

@@ -6,7 +6,7 @@ import {
   encodeAnnouncement,
   encodeBody,
   type SignedAnnouncement,
-} from '../../lib/announcement.ts';
+} from '../../lib/announcement/codec.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { parseKeySet, type KeySet } from '../../lib/keyset.ts';
 import {
@@ -24,7 +24,7 @@ import {
   littleEndian,
   smallOrderPoints,
 } from './edwards.ts';
-import { keySetText, vectorFields, vectorKey, vectors } from './vectors.ts';
+import { keySetText, vectorFields, vectorKey, vectors } from './announcement/vectors.ts';
 
 const keySet = parseKeySet(keySetText);
 const [a = '', b = '', c = '', root = ''] = vectors.keys.map(({ id }) => id);

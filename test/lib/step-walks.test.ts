@@ -8,7 +8,7 @@ import { replaceRecord } from '../../lib/record.ts';
 import type { State } from '../../lib/states.ts';
 import { takeStep, type AdvanceDeps } from '../../lib/take-step.ts';
 import type { Torrent, TransmissionClient } from '../../lib/transmission.ts';
-import { contentName, parseAnnouncement, updateKey } from '../../lib/update.ts';
+import { contentName, parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 

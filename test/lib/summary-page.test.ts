@@ -6,7 +6,7 @@ import { newProgress, outcomesDir, updatesDir, type Progress } from '../../lib/p
 import { replaceRecord } from '../../lib/record.ts';
 import { listAccepted } from '../../lib/store.ts';
 import { parsePage, summaryPage, type SummaryPage } from '../../lib/summary-page.ts';
-import { updateKey, type UpdateId } from '../../lib/update.ts';
+import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
 

@@ -6,7 +6,7 @@ import { nextKeySet } from '../../lib/key-change.ts';
 import { formatKeySet } from '../../lib/keyset.ts';
 import { publicKeyOf, verifyAnnouncement } from '../../lib/signature.ts';
 import { keepAccepted } from '../../lib/store.ts';
-import { parseAnnouncement, type UpdateId } from '../../lib/update.ts';
+import { parseAnnouncement, type UpdateId } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import {
   bundleScripts,

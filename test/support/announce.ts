@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { encodeAnnouncement, encodeBody, type Announcement } from '../../lib/announcement.ts';
+import { encodeAnnouncement, encodeBody, type Announcement } from '../../lib/announcement/codec.ts';
 import { formatKeySet, type KeySet } from '../../lib/keyset.ts';
 import { publicKeyOf, signBody } from '../../lib/signature.ts';
 

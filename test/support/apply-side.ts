@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
 import { applyReady } from '../../lib/apply.ts';
 import { markComplete } from '../../lib/completion.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import type { LoggedEvent } from '../../lib/event-log.ts';
 import { outcomesDir, readProgress, type Progress } from '../../lib/progress.ts';
 import { keepAccepted } from '../../lib/store.ts';
-import { contentLocation, parseAnnouncement, type Update } from '../../lib/update.ts';
+import { contentLocation, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';
 import {
   makeAnnouncement,
   makeKeys,

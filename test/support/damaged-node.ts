@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { replaceRecord } from '../../lib/record.ts';
-import { updateKey } from '../../lib/update.ts';
+import { updateKey } from '../../lib/announcement/update.ts';
 import { HistoryNode, secondKeySet } from './history-node.ts';
 import { startedAt, type Announced } from './history.ts';
 

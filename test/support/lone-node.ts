@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
 import type { Config } from '../../lib/config.ts';
 import { eventLogFile, type LoggedEvent } from '../../lib/event-log.ts';
 import { markComplete } from '../../lib/completion.ts';
 import { keepAccepted, listDirectory } from '../../lib/store.ts';
-import { contentLocation, parseAnnouncement, type Update } from '../../lib/update.ts';
+import { contentLocation, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, type TestKeys } from './announce.ts';
 import { makeApplySide, type ApplySide } from './apply-side.ts';
 import { repository } from './node-files.ts';

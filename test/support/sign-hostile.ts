@@ -1,4 +1,4 @@
-import { encodeAnnouncement, encodeBody } from '../../lib/announcement.ts';
+import { encodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
 import { publicKeyOf, signBody } from '../../lib/signature.ts';
 import { makeAnnouncement, type TestKeys } from './announce.ts';
 

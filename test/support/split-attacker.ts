@@ -1,6 +1,6 @@
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
 import { encodeRecord } from '../../lib/record.ts';
-import { contentName, updateKey } from '../../lib/update.ts';
+import { contentName, updateKey } from '../../lib/announcement/update.ts';
 import { makeKeys, signAnnouncement, type TestKeys } from './announce.ts';
 import { applyDir, downloadDir, stateDir, type ProductionNode } from './split-fleet.ts';
 import type { SplitNode } from './split-node.ts';

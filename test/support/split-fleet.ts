@@ -7,7 +7,7 @@ import { formatKeySet } from '../../lib/keyset.ts';
 import type { Progress } from '../../lib/progress.ts';
 import { decodeRecord } from '../../lib/record.ts';
 import { parseMembers } from '../../lib/serf-members.ts';
-import { updateKey, type UpdateId } from '../../lib/update.ts';
+import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { makeKeys, pemOf, type TestKeys } from './announce.ts';
 import { layNetwork } from './network.ts';
 import { repository } from './node-files.ts';

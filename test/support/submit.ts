@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { decodeRecord } from '../../lib/record.ts';
 import type { Progress } from '../../lib/progress.ts';
-import { updateKey, type UpdateId } from '../../lib/update.ts';
+import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import type { LoggedLine } from '../../lib/event-log.ts';
 import type { FleetNode } from './fleet-node.ts';
 

@@ -2,9 +2,13 @@ import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../lib/announcement/codec.ts';
 import type { Config } from '../../lib/config.ts';
-import { buildMetainfo, computeInfoHash, contentFileName } from '../../lib/metainfo.ts';
+import {
+  buildMetainfo,
+  computeInfoHash,
+  contentFileName,
+} from '../../lib/announcement/metainfo.ts';
 import { makeAnnouncement } from './announce.ts';
 import type { FleetNode } from './fleet-node.ts';
 

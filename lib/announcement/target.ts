@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../errors.ts';
 
 // The grammar of docs/announcement.md, section Targets. Every pattern below is a run of one character
 // class, so that no text takes more than one pass.

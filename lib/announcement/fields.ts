@@ -1,5 +1,5 @@
-import type { Announcement } from './announcement.ts';
-import { UpdateError } from './errors.ts';
+import type { Announcement } from './codec.ts';
+import { UpdateError } from '../errors.ts';
 import { checkTarget } from './target.ts';
 
 // The table of docs/announcement.md: the same rules for what we make and for what we are sent.

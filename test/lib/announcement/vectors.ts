@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Announcement } from '../../lib/announcement.ts';
+import type { Announcement } from '../../../lib/announcement/codec.ts';
 
 /** The test vectors as docs/announcement.md publishes them, so that page and code cannot drift. */
 export interface Vectors {

@@ -10,9 +10,9 @@ import {
   maxPayloadChars,
   pieceBudget,
   type Announcement,
-} from '../../lib/announcement.ts';
-import { signBody } from '../../lib/signature.ts';
-import { refusal } from '../support/refusal.ts';
+} from '../../../lib/announcement/codec.ts';
+import { signBody } from '../../../lib/signature.ts';
+import { refusal } from '../../support/refusal.ts';
 import { announcements } from './arbitraries.ts';
 import { vectorFields, vectorKey, vectors } from './vectors.ts';
 

@@ -1,5 +1,5 @@
-import { isContentName } from './announcement-rules.ts';
-import { UpdateError, describeError } from './errors.ts';
+import { isContentName } from './fields.ts';
+import { UpdateError, describeError } from '../errors.ts';
 import { wrapInfo } from './metainfo.ts';
 
 /** A .torrent that came as the payload itself, unsigned. */

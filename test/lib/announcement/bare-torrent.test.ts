@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { parseBareTorrent } from '../../lib/bare-torrent.ts';
-import { looksLikeTorrent } from '../../lib/update.ts';
+import { parseBareTorrent } from '../../../lib/announcement/bare-torrent.ts';
+import { looksLikeTorrent } from '../../../lib/announcement/update.ts';
 
 const pieces = Buffer.alloc(20, 'p');
 const info = (text = ''): Buffer =>

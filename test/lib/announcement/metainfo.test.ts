@@ -6,7 +6,7 @@ import {
   computeInfoHash,
   contentFileName,
   magnetUri,
-} from '../../lib/metainfo.ts';
+} from '../../../lib/announcement/metainfo.ts';
 
 const kiB = 1024;
 const miB = 1024 * kiB;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { decodeAnnouncement, type Kind, type SignedAnnouncement } from './announcement.ts';
+import { decodeAnnouncement, type Kind, type SignedAnnouncement } from './codec.ts';
 import { parseBareTorrent, type BareTorrent } from './bare-torrent.ts';
 import { contentFileName } from './metainfo.ts';
 

@@ -1,12 +1,6 @@
-import {
-  check,
-  checkFields,
-  checkKnown,
-  checkSignerCount,
-  checkSigners,
-} from './announcement-rules.ts';
+import { check, checkFields, checkKnown, checkSignerCount, checkSigners } from './fields.ts';
 
-export { isChannel, isContentName } from './announcement-rules.ts';
+export { isChannel, isContentName } from './fields.ts';
 
 // Format 1, byte by byte as in docs/announcement.md. A handler decodes before anything else is
 // loaded, so this needs nothing but Buffer and the error class.
