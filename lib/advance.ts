@@ -5,7 +5,7 @@ import { loadCandidates, type EndedUpdate } from './candidates.ts';
 import { cleanUp } from './clean-up.ts';
 import { isMarked } from './completion.ts';
 import type { Config } from './config.ts';
-import { removeLeftOvers } from './durable.ts';
+import { removeLeftOvers } from './system/durable-write.ts';
 import { removeHealed } from './equivocation.ts';
 import { UpdateError, describeError } from './errors.ts';
 import { removeLeftOverTrackers } from './feed.ts';

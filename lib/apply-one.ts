@@ -15,7 +15,7 @@ import {
   type Progress,
 } from './progress.ts';
 import type { ApplyResult } from './puppet.ts';
-import { replaceRecord } from './record.ts';
+import { replaceRecord } from './system/record.ts';
 import {
   absentContent,
   copyToStaging,

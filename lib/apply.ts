@@ -4,14 +4,14 @@ import { applyOne } from './apply-one.ts';
 import { loadCandidates } from './candidates.ts';
 import { listMarkers, removeMarker } from './completion.ts';
 import type { Config } from './config.ts';
-import { removeLeftOvers } from './durable.ts';
+import { removeLeftOvers } from './system/durable-write.ts';
 import { UpdateError, describeError } from './errors.ts';
 import { keySetsDir } from './key-chain.ts';
 import { endOutcome, isRollback } from './outcomes.ts';
-import { endProcessGroup } from './process-group.ts';
+import { endProcessGroup } from './system/process-group.ts';
 import { outcomesDir, readProgress } from './progress.ts';
 import { pruneApplySide } from './prune.ts';
-import { readRecord, replaceRecord } from './record.ts';
+import { readRecord, replaceRecord } from './system/record.ts';
 import { removeStaging, stage, type ApplyDeps } from './staging.ts';
 import { idOf, updateKey, type Update, type UpdateId } from './announcement/update.ts';
 

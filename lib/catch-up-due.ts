@@ -1,9 +1,9 @@
 import { lstatSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceDurably } from './durable.ts';
+import { replaceDurably } from './system/durable-write.ts';
 import { UpdateError } from './errors.ts';
-import { decodeRecord, encodeRecord } from './record.ts';
-import { readRegularFile } from './regular-file.ts';
+import { decodeRecord, encodeRecord } from './system/record.ts';
+import { readRegularFile } from './system/regular-file.ts';
 import { joinedFile } from './store.ts';
 
 /** What a node remembers of its last catch-up; times are unix milliseconds. */

@@ -2,7 +2,7 @@ import { acceptPayload, type AcceptDeps } from './accept.ts';
 import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
-import type { LoggedEvent } from './event-log.ts';
+import type { LoggedEvent } from './system/event-log.ts';
 import type { Holding } from './holdings.ts';
 import { currentKeySet } from './key-chain.ts';
 import { idOf, looksLikeTorrent, parseAnnouncement } from './announcement/update.ts';

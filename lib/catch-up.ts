@@ -10,7 +10,7 @@ import { askNeighbour, meetNeighbours, querySeconds, type Run } from './catch-up
 import { planRound, type OwnState } from './catch-up-plan.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
-import type { LoggedEvent } from './event-log.ts';
+import type { LoggedEvent } from './system/event-log.ts';
 import { listHoldings } from './holdings.ts';
 import { epochOf } from './latest-query.ts';
 import type { SerfClient } from './serf.ts';

@@ -9,7 +9,7 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { fsyncDirectory } from './durable.ts';
+import { fsyncDirectory } from './system/durable-write.ts';
 import { hasErrno } from './errors.ts';
 
 /**

@@ -2,11 +2,11 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
-import { removeLeftOvers, replaceDurably } from './durable.ts';
+import { removeLeftOvers, replaceDurably } from './system/durable-write.ts';
 import { UpdateError } from './errors.ts';
 import { roleOf } from './marks.ts';
-import { decodeRecord, encodeRecord } from './record.ts';
-import { readRegularFile } from './regular-file.ts';
+import { decodeRecord, encodeRecord } from './system/record.ts';
+import { readRegularFile } from './system/regular-file.ts';
 import { listAccepted, listDirectory } from './store.ts';
 import type { UpdateId } from './announcement/update.ts';
 

@@ -1,6 +1,6 @@
 import { loadConfig, type Config } from './config.ts';
 import { UpdateError, describeError, exitStatus, formatError } from './errors.ts';
-import { logEvent, type LoggedEvent } from './event-log.ts';
+import { logEvent, type LoggedEvent } from './system/event-log.ts';
 
 export interface HandlerContext {
   config: Config;

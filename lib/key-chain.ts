@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
-import { createDurably } from './durable.ts';
+import { createDurably } from './system/durable-write.ts';
 import { UpdateError } from './errors.ts';
 import { parseKeySet, type KeySet } from './keyset.ts';
 import { outcomesDir, readProgress } from './progress.ts';
-import { decodeRecord, encodeRecord } from './record.ts';
-import { readRegularFile } from './regular-file.ts';
+import { decodeRecord, encodeRecord } from './system/record.ts';
+import { readRegularFile } from './system/regular-file.ts';
 import { listDirectory } from './store.ts';
 import { parseUpdateKey } from './announcement/update.ts';
 

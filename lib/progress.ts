@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { UpdateError } from './errors.ts';
-import { readRecord, replaceRecord } from './record.ts';
+import { readRecord, replaceRecord } from './system/record.ts';
 import { assertLegalStep, restsAt, type State } from './states.ts';
 import { listDirectory } from './store.ts';
 import { parseUpdateKey, updateKey, type Update, type UpdateId } from './announcement/update.ts';

@@ -3,7 +3,7 @@ import { applyLock, prepareApplyDir } from './apply-directories.ts';
 import { loadCandidates, type Candidates } from './candidates.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
-import { runExclusively } from './lock.ts';
+import { runExclusively } from './system/lock.ts';
 import { isRollback, outcomeMode } from './outcomes.ts';
 import { listRecords, outcomesDir, readIfIntact, readProgress, writeProgress } from './progress.ts';
 import type { ApplyDeps } from './staging.ts';

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Config } from './config.ts';
 import { copyVerified } from './content-copy.ts';
 import { UpdateError } from './errors.ts';
-import type { LoggedEvent } from './event-log.ts';
+import type { LoggedEvent } from './system/event-log.ts';
 import { isMarked } from './completion.ts';
 import { lastApplied, outcomeMode } from './outcomes.ts';
 import {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { markComplete } from './completion.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
-import type { LoggedEvent } from './event-log.ts';
+import type { LoggedEvent } from './system/event-log.ts';
 import { magnetUri } from './announcement/metainfo.ts';
 import type { Step } from './next-step.ts';
 import { newProgress, readProgress, updatesDir, writeProgress, type Progress } from './progress.ts';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { describeContent } from './describe-content.ts';
-import { replaceDurably } from './durable.ts';
+import { replaceDurably } from './system/durable-write.ts';
 import { hasErrno } from './errors.ts';
 import { buildMetainfo } from './announcement/metainfo.ts';
 import { contentLocation, type Update, type UpdateId } from './announcement/update.ts';

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { fsyncDirectory } from '../lib/durable.ts';
+import { fsyncDirectory } from '../lib/system/durable-write.ts';
 import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
 import { formatKeySet, isFleetId, type KeySet } from '../lib/keyset.ts';
 import { publicKeyOf, type PublicKey } from '../lib/signature.ts';

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { defaultConfigFile, loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
-import { logEvent } from '../lib/event-log.ts';
+import { logEvent } from '../lib/system/event-log.ts';
 import { hasLostStateDir, isOurs, ownerOf, requireOwnership } from '../lib/ownership.ts';
 import { reconcile, type Side } from '../lib/reconcile.ts';
 import { nameOf, parseUpdateName, type UpdateId } from '../lib/announcement/update.ts';

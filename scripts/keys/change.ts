@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { createDurably, replaceDurably } from '../../lib/durable.ts';
+import { createDurably, replaceDurably } from '../../lib/system/durable-write.ts';
 import { UpdateError, hasErrno } from '../../lib/errors.ts';
 import { nextKeySet, type KeyChange } from '../../lib/key-change.ts';
 import { formatProposal } from '../../lib/key-proposal-file.ts';

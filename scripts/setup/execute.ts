@@ -10,7 +10,7 @@ import {
   openSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/durable.ts';
+import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import type { SetupStep } from '../../lib/setup-plan.ts';
 import type { Ownership } from '../../lib/setup-rules.ts';

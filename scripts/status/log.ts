@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { eventLogFile, readEvents, type LoggedLine } from '../../lib/event-log.ts';
+import { eventLogFile, readEvents, type LoggedLine } from '../../lib/system/event-log.ts';
 import { outcomesDir, readProgress, updatesDir } from '../../lib/progress.ts';
 import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
 

@@ -2,7 +2,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { equivocationOf, removeHealed } from '../../lib/equivocation.ts';
-import { decodeRecord } from '../../lib/record.ts';
+import { decodeRecord } from '../../lib/system/record.ts';
 import { listDirectory } from '../../lib/store.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';

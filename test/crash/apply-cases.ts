@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Announcement } from '../../lib/announcement/codec.ts';
 import { formatKeySet } from '../../lib/keyset.ts';
-import { replaceRecord } from '../../lib/record.ts';
+import { replaceRecord } from '../../lib/system/record.ts';
 import { stagingOf } from '../../lib/staging.ts';
 import type { State } from '../../lib/states.ts';
 import type { Update } from '../../lib/announcement/update.ts';

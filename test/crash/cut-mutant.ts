@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { repository } from '../support/node-files.ts';
 
-/** What is taken out of lib/durable.ts: its one call of fsync(2) on a directory. */
+/** What is taken out of lib/system/durable-write.ts: its one call of fsync(2) on a directory. */
 const flush = /(export function fsyncDirectory\([^{]*\{[\s\S]*?)fsyncSync\(descriptor\);/;
 
 /**
@@ -35,7 +35,7 @@ const withoutFlush: Plugin = {
       const source = await readFile(join(repository, 'lib', 'durable.ts'), 'utf8');
       const contents = source.replace(flush, '$1');
       if (contents === source)
-        throw new Error('lib/durable.ts has no flush of a directory to take out');
+        throw new Error('lib/system/durable-write.ts has no flush of a directory to take out');
       return { contents, loader: 'ts' };
     });
   },

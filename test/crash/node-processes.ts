@@ -36,7 +36,7 @@ export function programsOf(namespace: string, program: string): NodeProcess[] {
   return processesOf(namespace).filter(({ argv }) => argv[1]?.endsWith(`/${program}`) === true);
 }
 
-/** The runs of Puppet on a node: each leads a process group (lib/process.ts). */
+/** The runs of Puppet on a node: each leads a process group (lib/system/run-command.ts). */
 export function puppetRunsOf(namespace: string): NodeProcess[] {
   return processesOf(namespace).filter(
     ({ argv }) => /ruby/.test(argv[0] ?? '') && argv[1]?.endsWith('/puppet') === true,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { eventLogFile } from '../../lib/event-log.ts';
+import { eventLogFile } from '../../lib/system/event-log.ts';
 import { ageLeftOvers, checkEnd, takeSnapshot, type Found, type Snapshot } from './check.ts';
 import type { Scene } from './lane.ts';
 import { runInjected, type Ending, type Injection, type Point } from './strace.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LoggedLine } from '../../lib/event-log.ts';
+import type { LoggedLine } from '../../lib/system/event-log.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { type DemoUpdate, hasEffect } from './contents.ts';
 import { type Screen, seconds } from './screen.ts';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeCatchUp } from '../../lib/catch-up-due.ts';
-import { eventLogFile } from '../../lib/event-log.ts';
+import { eventLogFile } from '../../lib/system/event-log.ts';
 import { joinedFile } from '../../lib/store.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
 import { repository } from '../support/node-files.ts';

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { eventLogFile } from '../../lib/event-log.ts';
+import { eventLogFile } from '../../lib/system/event-log.ts';
 import { outcomesDir } from '../../lib/progress.ts';
 import { parsePage } from '../../lib/summary-page.ts';
 import { updateKey } from '../../lib/announcement/update.ts';

@@ -16,7 +16,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { advance } from '../../lib/advance.ts';
 import { isMarked, removeMarker } from '../../lib/completion.ts';
 import type { Config } from '../../lib/config.ts';
-import { readEvents, type LoggedEvent } from '../../lib/event-log.ts';
+import { readEvents, type LoggedEvent } from '../../lib/system/event-log.ts';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/progress.ts';
 import {

@@ -8,7 +8,7 @@ import { startFleet, type Fleet } from '../support/fleet.ts';
 import { repository, type FleetNode } from '../support/fleet-node.ts';
 import { eventsOf, hasEvent, submit, type Submitted } from '../support/submit.ts';
 import { outcomesDir, readProgress } from '../../lib/progress.ts';
-import { replaceRecord } from '../../lib/record.ts';
+import { replaceRecord } from '../../lib/system/record.ts';
 import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 
 let fleet: Fleet;

@@ -18,7 +18,11 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { applyContent, type ApplyRequest } from '../../lib/install.ts';
 import { packDirectory } from '../../lib/pack.ts';
-import { endProcessGroup, readProcess, type ProcessIdentity } from '../../lib/process-group.ts';
+import {
+  endProcessGroup,
+  readProcess,
+  type ProcessIdentity,
+} from '../../lib/system/process-group.ts';
 import { checkManifest, type ApplyResult } from '../../lib/puppet.ts';
 import { tarOf, zipOf } from '../support/archives.ts';
 import { readTree, writeTree } from '../support/tree.ts';

@@ -7,7 +7,7 @@ import { readCatchUp, writeCatchUp, type CatchUpRecord } from '../../lib/catch-u
 import { beginCatchUp, type CatchUpDeps } from '../../lib/catch-up.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import type { LoggedEvent } from '../../lib/event-log.ts';
+import type { LoggedEvent } from '../../lib/system/event-log.ts';
 import { itemOf } from '../../lib/holdings.ts';
 import { keepKeySet } from '../../lib/key-chain.ts';
 import { formatKeySet } from '../../lib/keyset.ts';

@@ -140,7 +140,7 @@ describe('an interruption', () => {
     const { node, update } = await makePoisoned();
     // The record before is that of the third failure.
     const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
-    const { replaceRecord } = await import('../../lib/record.ts');
+    const { replaceRecord } = await import('../../lib/system/record.ts');
     replaceRecord(file, { ...node.outcomeOf(update), state: 'FAILED', nextTryAt: 0 }, 0o644);
     await node.apply(now + 800);
     expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 3 });
@@ -150,7 +150,7 @@ describe('an interruption', () => {
     const { node, update } = await makePoisoned();
     await retry(node);
     const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
-    const { replaceRecord } = await import('../../lib/record.ts');
+    const { replaceRecord } = await import('../../lib/system/record.ts');
     replaceRecord(file, { ...node.outcomeOf(update), state: 'APPLYING' }, 0o644);
     node.receive({ kind: 'file', name: 'b', version: now + 1 }, Buffer.from('b'));
     await node.apply(now + 800);

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { parseConfig } from '../../lib/config.ts';
 import { decideStep } from '../../lib/next-step.ts';
 import { newProgress, readProgress, updatesDir, type Progress } from '../../lib/progress.ts';
-import { replaceRecord } from '../../lib/record.ts';
+import { replaceRecord } from '../../lib/system/record.ts';
 import type { State } from '../../lib/states.ts';
 import { takeStep, type AdvanceDeps } from '../../lib/take-step.ts';
 import type { Torrent, TransmissionClient } from '../../lib/transmission.ts';

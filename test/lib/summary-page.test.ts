@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../lib/config.ts';
 import { newProgress, outcomesDir, updatesDir, type Progress } from '../../lib/progress.ts';
-import { replaceRecord } from '../../lib/record.ts';
+import { replaceRecord } from '../../lib/system/record.ts';
 import { listAccepted } from '../../lib/store.ts';
 import { parsePage, summaryPage, type SummaryPage } from '../../lib/summary-page.ts';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { logEvent } from '../../lib/event-log.ts';
+import { logEvent } from '../../lib/system/event-log.ts';
 import { newProgress, updatesDir, writeProgress } from '../../lib/progress.ts';
 import { prepareStateDir } from '../../lib/store.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';

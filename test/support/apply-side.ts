@@ -5,7 +5,7 @@ import type { Announcement } from '../../lib/announcement/codec.ts';
 import { applyReady } from '../../lib/apply.ts';
 import { markComplete } from '../../lib/completion.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
-import type { LoggedEvent } from '../../lib/event-log.ts';
+import type { LoggedEvent } from '../../lib/system/event-log.ts';
 import { outcomesDir, readProgress, type Progress } from '../../lib/progress.ts';
 import { keepAccepted } from '../../lib/store.ts';
 import { contentLocation, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';

@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { replaceRecord } from '../../lib/record.ts';
+import { replaceRecord } from '../../lib/system/record.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { HistoryNode, secondKeySet } from './history-node.ts';
 import { startedAt, type Announced } from './history.ts';

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
-import { eventLogFile, readEvents, type LoggedLine } from '../../lib/event-log.ts';
+import { eventLogFile, readEvents, type LoggedLine } from '../../lib/system/event-log.ts';
 import { type Member, parseMembers } from '../../lib/serf-members.ts';
 import { Daemon, tail } from './daemon.ts';
 import {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Announcement } from '../../lib/announcement/codec.ts';
 import type { Config } from '../../lib/config.ts';
-import { eventLogFile, type LoggedEvent } from '../../lib/event-log.ts';
+import { eventLogFile, type LoggedEvent } from '../../lib/system/event-log.ts';
 import { markComplete } from '../../lib/completion.ts';
 import { keepAccepted, listDirectory } from '../../lib/store.ts';
 import { contentLocation, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';

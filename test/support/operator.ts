@@ -11,7 +11,7 @@ import { afterAll, beforeAll, onTestFinished } from 'vitest';
 import { type Config, parseConfig } from '../../lib/config.ts';
 import { formatKeySet, type KeySet } from '../../lib/keyset.ts';
 import { publicKeyOf } from '../../lib/signature.ts';
-import { encodeRecord } from '../../lib/record.ts';
+import { encodeRecord } from '../../lib/system/record.ts';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { repository } from './node-files.ts';
 import { temporaryDirectory } from './temporary.ts';

@@ -1,5 +1,5 @@
 import type { Announcement } from '../../lib/announcement/codec.ts';
-import { encodeRecord } from '../../lib/record.ts';
+import { encodeRecord } from '../../lib/system/record.ts';
 import { contentName, updateKey } from '../../lib/announcement/update.ts';
 import { makeKeys, signAnnouncement, type TestKeys } from './announce.ts';
 import { applyDir, downloadDir, stateDir, type ProductionNode } from './split-fleet.ts';

@@ -2,8 +2,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { runExclusively } from '../../lib/lock.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { runExclusively } from '../../../lib/system/lock.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 describe('runExclusively', () => {
   it('leaves the work to whoever holds the lock', async () => {

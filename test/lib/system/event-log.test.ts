@@ -11,9 +11,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { eventLogFile, logEvent, readEvents, rotateLog } from '../../lib/event-log.ts';
-import { repository } from '../support/node-files.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { eventLogFile, logEvent, readEvents, rotateLog } from '../../../lib/system/event-log.ts';
+import { repository } from '../../support/node-files.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 const mebibyte = 2 ** 20;
 const event = (reason: string) => ({ handler: 'test', decision: 'accept', reason });
@@ -54,7 +54,7 @@ test('a rotation that was cut short anywhere loses nothing but the oldest', () =
 test('writers lose no line to a rotation', async () => {
   const directory = temporaryDirectory();
   const write = `
-    import { logEvent } from ${JSON.stringify(join(repository, 'lib/event-log.ts'))};
+    import { logEvent } from ${JSON.stringify(join(repository, 'lib/system/event-log.ts'))};
     for (let n = 0; n < 200; n += 1)
       logEvent(process.argv[1], { handler: 'writer', decision: 'accept', reason: process.pid + ' ' + n });`;
   const writers = [1, 2, 3].map(() =>

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { linkSync, lstatSync, renameSync, rmSync } from 'node:fs';
-import { replaceDurably } from './durable.ts';
-import { UpdateError, hasErrno } from './errors.ts';
+import { replaceDurably } from './durable-write.ts';
+import { UpdateError, hasErrno } from '../errors.ts';
 import { readRegularFile } from './regular-file.ts';
 
 const format = 1;

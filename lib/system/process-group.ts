@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { UpdateError, hasErrno } from './errors.ts';
+import { UpdateError, hasErrno } from '../errors.ts';
 
 /** What names one run for good: a process id alone may belong to somebody else by tomorrow. */
 export interface ProcessIdentity {

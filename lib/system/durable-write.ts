@@ -13,7 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { hasErrno } from './errors.ts';
+import { hasErrno } from '../errors.ts';
 
 /** How the name of a file that is still being written begins; one left over may be deleted. */
 const temporaryPrefix = '.tmp-';

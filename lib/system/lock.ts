@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../errors.ts';
 
 /** More than any burst of facts needs. */
 const maxRounds = 8;

@@ -9,7 +9,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { hasErrno } from './errors.ts';
+import { hasErrno } from '../errors.ts';
 import { readRegularFile } from './regular-file.ts';
 
 /** One line of events.log: what woke us, and what came of it. */

@@ -8,16 +8,16 @@ import {
   readProcess,
   runVariable,
   type ProcessIdentity,
-} from '../../lib/process-group.ts';
+} from '../../../lib/system/process-group.ts';
 import {
   findCommand,
   maxLogBytes,
   runCommand,
   type RunOptions,
   type RunOutcome,
-} from '../../lib/process.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { waitFor } from '../support/wait-for.ts';
+} from '../../../lib/system/run-command.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+import { waitFor } from '../../support/wait-for.ts';
 
 let dir: string;
 const strays: ChildProcess[] = [];
@@ -121,7 +121,7 @@ describe('runCommand', () => {
   });
 
   test('nothing runs when we are killed before the start is on record', async () => {
-    const module = new URL('../../lib/process.ts', import.meta.url).href;
+    const module = new URL('../../../lib/system/run-command.ts', import.meta.url).href;
     const script = `
       import { runCommand } from ${JSON.stringify(module)};
       await runCommand({

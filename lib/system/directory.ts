@@ -1,7 +1,7 @@
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fsyncDirectory } from './durable.ts';
-import { hasErrno } from './errors.ts';
+import { fsyncDirectory } from './durable-write.ts';
+import { hasErrno } from '../errors.ts';
 
 /**
  * Creates a directory, and those above it, which everybody may read whatever the umask is, and

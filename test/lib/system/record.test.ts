@@ -1,9 +1,14 @@
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createDurably, replaceDurably } from '../../lib/durable.ts';
-import { decodeRecord, encodeRecord, readRecord, replaceRecord } from '../../lib/record.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { createDurably, replaceDurably } from '../../../lib/system/durable-write.ts';
+import {
+  decodeRecord,
+  encodeRecord,
+  readRecord,
+  replaceRecord,
+} from '../../../lib/system/record.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 describe('createDurably', () => {
   it('creates a file once, and leaves what is there', () => {
