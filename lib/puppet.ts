@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { printable } from './archive-entry.ts';
+import { printable } from './content/archive-entry.ts';
 import { UpdateError } from './errors.ts';
 import { endProcessGroup, type ProcessIdentity } from './system/process-group.ts';
 import { findCommand, runCommand, type RunOutcome } from './system/run-command.ts';

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Announcement, SignedAnnouncement } from './announcement/codec.ts';
 import type { Config } from './config.ts';
-import { describeContent } from './describe-content.ts';
+import { describeContent } from './content/hash-content.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
 import { parseKeySet, type KeySet } from './keyset.ts';

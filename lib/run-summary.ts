@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { printable } from './archive-entry.ts';
+import { printable } from './content/archive-entry.ts';
 import { hasErrno } from './errors.ts';
 
 /** A record has room for so many; the run's log has all. */

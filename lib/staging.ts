@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Config } from './config.ts';
-import { copyVerified } from './content-copy.ts';
+import { copyVerified } from './content/copy-verified.ts';
 import { UpdateError } from './errors.ts';
 import type { LoggedEvent } from './system/event-log.ts';
 import { isMarked } from './completion.ts';

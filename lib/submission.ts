@@ -1,10 +1,10 @@
 import { statSync } from 'node:fs';
 import { isContentName } from './announcement/codec.ts';
-import { printable } from './archive-entry.ts';
+import { printable } from './content/archive-entry.ts';
 import type { Announcement, Kind } from './announcement/codec.ts';
 import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
-import { describeContent } from './describe-content.ts';
+import { describeContent } from './content/hash-content.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet } from './key-chain.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
-import { describeContent } from './describe-content.ts';
+import { describeContent } from './content/hash-content.ts';
 import { replaceDurably } from './system/durable-write.ts';
 import { hasErrno } from './errors.ts';
 import { buildMetainfo } from './announcement/metainfo.ts';

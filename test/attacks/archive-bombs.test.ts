@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, statfsSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { archiveLimits, checkArchive, unpackArchive } from '../../lib/archive.ts';
+import { archiveLimits, checkArchive, unpackArchive } from '../../lib/content/archive.ts';
 import { makeApplySide, stagedIn } from '../support/apply-side.ts';
 import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/archives.ts';
 import {

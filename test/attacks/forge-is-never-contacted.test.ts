@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { detectKind } from '../../lib/detect.ts';
+import { detectKind } from '../../lib/content/detect-kind.ts';
 import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
 import { tarOf, zipOf } from '../support/archives.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

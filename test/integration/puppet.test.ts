@@ -17,7 +17,7 @@ import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { applyContent, type ApplyRequest } from '../../lib/install.ts';
-import { packDirectory } from '../../lib/pack.ts';
+import { packDirectory } from '../../lib/content/pack.ts';
 import {
   endProcessGroup,
   readProcess,

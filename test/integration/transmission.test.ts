@@ -6,7 +6,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { describeContent } from '../../lib/describe-content.ts';
+import { describeContent } from '../../lib/content/hash-content.ts';
 import { feedTorrent, takeTurns, removeLeftOverTrackers } from '../../lib/feed.ts';
 import { kick, kickInfoHash, prepareKick } from '../../lib/kick.ts';
 import { buildMetainfo, contentFileName, magnetUri } from '../../lib/announcement/metainfo.ts';

@@ -2,8 +2,8 @@
  * bomb-probe.ts detect|unpack FILE DESTINATION: does it as submit or the apply side would (unpacks at
  * most 128 MiB, to be quick), and prints as JSON what came of it and the most memory that it ever had.
  */
-import { archiveLimits, unpackArchive } from '../../lib/archive.ts';
-import { detectKind } from '../../lib/detect.ts';
+import { archiveLimits, unpackArchive } from '../../lib/content/archive.ts';
+import { detectKind } from '../../lib/content/detect-kind.ts';
 import { describeError } from '../../lib/errors.ts';
 
 const [action = '', file = '', destination = ''] = process.argv.slice(2);

@@ -4,7 +4,7 @@
  * grows from the moment at which the copy begins.
  */
 import { appendFileSync, existsSync } from 'node:fs';
-import { copyVerified } from '../../lib/content-copy.ts';
+import { copyVerified } from '../../lib/content/copy-verified.ts';
 
 const [source = '', target = '', length, sha256 = '', grow] = process.argv.slice(2);
 const update = { length: Number(length), sha256, pieces: new Uint8Array(), pieceLength: 16_384 };

@@ -4,7 +4,7 @@
  */
 import { accessSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { unpackArchive } from '../../lib/archive.ts';
+import { unpackArchive } from '../../lib/content/archive.ts';
 
 const [directory = ''] = process.argv.slice(2);
 const archives = join(directory, 'archives');

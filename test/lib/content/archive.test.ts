@@ -2,12 +2,12 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { checkArchive, findRoot, unpackArchive } from '../../lib/archive.ts';
-import { UpdateError } from '../../lib/errors.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/archives.ts';
-import { hostileArchives } from '../support/hostile-archives.ts';
-import { readTree } from '../support/tree.ts';
+import { checkArchive, findRoot, unpackArchive } from '../../../lib/content/archive.ts';
+import { UpdateError } from '../../../lib/errors.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+import { paxRecord, tarOf, zipOf, type TarEntry } from '../../support/archives.ts';
+import { hostileArchives } from '../../support/hostile-archives.ts';
+import { readTree } from '../../support/tree.ts';
 
 let dir: string;
 beforeEach(() => {

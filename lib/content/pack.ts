@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { entryPath, printable } from './archive-entry.ts';
 import { archiveLimits, type ArchiveLimits } from './archive.ts';
-import { UpdateError, hasErrno } from './errors.ts';
+import { UpdateError, hasErrno } from '../errors.ts';
 
 const blockBytes = 512;
 

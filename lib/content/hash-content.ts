@@ -3,9 +3,9 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { UpdateError, hasErrno } from './errors.ts';
-import { computeInfoHash } from './announcement/metainfo.ts';
-import type { Content } from './announcement/metainfo.ts';
+import { UpdateError, hasErrno } from '../errors.ts';
+import { computeInfoHash } from '../announcement/metainfo.ts';
+import type { Content } from '../announcement/metainfo.ts';
 
 const readSize = 1024 * 1024;
 

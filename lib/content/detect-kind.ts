@@ -10,8 +10,8 @@ import {
   readEntries,
   type ArchiveListing,
 } from './archive.ts';
-import { UpdateError } from './errors.ts';
-import { maxMetadataBytes, parseMetadata, type ModuleMetadata } from './module.ts';
+import { UpdateError } from '../errors.ts';
+import { maxMetadataBytes, parseMetadata, type ModuleMetadata } from '../module.ts';
 
 /** What kind of update a path makes, and what else its content says. */
 export type DetectedKind =

@@ -1,4 +1,4 @@
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../errors.ts';
 
 /** One entry as a tar or zip reader finds it: nothing about it has been checked. */
 export interface ArchiveEntry {

@@ -14,10 +14,10 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { unpackArchive } from '../../lib/archive.ts';
-import { packDirectory } from '../../lib/pack.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { readTree, writeTree } from '../support/tree.ts';
+import { unpackArchive } from '../../../lib/content/archive.ts';
+import { packDirectory } from '../../../lib/content/pack.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+import { readTree, writeTree } from '../../support/tree.ts';
 
 let dir: string;
 beforeEach(() => {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { hasErrno } from './errors.ts';
-import type { Update } from './announcement/update.ts';
+import { hasErrno } from '../errors.ts';
+import type { Update } from '../announcement/update.ts';
 
 const chunkBytes = 1 << 20;
 

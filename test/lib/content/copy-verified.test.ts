@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { copyVerified, isIntact } from '../../lib/content-copy.ts';
-import type { Update } from '../../lib/announcement/update.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { copyVerified, isIntact } from '../../../lib/content/copy-verified.ts';
+import type { Update } from '../../../lib/announcement/update.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 const content = Buffer.alloc(40_000, 'p2p');
 

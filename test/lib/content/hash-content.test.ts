@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import createTorrent from 'create-torrent';
 import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { describeContent } from '../../lib/describe-content.ts';
-import { buildMetainfo, contentFileName } from '../../lib/announcement/metainfo.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { describeContent } from '../../../lib/content/hash-content.ts';
+import { buildMetainfo, contentFileName } from '../../../lib/announcement/metainfo.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 const pieceLength = 16_384;
 
