@@ -5,7 +5,7 @@
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
 import { answerRequest, latestQuery, parseRequest } from '../lib/latest-query.ts';
-import { parseSerfEnvironment, readPayload } from '../lib/serf-event.ts';
+import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
 
 void runHandler('latest', process.env, async ({ config, log }) => {
   const event = parseSerfEnvironment(process.env);

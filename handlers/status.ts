@@ -6,7 +6,7 @@ import { isChannel } from '../lib/announcement/fields.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
 import { formatStatus, statusOf } from '../lib/node-status.ts';
-import { parseSerfEnvironment, readPayload } from '../lib/serf-event.ts';
+import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
 import { summaryPage } from '../lib/summary-page.ts';
 import { parseUpdateName } from '../lib/announcement/update.ts';
 

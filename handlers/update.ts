@@ -6,7 +6,7 @@ import { acceptPayload } from '../lib/accept.ts';
 import { buildTime } from '../lib/build-time.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { LoggedError, runHandler } from '../lib/handler.ts';
-import { parseSerfEnvironment, readPayload } from '../lib/serf-event.ts';
+import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
 import { wakeReconciler } from '../lib/wake.ts';
 
 void runHandler('update', process.env, async ({ config, log }) => {

@@ -8,17 +8,17 @@ import type { Config } from './config.ts';
 import { removeLeftOvers } from './system/durable-write.ts';
 import { removeHealed } from './equivocation.ts';
 import { UpdateError, describeError } from './errors.ts';
-import { removeLeftOverTrackers } from './feed.ts';
+import { removeLeftOverTrackers } from './daemons/transmission/announce-peers.ts';
 import { decideStep, loadingSeconds, type Step } from './next-step.ts';
-import { isOurAnnounceUrl } from './peers.ts';
+import { isOurAnnounceUrl } from './daemons/transmission/tracker.ts';
 import { outcomesDir, readProgress, updatesDir } from './progress.ts';
 import { listOrphans } from './prune.ts';
 import { isLegalStep } from './states.ts';
 import { factDirectories, listPending, prepareStateDir } from './store.ts';
 import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
 import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
-import type { Torrent } from './transmission.ts';
-import { ensureSettings } from './transmission-settings.ts';
+import type { Torrent } from './daemons/transmission/client.ts';
+import { ensureSettings } from './daemons/transmission/settings.ts';
 import { idOf, type Update, type UpdateId } from './announcement/update.ts';
 
 /**

@@ -14,7 +14,7 @@ import {
   writeProgress,
   type Progress,
 } from './progress.ts';
-import type { ApplyResult } from './puppet.ts';
+import type { ApplyResult } from './daemons/puppet/puppet.ts';
 import { replaceRecord } from './system/record.ts';
 import {
   absentContent,

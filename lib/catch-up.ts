@@ -13,7 +13,7 @@ import { describeError } from './errors.ts';
 import type { LoggedEvent } from './system/event-log.ts';
 import { listHoldings } from './holdings.ts';
 import { epochOf } from './latest-query.ts';
-import type { SerfClient } from './serf.ts';
+import type { SerfClient } from './daemons/serf/client.ts';
 
 /** How many members are asked. */
 const maxNeighbours = 3;

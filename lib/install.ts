@@ -8,8 +8,13 @@ import { findRoot, unpackArchive } from './content/archive.ts';
 import { makePublicDirectory } from './system/directory.ts';
 import { fsyncDirectory } from './system/durable-write.ts';
 import { UpdateError, hasErrno } from './errors.ts';
-import { installModule } from './module.ts';
-import { applyManifest, type ApplyResult, type PuppetSettings, type RunContext } from './puppet.ts';
+import { installModule } from './daemons/puppet/install-module.ts';
+import {
+  applyManifest,
+  type ApplyResult,
+  type PuppetSettings,
+  type RunContext,
+} from './daemons/puppet/puppet.ts';
 
 /** The verified copy of one update's content, and where its effects go. */
 export interface ApplyRequest extends RunContext {

@@ -3,7 +3,7 @@ import { maxClockLeadSeconds, maxVersionStep } from './decide.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 import { formatRequest, latestQuery, parseNewest, shownName } from './latest-query.ts';
 import { listPublished } from './publish.ts';
-import type { SerfClient } from './serf.ts';
+import type { SerfClient } from './daemons/serf/client.ts';
 import { listAccepted } from './store.ts';
 import type { UpdateId } from './announcement/update.ts';
 

@@ -1,7 +1,7 @@
 import type { Progress } from './progress.ts';
 import { isPastContent } from './states.ts';
 import type { TorrentData } from './torrent-data.ts';
-import type { Torrent } from './transmission.ts';
+import type { Torrent } from './daemons/transmission/client.ts';
 import { contentName, isExpired, type Update } from './announcement/update.ts';
 
 const stalledAfterSeconds = 60;

@@ -5,10 +5,10 @@ import type { Config } from './config.ts';
 import { fsyncDirectory, replaceDurably } from './system/durable-write.ts';
 import { UpdateError } from './errors.ts';
 import { decodeRecord, encodeRecord } from './system/record.ts';
-import { connectSerf, type SerfClient } from './serf.ts';
+import { connectSerf, type SerfClient } from './daemons/serf/client.ts';
 import { listDirectory } from './store.ts';
 import type { Submission } from './submission.ts';
-import { connectTransmission, type TransmissionClient } from './transmission.ts';
+import { connectTransmission, type TransmissionClient } from './daemons/transmission/client.ts';
 import {
   contentName,
   nameOf,

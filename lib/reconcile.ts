@@ -9,10 +9,10 @@ import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
 import { logEvent, rotateLog, type LoggedEvent } from './system/event-log.ts';
 import { runExclusively } from './system/lock.ts';
-import { feedTorrent, takeTurns } from './feed.ts';
+import { feedTorrent, takeTurns } from './daemons/transmission/announce-peers.ts';
 import { keySetsDir } from './key-chain.ts';
-import { peersFromMembers, type Peer } from './peers.ts';
-import { connectSerf } from './serf.ts';
+import { peersFromMembers, type Peer } from './daemons/transmission/tracker.ts';
+import { connectSerf } from './daemons/serf/client.ts';
 import {
   describeFacts,
   describeFiles,
@@ -22,7 +22,7 @@ import {
 } from './store.ts';
 import type { ApplyDeps } from './staging.ts';
 import type { AdvanceDeps } from './take-step.ts';
-import { connectTransmission } from './transmission.ts';
+import { connectTransmission } from './daemons/transmission/client.ts';
 import { distDirectory } from './wake.ts';
 
 const feedTimeoutMs = 30_000;

@@ -1,6 +1,6 @@
 import { removeDownloaded, removePublished, isSamePath } from './torrent-data.ts';
 import type { Config } from './config.ts';
-import type { Torrent, TransmissionClient } from './transmission.ts';
+import type { Torrent, TransmissionClient } from './daemons/transmission/client.ts';
 import type { Update } from './announcement/update.ts';
 
 /** How long a person's submit may take between giving the torrent to the daemon and telling the fleet. */

@@ -9,7 +9,7 @@ import { UpdateError } from './errors.ts';
 import { currentKeySet } from './key-chain.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { buildMetainfo, choosePieceLength } from './announcement/metainfo.ts';
-import { checkManifest } from './puppet.ts';
+import { checkManifest } from './daemons/puppet/puppet.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
 import { checkContentSize, takeInput } from './submission-input.ts';
 

@@ -10,7 +10,7 @@ import {
   type NodeFacts,
   type RunResult,
 } from './node-summary.ts';
-import { isRecord } from './serf-members.ts';
+import { isRecord } from './daemons/serf/members.ts';
 
 /**
  * One response to the query `update-status` with the request `summary [CHANNEL]`: what a node says of

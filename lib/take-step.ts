@@ -10,7 +10,7 @@ import { newProgress, readProgress, updatesDir, writeProgress, type Progress } f
 import { isLegalStep, type State } from './states.ts';
 import { dataDirectories, placeOf } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
-import type { TransmissionClient } from './transmission.ts';
+import type { TransmissionClient } from './daemons/transmission/client.ts';
 import { idOf, type Update, type UpdateId } from './announcement/update.ts';
 
 const checkPollMs = 500;

@@ -3,7 +3,7 @@ import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet, keepKeySet, readChained } from './key-chain.ts';
 import { parseKeySet } from './keyset.ts';
-import type { ApplyResult } from './puppet.ts';
+import type { ApplyResult } from './daemons/puppet/puppet.ts';
 import type { Update } from './announcement/update.ts';
 
 /**

@@ -1,5 +1,5 @@
 import type { UpdateError } from './errors.ts';
-import type { SerfClient } from './serf.ts';
+import type { SerfClient } from './daemons/serf/client.ts';
 import { matchesTarget } from './announcement/target.ts';
 
 /** How many of the alive members that Serf knows a target matches. */

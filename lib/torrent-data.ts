@@ -2,7 +2,7 @@ import { lstatSync, rmSync, rmdirSync, unlinkSync, type Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Config } from './config.ts';
 import { hasErrno } from './errors.ts';
-import type { Torrent } from './transmission.ts';
+import type { Torrent } from './daemons/transmission/client.ts';
 import { contentLocation, contentName, type Update } from './announcement/update.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { Verdict } from './fleet-status.ts';
 import type { NodeState, UpdateStatus } from './node-status.ts';
-import type { Member } from './serf-members.ts';
+import type { Member } from './daemons/serf/members.ts';
 import { matchesTarget } from './announcement/target.ts';
 
 /** What one update came to on one member. */

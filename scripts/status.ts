@@ -7,7 +7,7 @@ import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts
 import { askSummaries } from '../lib/fleet-query.ts';
 import { judgeFleet, verdictStatuses } from '../lib/fleet-status.ts';
 import { currentKeySet } from '../lib/key-chain.ts';
-import { connectSerf } from '../lib/serf.ts';
+import { connectSerf } from '../lib/daemons/serf/client.ts';
 import { help, parseCommand, type Command } from './status/arguments.ts';
 import { statusJson, statusLines, type Report } from './status/report.ts';
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UpdateError } from '../lib/errors.ts';
 import { askMembers } from '../lib/fleet-query.ts';
 import { asciiOnly, parseStatus, type UpdateStatus } from '../lib/node-status.ts';
-import type { SerfClient } from '../lib/serf.ts';
+import type { SerfClient } from '../lib/daemons/serf/client.ts';
 import { judgeUpdate, type NodeProgress, type UpdateProgress } from '../lib/update-progress.ts';
 import { nameOf, type Update, type UpdateId } from '../lib/announcement/update.ts';
 

@@ -10,7 +10,7 @@ import { missingSigners } from '../lib/key-proposal.ts';
 import { askBySerf, type FleetVersions } from '../lib/known-updates.ts';
 import { deliver, findPublished, publishContent } from '../lib/publish.ts';
 import { prepareRenewal, type RenewRequest } from '../lib/renewal.ts';
-import { connectSerf } from '../lib/serf.ts';
+import { connectSerf } from '../lib/daemons/serf/client.ts';
 import { prepareSubmission, type Submission } from '../lib/submission.ts';
 import { readKeyToAdd } from '../lib/submission-input.ts';
 import { countTargets, type TargetedMembers } from '../lib/target-members.ts';

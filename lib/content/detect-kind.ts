@@ -11,7 +11,11 @@ import {
   type ArchiveListing,
 } from './archive.ts';
 import { UpdateError } from '../errors.ts';
-import { maxMetadataBytes, parseMetadata, type ModuleMetadata } from '../module.ts';
+import {
+  maxMetadataBytes,
+  parseMetadata,
+  type ModuleMetadata,
+} from '../daemons/puppet/install-module.ts';
 
 /** What kind of update a path makes, and what else its content says. */
 export type DetectedKind =

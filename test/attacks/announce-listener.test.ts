@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { withAnnounceAnswer, type Peer } from '../../lib/peers.ts';
+import { withAnnounceAnswer, type Peer } from '../../lib/daemons/transmission/tracker.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const infoHash = '00ff7e25' + 'ab'.repeat(16);

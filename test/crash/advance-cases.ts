@@ -6,7 +6,7 @@ import { withdrawal } from './apply-cases.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import { torrentOf, type CrashNode } from './crash-node.ts';
 import type { State } from '../../lib/states.ts';
-import type { TransmissionClient } from '../../lib/transmission.ts';
+import type { TransmissionClient } from '../../lib/daemons/transmission/client.ts';
 
 const file = { kind: 'file', name: 'message' } as const;
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { TransmissionClient } from '../../lib/transmission.ts';
+import type { TransmissionClient } from '../../lib/daemons/transmission/client.ts';
 import type { Expected } from './check.ts';
 import type { CrashNode } from './crash-node.ts';
 

@@ -3,7 +3,10 @@ import { lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectTransmission, type TransmissionClient } from '../../lib/transmission.ts';
+import {
+  connectTransmission,
+  type TransmissionClient,
+} from '../../lib/daemons/transmission/client.ts';
 import { waitFor } from '../support/wait-for.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import { makeCrashNode, type CrashNode } from './crash-node.ts';

@@ -23,7 +23,7 @@ import {
   connectTransmission,
   type Torrent,
   type TransmissionClient,
-} from '../../lib/transmission.ts';
+} from '../../lib/daemons/transmission/client.ts';
 import { contentName, type Update } from '../../lib/announcement/update.ts';
 import { distDirectory } from '../../lib/wake.ts';
 import { makeApplySide, type ApplySide } from '../support/apply-side.ts';

@@ -23,7 +23,7 @@ import {
   readProcess,
   type ProcessIdentity,
 } from '../../lib/system/process-group.ts';
-import { checkManifest, type ApplyResult } from '../../lib/puppet.ts';
+import { checkManifest, type ApplyResult } from '../../lib/daemons/puppet/puppet.ts';
 import { tarOf, zipOf } from '../support/archives.ts';
 import { readTree, writeTree } from '../support/tree.ts';
 import { waitFor as poll } from '../support/wait-for.ts';

@@ -9,7 +9,7 @@ import {
   encodeBody,
 } from '../../lib/announcement/codec.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { type SerfClient, type SerfSettings, connectSerf } from '../../lib/serf.ts';
+import { type SerfClient, type SerfSettings, connectSerf } from '../../lib/daemons/serf/client.ts';
 import { type FleetNode, repository } from '../support/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 

@@ -7,11 +7,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { describeContent } from '../../lib/content/hash-content.ts';
-import { feedTorrent, takeTurns, removeLeftOverTrackers } from '../../lib/feed.ts';
-import { kick, kickInfoHash, prepareKick } from '../../lib/kick.ts';
+import {
+  feedTorrent,
+  takeTurns,
+  removeLeftOverTrackers,
+} from '../../lib/daemons/transmission/announce-peers.ts';
+import { kick, kickInfoHash, prepareKick } from '../../lib/daemons/transmission/kick.ts';
 import { buildMetainfo, contentFileName, magnetUri } from '../../lib/announcement/metainfo.ts';
-import { ensureSettings, requiredSettings } from '../../lib/transmission-settings.ts';
-import { connectTransmission, type TransmissionClient } from '../../lib/transmission.ts';
+import { ensureSettings, requiredSettings } from '../../lib/daemons/transmission/settings.ts';
+import {
+  connectTransmission,
+  type TransmissionClient,
+} from '../../lib/daemons/transmission/client.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 /** A real transmission-daemon with a configuration of its own, on free ports. */

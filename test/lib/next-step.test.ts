@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { decideStep, type StepInput } from '../../lib/next-step.ts';
 import { newProgress, type Progress } from '../../lib/progress.ts';
 import type { State } from '../../lib/states.ts';
-import type { Torrent } from '../../lib/transmission.ts';
+import type { Torrent } from '../../lib/daemons/transmission/client.ts';
 import { contentName, type Update } from '../../lib/announcement/update.ts';
 
 const now = 1_900_000_000;

@@ -7,7 +7,7 @@ import { newProgress, readProgress, updatesDir, type Progress } from '../../lib/
 import { replaceRecord } from '../../lib/system/record.ts';
 import type { State } from '../../lib/states.ts';
 import { takeStep, type AdvanceDeps } from '../../lib/take-step.ts';
-import type { Torrent, TransmissionClient } from '../../lib/transmission.ts';
+import type { Torrent, TransmissionClient } from '../../lib/daemons/transmission/client.ts';
 import { contentName, parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

@@ -270,7 +270,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'ask the Forge for what a module needs',
-    file: 'lib/module.ts',
+    file: 'lib/daemons/puppet/install-module.ts',
     find: "'--ignore-dependencies', // else it asks the Forge",
     replace: "'--verbose',",
     tests: [attack('forge-is-never-contacted')],

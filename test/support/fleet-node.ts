@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
 import { eventLogFile, readEvents, type LoggedLine } from '../../lib/system/event-log.ts';
-import { type Member, parseMembers } from '../../lib/serf-members.ts';
+import { type Member, parseMembers } from '../../lib/daemons/serf/members.ts';
 import { Daemon, tail } from './daemon.ts';
 import {
   type NodeSettings,

@@ -2,8 +2,8 @@ import { hash } from 'node:crypto';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UpdateError } from '../../lib/errors.ts';
-import { requiredSettings } from '../../lib/transmission-settings.ts';
-import type { Torrent, TransmissionClient } from '../../lib/transmission.ts';
+import { requiredSettings } from '../../lib/daemons/transmission/settings.ts';
+import type { Torrent, TransmissionClient } from '../../lib/daemons/transmission/client.ts';
 
 /** The content of a torrent that some peer of the swarm has. */
 export interface SwarmContent {

@@ -6,7 +6,7 @@ import { parseConfig } from '../../lib/config.ts';
 import { formatKeySet } from '../../lib/keyset.ts';
 import type { Progress } from '../../lib/progress.ts';
 import { decodeRecord } from '../../lib/system/record.ts';
-import { parseMembers } from '../../lib/serf-members.ts';
+import { parseMembers } from '../../lib/daemons/serf/members.ts';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { makeKeys, pemOf, type TestKeys } from './announce.ts';
 import { layNetwork } from './network.ts';

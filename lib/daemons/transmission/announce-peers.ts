@@ -1,10 +1,10 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError } from './errors.ts';
+import { describeError } from '../../errors.ts';
 import { kick, prepareKick } from './kick.ts';
-import { isOurAnnounceUrl, withAnnounceAnswer } from './peers.ts';
-import type { Peer } from './peers.ts';
-import type { TransmissionClient } from './transmission.ts';
+import { isOurAnnounceUrl, withAnnounceAnswer } from './tracker.ts';
+import type { Peer } from './tracker.ts';
+import type { TransmissionClient } from './client.ts';
 
 const pollMs = 250;
 

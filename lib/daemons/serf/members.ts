@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../../errors.ts';
 
 /** One member of the fleet, as the local agent sees it. */
 export interface Member {

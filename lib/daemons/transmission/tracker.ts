@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { isIPv4, isIPv6 } from 'node:net';
-import type { Member } from './serf-members.ts';
+import type { Member } from '../serf/members.ts';
 
 export interface Peer {
   /** IPv4 or IPv6, without brackets. */

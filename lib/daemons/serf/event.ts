@@ -1,5 +1,5 @@
 import { closeSync, readSync } from 'node:fs';
-import { UpdateError, hasErrno } from './errors.ts';
+import { UpdateError, hasErrno } from '../../errors.ts';
 
 /** What woke a Serf handler, from its environment. */
 export type SerfEvent =

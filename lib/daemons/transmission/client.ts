@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../../errors.ts';
 import {
   asNumber,
   asRecord,
@@ -7,8 +7,8 @@ import {
   replyArguments,
   torrentFields,
   unexpected,
-} from './transmission-reply.ts';
-import { TransmissionRpc } from './transmission-rpc.ts';
+} from './torrent.ts';
+import { TransmissionRpc } from './rpc.ts';
 
 export type TorrentStatus = 'stopped' | 'checking' | 'downloading' | 'seeding' | 'queued';
 

@@ -4,9 +4,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { connectTransmission, type TransmissionClient } from '../../lib/transmission.ts';
-import { refusal } from '../support/refusal.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import {
+  connectTransmission,
+  type TransmissionClient,
+} from '../../../../lib/daemons/transmission/client.ts';
+import { refusal } from '../../../support/refusal.ts';
+import { temporaryDirectory } from '../../../support/temporary.ts';
 
 // What only the real daemon can show is in test/integration/transmission.test.ts.
 

@@ -1,5 +1,5 @@
-import { UpdateError } from './errors.ts';
-import type { Torrent, TorrentStatus } from './transmission.ts';
+import { UpdateError } from '../../errors.ts';
+import type { Torrent, TorrentStatus } from './client.ts';
 
 /** The fields of torrent-get that {@link parseTorrents} reads, and no others. */
 export const torrentFields = [

@@ -1,4 +1,4 @@
-import type { TransmissionClient } from './transmission.ts';
+import type { TransmissionClient } from './client.ts';
 
 /** What a swarm of updates needs of the daemon, as session-set names it; docs/transmission.md says why. */
 export const requiredSettings: Readonly<Record<string, string | boolean>> = {

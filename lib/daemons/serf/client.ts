@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { UpdateError, hasErrno } from './errors.ts';
-import { isRecord, parseMembers, strangeReply, type Member } from './serf-members.ts';
+import { UpdateError, hasErrno } from '../../errors.ts';
+import { isRecord, parseMembers, strangeReply, type Member } from './members.ts';
 
 export interface SerfClient {
   /** Sends a user event to the whole fleet, uncoalesced; `payload` is text without NUL. */

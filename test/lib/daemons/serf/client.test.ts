@@ -2,9 +2,9 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { UpdateError } from '../../lib/errors.ts';
-import { type SerfSettings, connectSerf } from '../../lib/serf.ts';
-import { parseMembers } from '../../lib/serf-members.ts';
+import { UpdateError } from '../../../../lib/errors.ts';
+import { type SerfSettings, connectSerf } from '../../../../lib/daemons/serf/client.ts';
+import { parseMembers } from '../../../../lib/daemons/serf/members.ts';
 
 // What only a real agent can show is in test/integration/serf.test.ts.
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { TransmissionClient } from './transmission.ts';
+import type { TransmissionClient } from './client.ts';
 
 /**
  * A torrent of one byte that nobody has. Private (BEP 27), so that neither DHT, PEX nor local discovery

@@ -4,8 +4,8 @@ import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
-import { UpdateError } from '../../lib/errors.ts';
-import { parseSerfEnvironment, readPayload } from '../../lib/serf-event.ts';
+import { UpdateError } from '../../../../lib/errors.ts';
+import { parseSerfEnvironment, readPayload } from '../../../../lib/daemons/serf/event.ts';
 
 let pipes = 0;
 const dir = mkdtempSync(join(tmpdir(), 'serf-event-'));

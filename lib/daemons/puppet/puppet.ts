@@ -1,10 +1,10 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { printable } from './content/archive-entry.ts';
-import { UpdateError } from './errors.ts';
-import { endProcessGroup, type ProcessIdentity } from './system/process-group.ts';
-import { findCommand, runCommand, type RunOutcome } from './system/run-command.ts';
+import { printable } from '../../content/archive-entry.ts';
+import { UpdateError } from '../../errors.ts';
+import { endProcessGroup, type ProcessIdentity } from '../../system/process-group.ts';
+import { findCommand, runCommand, type RunOutcome } from '../../system/run-command.ts';
 import { noopChanges, readSummary, type RunSummary } from './run-summary.ts';
 
 export interface PuppetSettings {

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { Transmission } from '@ctrl/transmission';
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../../errors.ts';
 
 export interface Credentials {
   username: string;

@@ -14,12 +14,12 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { badArchive } from './content/archive-entry.ts';
-import { findRoot, unpackArchive } from './content/archive.ts';
-import { makePublicDirectory, syncTree } from './system/directory.ts';
-import { fsyncDirectory } from './system/durable-write.ts';
-import { hasErrno } from './errors.ts';
-import { packDirectory } from './content/pack.ts';
+import { badArchive } from '../../content/archive-entry.ts';
+import { findRoot, unpackArchive } from '../../content/archive.ts';
+import { makePublicDirectory, syncTree } from '../../system/directory.ts';
+import { fsyncDirectory } from '../../system/durable-write.ts';
+import { hasErrno } from '../../errors.ts';
+import { packDirectory } from '../../content/pack.ts';
 import { didNotRun, runPuppet } from './puppet.ts';
 import type { ApplyResult, PuppetSettings, RunContext } from './puppet.ts';
 

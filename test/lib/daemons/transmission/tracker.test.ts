@@ -7,8 +7,8 @@ import {
   peersFromMembers,
   withAnnounceAnswer,
   type Peer,
-} from '../../lib/peers.ts';
-import type { Member } from '../../lib/serf-members.ts';
+} from '../../../../lib/daemons/transmission/tracker.ts';
+import type { Member } from '../../../../lib/daemons/serf/members.ts';
 
 const infoHash = '00ff7e25' + 'ab'.repeat(16);
 const encoded = infoHash.replace(/../g, '%$&');
