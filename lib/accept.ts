@@ -4,9 +4,9 @@ import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet } from './key-chain.ts';
-import type { KeySet } from './keyset.ts';
+import type { KeySet } from './trust/key-set.ts';
 import { markFor, roleOfUpdate } from './marks.ts';
-import { verifyAnnouncement } from './signature.ts';
+import { verifyAnnouncement } from './trust/verify.ts';
 import {
   keepAccepted,
   keepPending,

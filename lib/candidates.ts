@@ -6,7 +6,7 @@ import type { Config } from './config.ts';
 import { maxChannels } from './decide.ts';
 import { UpdateError, describeError } from './errors.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
-import type { KeySet } from './keyset.ts';
+import type { KeySet } from './trust/key-set.ts';
 import { roleOf } from './marks.ts';
 import { listAccepted, readAccepted } from './store.ts';
 import { parsePayload, updateKey, type Update, type UpdateId } from './announcement/update.ts';

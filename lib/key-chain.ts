@@ -3,7 +3,7 @@ import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { createDurably } from './system/durable-write.ts';
 import { UpdateError } from './errors.ts';
-import { parseKeySet, type KeySet } from './keyset.ts';
+import { parseKeySet, type KeySet } from './trust/key-set.ts';
 import { outcomesDir, readProgress } from './progress.ts';
 import { decodeRecord, encodeRecord } from './system/record.ts';
 import { readRegularFile } from './system/regular-file.ts';

@@ -5,12 +5,12 @@ import type { Config } from './config.ts';
 import { describeContent } from './content/hash-content.ts';
 import { UpdateError } from './errors.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
-import { parseKeySet, type KeySet } from './keyset.ts';
+import { parseKeySet, type KeySet } from './trust/key-set.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { buildMetainfo } from './announcement/metainfo.ts';
 import { listPublished, notKept, readPublished } from './publish.ts';
-import { verifyAnnouncement } from './signature.ts';
-import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
+import { verifyAnnouncement } from './trust/verify.ts';
+import { checkPieceRoom, loadSigners, signAnnouncement } from './trust/signing.ts';
 import type { OnProgress, Submission } from './submission.ts';
 import { contentName, nameOf, parseAnnouncement, type UpdateId } from './announcement/update.ts';
 

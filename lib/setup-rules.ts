@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { defaultConfigFile, type Config } from './config.ts';
 import { UpdateError } from './errors.ts';
-import { parseKeySet } from './keyset.ts';
+import { parseKeySet } from './trust/key-set.ts';
 
 /** Runs Serf's agent, its handlers and advance; its group is for operators who submit. */
 export const nodeUser = 'p2p-update';

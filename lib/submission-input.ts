@@ -6,7 +6,7 @@ import { printable } from './content/archive-entry.ts';
 import { detectKind } from './content/detect-kind.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 import { packDirectory } from './content/pack.ts';
-import { holdsPrivateKey } from './private-key.ts';
+import { holdsPrivateKey } from './trust/private-key.ts';
 
 /** What a submission is made from. */
 export interface SubmissionInput {

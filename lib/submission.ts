@@ -10,7 +10,7 @@ import { currentKeySet } from './key-chain.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { buildMetainfo, choosePieceLength } from './announcement/metainfo.ts';
 import { checkManifest } from './daemons/puppet/puppet.ts';
-import { checkPieceRoom, loadSigners, signAnnouncement } from './signing.ts';
+import { checkPieceRoom, loadSigners, signAnnouncement } from './trust/signing.ts';
 import { checkContentSize, takeInput } from './submission-input.ts';
 
 /** What a person asks for; times in unix seconds. */

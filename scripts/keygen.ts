@@ -14,8 +14,8 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { fsyncDirectory } from '../lib/system/durable-write.ts';
 import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
-import { formatKeySet, isFleetId, type KeySet } from '../lib/keyset.ts';
-import { publicKeyOf, type PublicKey } from '../lib/signature.ts';
+import { formatKeySet, isFleetId, type KeySet } from '../lib/trust/key-set.ts';
+import { publicKeyOf, type PublicKey } from '../lib/trust/verify.ts';
 import { commandLine } from './command-line.ts';
 
 const help = `Usage: keygen.ts --fleet NAME --out DIRECTORY [options]

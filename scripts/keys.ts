@@ -5,9 +5,9 @@
 import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
 import { currentKeySet } from '../lib/key-chain.ts';
-import { readProposalFile } from '../lib/key-proposal-file.ts';
-import { missingSigners, parseProposal } from '../lib/key-proposal.ts';
-import { formatKeySet, parseKeySet, type KeySet } from '../lib/keyset.ts';
+import { readProposalFile } from '../lib/trust/key-proposal-file.ts';
+import { missingSigners, parseProposal } from '../lib/trust/key-proposal.ts';
+import { formatKeySet, parseKeySet, type KeySet } from '../lib/trust/key-set.ts';
 import { help, parseCommand, type Command } from './keys/arguments.ts';
 import {
   countersign,

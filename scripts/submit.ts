@@ -6,7 +6,7 @@ import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
 import { verdictStatuses } from '../lib/fleet-status.ts';
 import { currentKeySet } from '../lib/key-chain.ts';
-import { missingSigners } from '../lib/key-proposal.ts';
+import { missingSigners } from '../lib/trust/key-proposal.ts';
 import { askBySerf, type FleetVersions } from '../lib/known-updates.ts';
 import { deliver, findPublished, publishContent } from '../lib/publish.ts';
 import { prepareRenewal, type RenewRequest } from '../lib/renewal.ts';

@@ -2,8 +2,8 @@ import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createDurably, replaceDurably } from '../../lib/system/durable-write.ts';
 import { UpdateError, hasErrno } from '../../lib/errors.ts';
-import { nextKeySet, type KeyChange } from '../../lib/key-change.ts';
-import { formatProposal } from '../../lib/key-proposal-file.ts';
+import { nextKeySet, type KeyChange } from '../../lib/trust/key-change.ts';
+import { formatProposal } from '../../lib/trust/key-proposal-file.ts';
 import {
   completePayload,
   missingSigners,
@@ -11,10 +11,10 @@ import {
   proposeKeySet,
   signProposal,
   type KeyProposal,
-} from '../../lib/key-proposal.ts';
-import type { KeySet } from '../../lib/keyset.ts';
-import { chooseSigners, loadRootSigners } from '../../lib/root-signers.ts';
-import { publicKeyFromPem } from '../../lib/signature.ts';
+} from '../../lib/trust/key-proposal.ts';
+import type { KeySet } from '../../lib/trust/key-set.ts';
+import { chooseSigners, loadRootSigners } from '../../lib/trust/root-signers.ts';
+import { publicKeyFromPem } from '../../lib/trust/verify.ts';
 import { stateError } from '../../lib/store.ts';
 import { readKeyToAdd } from '../../lib/submission-input.ts';
 import type { ChangeRequest } from './arguments.ts';

@@ -1,8 +1,8 @@
 import { createPublicKey, generateKeyPairSync, X509Certificate, type KeyObject } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { parseKeySet, formatKeySet } from '../../lib/keyset.ts';
-import { publicKeyFromPem, publicKeyOf } from '../../lib/signature.ts';
-import { encodePoint, smallOrderPoints } from '../lib/edwards.ts';
+import { parseKeySet, formatKeySet } from '../../lib/trust/key-set.ts';
+import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/verify.ts';
+import { encodePoint, smallOrderPoints } from '../lib/trust/edwards.ts';
 import { makeKeys } from '../support/announce.ts';
 import { refusal } from '../support/refusal.ts';
 

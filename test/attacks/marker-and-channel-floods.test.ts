@@ -19,7 +19,7 @@ import { buildTime } from '../../lib/build-time.ts';
 import { loadCandidates } from '../../lib/candidates.ts';
 import { completeDir } from '../../lib/completion.ts';
 import { currentKeySet } from '../../lib/key-chain.ts';
-import { formatKeySet } from '../../lib/keyset.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { listAccepted } from '../../lib/store.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';

@@ -3,7 +3,7 @@ import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Announcement } from '../../lib/announcement/codec.ts';
-import { formatKeySet } from '../../lib/keyset.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
 import { stagingOf } from '../../lib/staging.ts';
 import type { State } from '../../lib/states.ts';

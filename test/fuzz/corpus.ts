@@ -1,8 +1,8 @@
 import { createHash, createPrivateKey, sign, type KeyObject } from 'node:crypto';
 import { encodeBody, type Announcement, type Kind } from '../../lib/announcement/codec.ts';
-import type { KeySet } from '../../lib/keyset.ts';
-import { publicKeyOf } from '../../lib/signature.ts';
-import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/edwards.ts';
+import type { KeySet } from '../../lib/trust/key-set.ts';
+import { publicKeyOf } from '../../lib/trust/verify.ts';
+import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/trust/edwards.ts';
 
 /** An announcement to start from, genuine or not. */
 export interface Sample {

@@ -1,4 +1,4 @@
-import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/edwards.ts';
+import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/trust/edwards.ts';
 import { wire, type Corpus, type Sample } from './corpus.ts';
 import type { Random } from './random.ts';
 

@@ -5,7 +5,7 @@ import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { readCatchUp, readJoinedAt } from '../../lib/catch-up-due.ts';
 import { itemOf } from '../../lib/holdings.ts';
 import { currentKeySet } from '../../lib/key-chain.ts';
-import { formatKeySet } from '../../lib/keyset.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { formatDigest } from '../../lib/latest-query.ts';
 import { listAccepted } from '../../lib/store.ts';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';

@@ -6,7 +6,7 @@ import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { keepKeySet } from '../../lib/key-chain.ts';
-import { formatKeySet } from '../../lib/keyset.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
 import {
   answerRequest,
   parseDigest,

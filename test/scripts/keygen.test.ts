@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseKeySet } from '../../lib/keyset.ts';
-import { publicKeyFromPem, publicKeyOf } from '../../lib/signature.ts';
+import { parseKeySet } from '../../lib/trust/key-set.ts';
+import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/verify.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { readTree } from '../support/tree.ts';
 

@@ -2,8 +2,8 @@ import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { encodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
-import { formatKeySet, parseKeySet, type KeySet } from '../../lib/keyset.ts';
-import { signBody, verifyAnnouncement } from '../../lib/signature.ts';
+import { formatKeySet, parseKeySet, type KeySet } from '../../lib/trust/key-set.ts';
+import { signBody, verifyAnnouncement } from '../../lib/trust/verify.ts';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import { makeAnnouncement } from '../support/announce.ts';
 import {

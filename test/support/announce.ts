@@ -1,8 +1,8 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { encodeAnnouncement, encodeBody, type Announcement } from '../../lib/announcement/codec.ts';
-import { formatKeySet, type KeySet } from '../../lib/keyset.ts';
-import { publicKeyOf, signBody } from '../../lib/signature.ts';
+import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
+import { publicKeyOf, signBody } from '../../lib/trust/verify.ts';
 
 /** A fleet's keys, made for a test. */
 export interface TestKeys {

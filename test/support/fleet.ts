@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
-import { formatKeySet } from '../../lib/keyset.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { makeKeys, pemOf, type TestKeys } from './announce.ts';
 import { FleetNode } from './fleet-node.ts';
 import { layNetwork } from './network.ts';

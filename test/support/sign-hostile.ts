@@ -1,5 +1,5 @@
 import { encodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
-import { publicKeyOf, signBody } from '../../lib/signature.ts';
+import { publicKeyOf, signBody } from '../../lib/trust/verify.ts';
 import { makeAnnouncement, type TestKeys } from './announce.ts';
 
 /** A signed announcement with a name or channel that the encoder would not write. */

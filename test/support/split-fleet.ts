@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfig } from '../../lib/config.ts';
-import { formatKeySet } from '../../lib/keyset.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
 import type { Progress } from '../../lib/progress.ts';
 import { decodeRecord } from '../../lib/system/record.ts';
 import { parseMembers } from '../../lib/daemons/serf/members.ts';

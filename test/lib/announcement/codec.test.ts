@@ -11,7 +11,7 @@ import {
   pieceBudget,
   type Announcement,
 } from '../../../lib/announcement/codec.ts';
-import { signBody } from '../../../lib/signature.ts';
+import { signBody } from '../../../lib/trust/verify.ts';
 import { refusal } from '../../support/refusal.ts';
 import { announcements } from './arbitraries.ts';
 import { vectorFields, vectorKey, vectors } from './vectors.ts';

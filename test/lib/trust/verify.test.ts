@@ -6,17 +6,17 @@ import {
   encodeAnnouncement,
   encodeBody,
   type SignedAnnouncement,
-} from '../../lib/announcement/codec.ts';
-import { UpdateError } from '../../lib/errors.ts';
-import { parseKeySet, type KeySet } from '../../lib/keyset.ts';
+} from '../../../lib/announcement/codec.ts';
+import { UpdateError } from '../../../lib/errors.ts';
+import { parseKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
 import {
   publicKeyFromPem,
   publicKeyFromRaw,
   publicKeyOf,
   signBody,
   verifyAnnouncement,
-} from '../../lib/signature.ts';
-import { refusal } from '../support/refusal.ts';
+} from '../../../lib/trust/verify.ts';
+import { refusal } from '../../support/refusal.ts';
 import {
   encodePoint,
   fromLittleEndian,
@@ -24,7 +24,7 @@ import {
   littleEndian,
   smallOrderPoints,
 } from './edwards.ts';
-import { keySetText, vectorFields, vectorKey, vectors } from './announcement/vectors.ts';
+import { keySetText, vectorFields, vectorKey, vectors } from '../announcement/vectors.ts';
 
 const keySet = parseKeySet(keySetText);
 const [a = '', b = '', c = '', root = ''] = vectors.keys.map(({ id }) => id);

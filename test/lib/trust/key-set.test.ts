@@ -1,10 +1,10 @@
 import { createPublicKey, sign, verify } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { formatKeySet, isFleetId, parseKeySet, type KeySet } from '../../lib/keyset.ts';
-import { publicKeyOf } from '../../lib/signature.ts';
-import { refusal } from '../support/refusal.ts';
+import { formatKeySet, isFleetId, parseKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
+import { publicKeyOf } from '../../../lib/trust/verify.ts';
+import { refusal } from '../../support/refusal.ts';
 import { encodePoint } from './edwards.ts';
-import { keySetText, vectorKey, vectors } from './announcement/vectors.ts';
+import { keySetText, vectorKey, vectors } from '../announcement/vectors.ts';
 
 const keys = vectors.keys.map(({ id }) => publicKeyOf(vectorKey(id)));
 const [a, b, c, root] = keys as [KeyOf, KeyOf, KeyOf, KeyOf];

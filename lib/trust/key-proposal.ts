@@ -6,13 +6,13 @@ import {
   pieceBudget,
   type Announcement,
   type SignedAnnouncement,
-} from './announcement/codec.ts';
-import { check, keySetChannel } from './announcement/fields.ts';
-import { UpdateError } from './errors.ts';
+} from '../announcement/codec.ts';
+import { check, keySetChannel } from '../announcement/fields.ts';
+import { UpdateError } from '../errors.ts';
 import { altered, readProposalFile } from './key-proposal-file.ts';
-import { formatKeySet, parseKeySet, type KeySet } from './keyset.ts';
-import { choosePieceLength, computeInfoHash, type Content } from './announcement/metainfo.ts';
-import { signBody, verifyAnnouncement } from './signature.ts';
+import { formatKeySet, parseKeySet, type KeySet } from './key-set.ts';
+import { choosePieceLength, computeInfoHash, type Content } from '../announcement/metainfo.ts';
+import { signBody, verifyAnnouncement } from './verify.ts';
 import type { Signer } from './signing.ts';
 
 /** A key set on its way to be signed, by one root key after the other. */

@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { isGoodSignature, publicKeyFromRaw, publicKeyOf } from '../../lib/signature.ts';
-import { refusal } from '../support/refusal.ts';
+import { isGoodSignature, publicKeyFromRaw, publicKeyOf } from '../../../lib/trust/verify.ts';
+import { refusal } from '../../support/refusal.ts';
 import {
   encodePoint,
   fromLittleEndian,

@@ -1,8 +1,8 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { decodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
-import { nextKeySet } from '../../lib/key-change.ts';
-import { formatProposal } from '../../lib/key-proposal-file.ts';
+import { decodeAnnouncement, encodeBody } from '../../../lib/announcement/codec.ts';
+import { nextKeySet } from '../../../lib/trust/key-change.ts';
+import { formatProposal } from '../../../lib/trust/key-proposal-file.ts';
 import {
   completePayload,
   missingSigners,
@@ -10,11 +10,11 @@ import {
   proposeKeySet,
   signProposal,
   type KeyProposal,
-} from '../../lib/key-proposal.ts';
-import { formatKeySet, parseKeySet, type KeySet } from '../../lib/keyset.ts';
-import { publicKeyOf, signBody, verifyAnnouncement } from '../../lib/signature.ts';
-import type { Signer } from '../../lib/signing.ts';
-import { refusal } from '../support/refusal.ts';
+} from '../../../lib/trust/key-proposal.ts';
+import { formatKeySet, parseKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
+import { publicKeyOf, signBody, verifyAnnouncement } from '../../../lib/trust/verify.ts';
+import type { Signer } from '../../../lib/trust/signing.ts';
+import { refusal } from '../../support/refusal.ts';
 
 const makeSigner = (): Signer => {
   const key: KeyObject = generateKeyPairSync('ed25519').privateKey;

@@ -9,7 +9,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { isGoodSignature, publicKeyFromPem, publicKeyFromRaw } from '../../lib/signature.ts';
+import { isGoodSignature, publicKeyFromPem, publicKeyFromRaw } from '../../../lib/trust/verify.ts';
 
 interface Vectors {
   numberOfTests: number;

@@ -5,11 +5,11 @@ import {
   nextKeySet,
   signableChannels,
   type KeyChange,
-} from '../../lib/key-change.ts';
-import type { KeySet, ReleaseKey } from '../../lib/keyset.ts';
-import { chooseSigners } from '../../lib/root-signers.ts';
-import { publicKeyOf, type PublicKey } from '../../lib/signature.ts';
-import { refusal } from '../support/refusal.ts';
+} from '../../../lib/trust/key-change.ts';
+import type { KeySet, ReleaseKey } from '../../../lib/trust/key-set.ts';
+import { chooseSigners } from '../../../lib/trust/root-signers.ts';
+import { publicKeyOf, type PublicKey } from '../../../lib/trust/verify.ts';
+import { refusal } from '../../support/refusal.ts';
 
 const sorted = (keys: PublicKey[]): PublicKey[] => keys.sort((a, b) => (a.id < b.id ? -1 : 1));
 const make = (count: number): PublicKey[] =>

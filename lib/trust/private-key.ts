@@ -1,6 +1,6 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../errors.ts';
 
 /** A PEM block of any private key: PKCS #8, plain or encrypted, and OpenSSL's and OpenSSH's own. */
 const privateBlock = /^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/m;

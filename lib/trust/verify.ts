@@ -1,7 +1,7 @@
 import { createPublicKey, hash, type KeyObject, sign, verify } from 'node:crypto';
-import type { Kind, SignedAnnouncement } from './announcement/codec.ts';
-import { UpdateError } from './errors.ts';
-import type { KeySet, ReleaseKey } from './keyset.ts';
+import type { Kind, SignedAnnouncement } from '../announcement/codec.ts';
+import { UpdateError } from '../errors.ts';
+import type { KeySet, ReleaseKey } from './key-set.ts';
 
 /** An Ed25519 public key that passed our checks. */
 export interface PublicKey {

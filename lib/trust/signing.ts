@@ -4,12 +4,12 @@ import {
   encodeBody,
   pieceBudget,
   type Announcement,
-} from './announcement/codec.ts';
-import type { Config } from './config.ts';
-import { UpdateError } from './errors.ts';
-import type { KeySet } from './keyset.ts';
+} from '../announcement/codec.ts';
+import type { Config } from '../config.ts';
+import { UpdateError } from '../errors.ts';
+import type { KeySet } from './key-set.ts';
 import { readPrivateKey } from './private-key.ts';
-import { publicKeyOf, signBody } from './signature.ts';
+import { publicKeyOf, signBody } from './verify.ts';
 
 /** A private key and its signer id. */
 export interface Signer {

@@ -1,7 +1,7 @@
-import { check } from './announcement/fields.ts';
-import { UpdateError } from './errors.ts';
+import { check } from '../announcement/fields.ts';
+import { UpdateError } from '../errors.ts';
 
-/** The parts of a proposal file (lib/key-proposal.ts), which prove nothing by themselves. */
+/** The parts of a proposal file (lib/trust/key-proposal.ts), which prove nothing by themselves. */
 export interface ProposalParts {
   /** Of the proposed key set. */
   text: string;
