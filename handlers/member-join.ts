@@ -6,7 +6,7 @@ import { isJoinOurs, readCatchUp } from '../lib/catch-up-due.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
-import { ringJoined, stateError } from '../lib/store.ts';
+import { ringJoined, stateError } from '../lib/state/facts.ts';
 import { wakeReconciler } from '../lib/wake.ts';
 
 /** Some 10,000 members. */

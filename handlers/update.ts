@@ -2,7 +2,7 @@
  * Serf user event `update`: somebody announces an update. Verifies the payload on stdin, keeps it if
  * it is the newest of its channel, wakes the reconciler, and is gone.
  */
-import { acceptPayload } from '../lib/accept.ts';
+import { acceptPayload } from '../lib/state/accept.ts';
 import { buildTime } from '../lib/build-time.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { LoggedError, runHandler } from '../lib/handler.ts';

@@ -1,9 +1,9 @@
 import { chmodSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { completeDir, completeDirMode } from './completion.ts';
+import { completeDir, completeDirMode } from './state/markers.ts';
 import { UpdateError } from './errors.ts';
-import { keySetsDir } from './key-chain.ts';
-import { outcomesDir } from './progress.ts';
+import { keySetsDir } from './state/key-chain.ts';
+import { outcomesDir } from './state/progress.ts';
 
 /** Also the proof that the apply side was at work here before. */
 export const applyLock = 'apply.lock';

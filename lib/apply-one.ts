@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadCandidates } from './candidates.ts';
+import { loadCandidates } from './state/candidates.ts';
 import type { Config } from './config.ts';
 import { isIntact } from './content/copy-verified.ts';
 import { detectKind } from './content/detect-kind.ts';
@@ -13,7 +13,7 @@ import {
   readProgress,
   writeProgress,
   type Progress,
-} from './progress.ts';
+} from './state/progress.ts';
 import type { ApplyResult } from './daemons/puppet/puppet.ts';
 import { replaceRecord } from './system/record.ts';
 import {

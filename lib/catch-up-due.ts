@@ -4,7 +4,7 @@ import { replaceDurably } from './system/durable-write.ts';
 import { UpdateError } from './errors.ts';
 import { decodeRecord, encodeRecord } from './system/record.ts';
 import { readRegularFile } from './system/regular-file.ts';
-import { joinedFile } from './store.ts';
+import { joinedFile } from './state/facts.ts';
 
 /** What a node remembers of its last catch-up; times are unix milliseconds. */
 export interface CatchUpRecord {

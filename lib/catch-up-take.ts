@@ -1,10 +1,10 @@
-import { acceptPayload, type AcceptDeps } from './accept.ts';
+import { acceptPayload, type AcceptDeps } from './state/accept.ts';
 import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
 import type { LoggedEvent } from './system/event-log.ts';
 import type { Holding } from './holdings.ts';
-import { currentKeySet } from './key-chain.ts';
+import { currentKeySet } from './state/key-chain.ts';
 import { idOf, looksLikeTorrent, parseAnnouncement } from './announcement/update.ts';
 
 /** What came of an announcement that a neighbour delivered. */

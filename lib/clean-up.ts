@@ -1,12 +1,18 @@
 import type { Attempt } from './advance.ts';
-import { readUnverified } from './candidates.ts';
+import { readUnverified } from './state/candidates.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
-import { outcomesDir, readIfIntact, readProgress, updatesDir, type Progress } from './progress.ts';
-import { listOrphans, pruneAnnouncements, removeUpdateRecord } from './prune.ts';
+import {
+  outcomesDir,
+  readIfIntact,
+  readProgress,
+  updatesDir,
+  type Progress,
+} from './state/progress.ts';
+import { listOrphans, pruneAnnouncements, removeUpdateRecord } from './state/prune.ts';
 import { release, wantedBy, type Daemon } from './release.ts';
-import { announcementsThatStay, type HeldAnnouncement } from './retention.ts';
-import { listAccepted, readAccepted } from './store.ts';
+import { announcementsThatStay, type HeldAnnouncement } from './state/retention.ts';
+import { listAccepted, readAccepted } from './state/facts.ts';
 import { updateKey, type Update, type UpdateId } from './announcement/update.ts';
 
 /** An update that must not go on; see EndedUpdate. */
@@ -58,7 +64,7 @@ export async function cleanUp(
   }
   pruneAnnouncements(config, gone);
   for (const id of listOrphans(config)) {
-    // Until then its record is the mark (lib/marks.ts).
+    // Until then its record is the mark (lib/state/high-water-mark.ts).
     if (!held.some((each) => isAbove(each, id))) continue;
     const record = readIfIntact(updatesDir(config.stateDir), id);
     if ((await attempt(id, () => isReleased(id, record))) === true)

@@ -2,8 +2,8 @@ import { hash } from 'node:crypto';
 import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
-import { listEpochs, readChained } from './key-chain.ts';
-import { listAccepted, readAccepted } from './store.ts';
+import { listEpochs, readChained } from './state/key-chain.ts';
+import { listAccepted, readAccepted } from './state/facts.ts';
 import {
   isExpired,
   nameOf,

@@ -9,8 +9,8 @@ import {
   type Holding,
   type Item,
 } from './holdings.ts';
-import { currentKeySet } from './key-chain.ts';
-import { listAccepted } from './store.ts';
+import { currentKeySet } from './state/key-chain.ts';
+import { listAccepted } from './state/facts.ts';
 import { parseUpdateName, type UpdateId } from './announcement/update.ts';
 
 /** The Serf query that `handlers/latest.ts` answers; docs/serf.md has its texts. */

@@ -1,5 +1,5 @@
-import type { Progress } from './progress.ts';
-import { isPastContent } from './states.ts';
+import type { Progress } from './state/progress.ts';
+import { isPastContent } from './state/states.ts';
 import type { TorrentData } from './torrent-data.ts';
 import type { Torrent } from './daemons/transmission/client.ts';
 import { contentName, isExpired, type Update } from './announcement/update.ts';

@@ -1,10 +1,10 @@
 import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
-import { roleOf } from './marks.ts';
-import { outcomesDir, readProgress, updatesDir, type Progress } from './progress.ts';
-import { listAccepted } from './store.ts';
-import type { State } from './states.ts';
+import { roleOf } from './state/high-water-mark.ts';
+import { outcomesDir, readProgress, updatesDir, type Progress } from './state/progress.ts';
+import { listAccepted } from './state/facts.ts';
+import type { State } from './state/states.ts';
 import { updateKey, type UpdateId } from './announcement/update.ts';
 
 /**

@@ -1,4 +1,4 @@
-import type { EndedUpdate } from './candidates.ts';
+import type { EndedUpdate } from './state/candidates.ts';
 import {
   listRecords,
   outcomesDir,
@@ -6,7 +6,7 @@ import {
   readProgress,
   writeProgress,
   type Progress,
-} from './progress.ts';
+} from './state/progress.ts';
 import type { ApplyDeps } from './staging.ts';
 import type { Update, UpdateId } from './announcement/update.ts';
 

@@ -1,6 +1,6 @@
 import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { completeDir } from './completion.ts';
+import { completeDir } from './state/markers.ts';
 import type { Config } from './config.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 

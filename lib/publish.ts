@@ -6,7 +6,7 @@ import { fsyncDirectory, replaceDurably } from './system/durable-write.ts';
 import { UpdateError } from './errors.ts';
 import { decodeRecord, encodeRecord } from './system/record.ts';
 import { connectSerf, type SerfClient } from './daemons/serf/client.ts';
-import { listDirectory } from './store.ts';
+import { listDirectory } from './state/facts.ts';
 import type { Submission } from './submission.ts';
 import { connectTransmission, type TransmissionClient } from './daemons/transmission/client.ts';
 import {

@@ -4,13 +4,13 @@ import { applyLock, prepareApplyDir } from './apply-directories.ts';
 import { applyReady } from './apply.ts';
 import { buildTime } from './build-time.ts';
 import { beginCatchUp } from './catch-up.ts';
-import { completeDir, listMarkers } from './completion.ts';
+import { completeDir, listMarkers } from './state/markers.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
 import { logEvent, rotateLog, type LoggedEvent } from './system/event-log.ts';
 import { runExclusively } from './system/lock.ts';
 import { feedTorrent, takeTurns } from './daemons/transmission/announce-peers.ts';
-import { keySetsDir } from './key-chain.ts';
+import { keySetsDir } from './state/key-chain.ts';
 import { peersFromMembers, type Peer } from './daemons/transmission/tracker.ts';
 import { connectSerf } from './daemons/serf/client.ts';
 import {
@@ -19,7 +19,7 @@ import {
   listDirectory,
   prepareStateDir,
   stateError,
-} from './store.ts';
+} from './state/facts.ts';
 import type { ApplyDeps } from './staging.ts';
 import type { AdvanceDeps } from './take-step.ts';
 import { connectTransmission } from './daemons/transmission/client.ts';

@@ -4,7 +4,7 @@ import type { Announcement, SignedAnnouncement } from './announcement/codec.ts';
 import type { Config } from './config.ts';
 import { describeContent } from './content/hash-content.ts';
 import { UpdateError } from './errors.ts';
-import { currentKeySet, readChained } from './key-chain.ts';
+import { currentKeySet, readChained } from './state/key-chain.ts';
 import { parseKeySet, type KeySet } from './trust/key-set.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { buildMetainfo } from './announcement/metainfo.ts';

@@ -1,11 +1,17 @@
 import { join } from 'node:path';
 import { applyLock, prepareApplyDir } from './apply-directories.ts';
-import { loadCandidates, type Candidates } from './candidates.ts';
+import { loadCandidates, type Candidates } from './state/candidates.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
 import { runExclusively } from './system/lock.ts';
 import { isRollback, outcomeMode } from './outcomes.ts';
-import { listRecords, outcomesDir, readIfIntact, readProgress, writeProgress } from './progress.ts';
+import {
+  listRecords,
+  outcomesDir,
+  readIfIntact,
+  readProgress,
+  writeProgress,
+} from './state/progress.ts';
 import type { ApplyDeps } from './staging.ts';
 import { idOf, isExpired, nameOf, updateKey, type UpdateId } from './announcement/update.ts';
 

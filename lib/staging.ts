@@ -4,7 +4,7 @@ import type { Config } from './config.ts';
 import { copyVerified } from './content/copy-verified.ts';
 import { UpdateError } from './errors.ts';
 import type { LoggedEvent } from './system/event-log.ts';
-import { isMarked } from './completion.ts';
+import { isMarked } from './state/markers.ts';
 import { lastApplied, outcomeMode } from './outcomes.ts';
 import {
   newProgress,
@@ -12,8 +12,8 @@ import {
   readProgress,
   writeProgress,
   type Progress,
-} from './progress.ts';
-import { isPastContent } from './states.ts';
+} from './state/progress.ts';
+import { isPastContent } from './state/states.ts';
 import { partialSuffix } from './torrent-data.ts';
 import {
   contentLocation,

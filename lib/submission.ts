@@ -6,7 +6,7 @@ import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { describeContent } from './content/hash-content.ts';
 import { UpdateError } from './errors.ts';
-import { currentKeySet } from './key-chain.ts';
+import { currentKeySet } from './state/key-chain.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { buildMetainfo, choosePieceLength } from './announcement/metainfo.ts';
 import { checkManifest } from './daemons/puppet/puppet.ts';

@@ -1,6 +1,6 @@
 import { isChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
-import type { EquivocationState } from './equivocation.ts';
+import type { EquivocationState } from './state/equivocation.ts';
 import { asciiOnly, isNodeState, maxResponseBytes } from './node-status.ts';
 import {
   channelFacts,

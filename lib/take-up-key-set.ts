@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
-import { currentKeySet, keepKeySet, readChained } from './key-chain.ts';
+import { currentKeySet, keepKeySet, readChained } from './state/key-chain.ts';
 import { parseKeySet } from './trust/key-set.ts';
 import type { ApplyResult } from './daemons/puppet/puppet.ts';
 import type { Update } from './announcement/update.ts';

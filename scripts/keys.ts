@@ -4,7 +4,7 @@
  */
 import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
-import { currentKeySet } from '../lib/key-chain.ts';
+import { currentKeySet } from '../lib/state/key-chain.ts';
 import { readProposalFile } from '../lib/trust/key-proposal-file.ts';
 import { missingSigners, parseProposal } from '../lib/trust/key-proposal.ts';
 import { formatKeySet, parseKeySet, type KeySet } from '../lib/trust/key-set.ts';

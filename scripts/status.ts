@@ -6,7 +6,7 @@ import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
 import { askSummaries } from '../lib/fleet-query.ts';
 import { judgeFleet, verdictStatuses } from '../lib/fleet-status.ts';
-import { currentKeySet } from '../lib/key-chain.ts';
+import { currentKeySet } from '../lib/state/key-chain.ts';
 import { connectSerf } from '../lib/daemons/serf/client.ts';
 import { help, parseCommand, type Command } from './status/arguments.ts';
 import { statusJson, statusLines, type Report } from './status/report.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
 import { verdictStatuses } from '../lib/fleet-status.ts';
-import { currentKeySet } from '../lib/key-chain.ts';
+import { currentKeySet } from '../lib/state/key-chain.ts';
 import { missingSigners } from '../lib/trust/key-proposal.ts';
 import { askBySerf, type FleetVersions } from '../lib/known-updates.ts';
 import { deliver, findPublished, publishContent } from '../lib/publish.ts';

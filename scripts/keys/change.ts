@@ -15,7 +15,7 @@ import {
 import type { KeySet } from '../../lib/trust/key-set.ts';
 import { chooseSigners, loadRootSigners } from '../../lib/trust/root-signers.ts';
 import { publicKeyFromPem } from '../../lib/trust/verify.ts';
-import { stateError } from '../../lib/store.ts';
+import { stateError } from '../../lib/state/facts.ts';
 import { readKeyToAdd } from '../../lib/submission-input.ts';
 import type { ChangeRequest } from './arguments.ts';
 

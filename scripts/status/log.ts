@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { eventLogFile, readEvents, type LoggedLine } from '../../lib/system/event-log.ts';
-import { outcomesDir, readProgress, updatesDir } from '../../lib/progress.ts';
+import { outcomesDir, readProgress, updatesDir } from '../../lib/state/progress.ts';
 import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
 
 const pollMs = 500;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/codec.ts';
 import { contentFileName, wrapInfo } from '../../lib/announcement/metainfo.ts';
-import { readProgress, updatesDir } from '../../lib/progress.ts';
+import { readProgress, updatesDir } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode, RunResult } from '../support/fleet-node.ts';

@@ -1,9 +1,9 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { equivocationOf, removeHealed } from '../../lib/equivocation.ts';
+import { equivocationOf, removeHealed } from '../../lib/state/equivocation.ts';
 import { decodeRecord } from '../../lib/system/record.ts';
-import { listDirectory } from '../../lib/store.ts';
+import { listDirectory } from '../../lib/state/facts.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type Answer, type LoneNode } from '../support/lone-node.ts';

@@ -2,7 +2,7 @@ import { createHash, generateKeyPairSync } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/codec.ts';
-import { currentKeySet } from '../../lib/key-chain.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import { publicKeyOf } from '../../lib/trust/verify.ts';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';

@@ -14,13 +14,13 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { acceptPayload } from '../../lib/accept.ts';
+import { acceptPayload } from '../../lib/state/accept.ts';
 import { buildTime } from '../../lib/build-time.ts';
-import { loadCandidates } from '../../lib/candidates.ts';
-import { completeDir } from '../../lib/completion.ts';
-import { currentKeySet } from '../../lib/key-chain.ts';
+import { loadCandidates } from '../../lib/state/candidates.ts';
+import { completeDir } from '../../lib/state/markers.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import { listAccepted } from '../../lib/store.ts';
+import { listAccepted } from '../../lib/state/facts.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
 import { repository } from '../support/node-files.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode } from '../support/lone-node.ts';
-import { acceptPayload } from '../../lib/accept.ts';
+import { acceptPayload } from '../../lib/state/accept.ts';
 import { buildTime } from '../../lib/build-time.ts';
-import { loadCandidates } from '../../lib/candidates.ts';
+import { loadCandidates } from '../../lib/state/candidates.ts';
 import { UpdateError } from '../../lib/errors.ts';
 
 const now = Math.floor(Date.now() / 1000);

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/codec.ts';
-import { readProgress, updatesDir } from '../../lib/progress.ts';
+import { readProgress, updatesDir } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';

@@ -1,11 +1,11 @@
 import { rmSync } from 'node:fs';
-import { keepPending } from '../../lib/store.ts';
+import { keepPending } from '../../lib/state/facts.ts';
 import { contentLocation, type Update } from '../../lib/announcement/update.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { withdrawal } from './apply-cases.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import { torrentOf, type CrashNode } from './crash-node.ts';
-import type { State } from '../../lib/states.ts';
+import type { State } from '../../lib/state/states.ts';
 import type { TransmissionClient } from '../../lib/daemons/transmission/client.ts';
 
 const file = { kind: 'file', name: 'message' } as const;

@@ -6,7 +6,7 @@ import type { Announcement } from '../../lib/announcement/codec.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
 import { stagingOf } from '../../lib/staging.ts';
-import type { State } from '../../lib/states.ts';
+import type { State } from '../../lib/state/states.ts';
 import type { Update } from '../../lib/announcement/update.ts';
 import { tarOf } from '../support/archives.ts';
 import type { CrashCase, Prepared } from './cases.ts';

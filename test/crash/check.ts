@@ -9,9 +9,9 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describeError } from '../../lib/errors.ts';
-import { outcomesDir, readProgress, updatesDir, type Progress } from '../../lib/progress.ts';
-import type { State } from '../../lib/states.ts';
-import { listAccepted, listDirectory, readAccepted } from '../../lib/store.ts';
+import { outcomesDir, readProgress, updatesDir, type Progress } from '../../lib/state/progress.ts';
+import type { State } from '../../lib/state/states.ts';
+import { listAccepted, listDirectory, readAccepted } from '../../lib/state/facts.ts';
 import { parseUpdateKey, updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { walk, type CrashNode } from './crash-node.ts';
 import type { Invariant } from './result.ts';

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Announcement } from '../../lib/announcement/codec.ts';
 import { prepareApplyDir } from '../../lib/apply-directories.ts';
-import { markComplete } from '../../lib/completion.ts';
+import { markComplete } from '../../lib/state/markers.ts';
 import type { Config } from '../../lib/config.ts';
 import { buildMetainfo, computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import {
@@ -13,9 +13,9 @@ import {
   updatesDir,
   writeProgress,
   type Progress,
-} from '../../lib/progress.ts';
-import type { State } from '../../lib/states.ts';
-import { keepAccepted, prepareStateDir } from '../../lib/store.ts';
+} from '../../lib/state/progress.ts';
+import type { State } from '../../lib/state/states.ts';
+import { keepAccepted, prepareStateDir } from '../../lib/state/facts.ts';
 import {
   contentLocation,
   parseAnnouncement,

@@ -1,10 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isMarked } from '../../lib/completion.ts';
+import { isMarked } from '../../lib/state/markers.ts';
 import { describeError } from '../../lib/errors.ts';
-import { outcomesDir, readProgress } from '../../lib/progress.ts';
-import { readAccepted } from '../../lib/store.ts';
+import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
+import { readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, type Update } from '../../lib/announcement/update.ts';
 import { serfEnvironment } from '../support/serf-environment.ts';
 import { makeCrashNode, type CrashNode } from './crash-node.ts';

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { completionMarker } from '../../lib/completion.ts';
-import { factDirectories, listPending, readAccepted } from '../../lib/store.ts';
+import { completionMarker } from '../../lib/state/markers.ts';
+import { factDirectories, listPending, readAccepted } from '../../lib/state/facts.ts';
 import { updateKey, type Update } from '../../lib/announcement/update.ts';
 import { clockAt, serfEnvironment, type CrashCase, type Prepared } from './cases.ts';
 import type { CrashNode } from './crash-node.ts';

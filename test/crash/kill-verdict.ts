@@ -1,4 +1,4 @@
-import { listAccepted, readAccepted } from '../../lib/store.ts';
+import { listAccepted, readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, updateKey } from '../../lib/announcement/update.ts';
 import type { Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../lib/errors.ts';
-import { listAccepted } from '../../lib/store.ts';
+import { listAccepted } from '../../lib/state/facts.ts';
 import { nameOf } from '../../lib/announcement/update.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasErrno } from '../../lib/errors.ts';
-import { outcomesDir, readProgress } from '../../lib/progress.ts';
+import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
 import { partialSuffix } from '../../lib/torrent-data.ts';
 import { contentLocation, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { distDirectory } from '../../lib/wake.ts';

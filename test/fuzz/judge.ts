@@ -1,4 +1,4 @@
-import { verifyOffer } from '../../lib/accept.ts';
+import { verifyOffer } from '../../lib/state/accept.ts';
 import { describeError, UpdateError } from '../../lib/errors.ts';
 import { parsePayload } from '../../lib/announcement/update.ts';
 import { makeCorpus, type Corpus, type World } from './corpus.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeCatchUp } from '../../lib/catch-up-due.ts';
 import { eventLogFile } from '../../lib/system/event-log.ts';
-import { joinedFile } from '../../lib/store.ts';
+import { joinedFile } from '../../lib/state/facts.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
 import { repository } from '../support/node-files.ts';
 import { serfEnvironment } from '../support/serf-environment.ts';

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { eventLogFile } from '../../lib/system/event-log.ts';
-import { outcomesDir } from '../../lib/progress.ts';
+import { outcomesDir } from '../../lib/state/progress.ts';
 import { parsePage } from '../../lib/summary-page.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';

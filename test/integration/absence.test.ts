@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keySetChannel } from '../../lib/announcement/fields.ts';
-import { currentKeySet } from '../../lib/key-chain.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { nameOf, updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';

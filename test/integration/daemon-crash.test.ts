@@ -14,11 +14,11 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { advance } from '../../lib/advance.ts';
-import { isMarked, removeMarker } from '../../lib/completion.ts';
+import { isMarked, removeMarker } from '../../lib/state/markers.ts';
 import type { Config } from '../../lib/config.ts';
 import { readEvents, type LoggedEvent } from '../../lib/system/event-log.ts';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
-import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/progress.ts';
+import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/state/progress.ts';
 import {
   connectTransmission,
   type Torrent,

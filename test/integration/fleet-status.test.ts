@@ -7,7 +7,7 @@ import { signAnnouncement } from '../support/announce.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import { repository, type FleetNode } from '../support/fleet-node.ts';
 import { eventsOf, hasEvent, submit, type Submitted } from '../support/submit.ts';
-import { outcomesDir, readProgress } from '../../lib/progress.ts';
+import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
 import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 

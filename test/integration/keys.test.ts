@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { currentKeySet } from '../../lib/key-chain.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { makeKeyFiles, type KeyFiles } from '../support/operator.ts';

@@ -9,10 +9,10 @@ import { parseConfig, type Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import type { LoggedEvent } from '../../lib/system/event-log.ts';
 import { itemOf } from '../../lib/holdings.ts';
-import { keepKeySet } from '../../lib/key-chain.ts';
+import { keepKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { answerRequest, formatDigest, parseRequest } from '../../lib/latest-query.ts';
-import { keepAccepted, listAccepted, readAccepted } from '../../lib/store.ts';
+import { keepAccepted, listAccepted, readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 import {
   makeAnnouncement,

@@ -5,7 +5,7 @@ import type { Announcement } from '../../lib/announcement/codec.ts';
 import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { keepKeySet } from '../../lib/key-chain.ts';
+import { keepKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import {
   answerRequest,
@@ -15,7 +15,7 @@ import {
   parseTexts,
   type Digest,
 } from '../../lib/latest-query.ts';
-import { keepAccepted } from '../../lib/store.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
 import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decideStep, type StepInput } from '../../lib/next-step.ts';
-import { newProgress, type Progress } from '../../lib/progress.ts';
-import type { State } from '../../lib/states.ts';
+import { newProgress, type Progress } from '../../lib/state/progress.ts';
+import type { State } from '../../lib/state/states.ts';
 import type { Torrent } from '../../lib/daemons/transmission/client.ts';
 import { contentName, type Update } from '../../lib/announcement/update.ts';
 

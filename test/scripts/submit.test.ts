@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { keepKeySet, keySetsDir } from '../../lib/key-chain.ts';
+import { keepKeySet, keySetsDir } from '../../lib/state/key-chain.ts';
 import { nextKeySet } from '../../lib/trust/key-change.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { publicKeyOf, verifyAnnouncement } from '../../lib/trust/verify.ts';
-import { keepAccepted } from '../../lib/store.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
 import { parseAnnouncement, type UpdateId } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import {

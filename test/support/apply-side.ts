@@ -3,11 +3,11 @@ import { lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Announcement } from '../../lib/announcement/codec.ts';
 import { applyReady } from '../../lib/apply.ts';
-import { markComplete } from '../../lib/completion.ts';
+import { markComplete } from '../../lib/state/markers.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import type { LoggedEvent } from '../../lib/system/event-log.ts';
-import { outcomesDir, readProgress, type Progress } from '../../lib/progress.ts';
-import { keepAccepted } from '../../lib/store.ts';
+import { outcomesDir, readProgress, type Progress } from '../../lib/state/progress.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
 import { contentLocation, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';
 import {
   makeAnnouncement,

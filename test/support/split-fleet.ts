@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfig } from '../../lib/config.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import type { Progress } from '../../lib/progress.ts';
+import type { Progress } from '../../lib/state/progress.ts';
 import { decodeRecord } from '../../lib/system/record.ts';
 import { parseMembers } from '../../lib/daemons/serf/members.ts';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { decodeRecord } from '../../lib/system/record.ts';
-import type { Progress } from '../../lib/progress.ts';
+import type { Progress } from '../../lib/state/progress.ts';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import type { LoggedLine } from '../../lib/system/event-log.ts';
 import type { FleetNode } from './fleet-node.ts';

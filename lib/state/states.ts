@@ -1,4 +1,4 @@
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../errors.ts';
 
 /** How far one update came on one node (design: states of one update). */
 export type State =

@@ -1,12 +1,12 @@
-import { keySetChannel } from './announcement/fields.ts';
-import type { Config } from './config.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import type { Config } from '../config.ts';
 import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../errors.ts';
 import { currentKeySet } from './key-chain.ts';
-import type { KeySet } from './trust/key-set.ts';
-import { markFor, roleOfUpdate } from './marks.ts';
-import { verifyAnnouncement } from './trust/verify.ts';
+import type { KeySet } from '../trust/key-set.ts';
+import { markFor, roleOfUpdate } from './high-water-mark.ts';
+import { verifyAnnouncement } from '../trust/verify.ts';
 import {
   keepAccepted,
   keepPending,
@@ -15,8 +15,8 @@ import {
   repairAccepted,
   ringAccepted,
   stateError,
-} from './store.ts';
-import { parsePayload, type Offer, type UpdateId } from './announcement/update.ts';
+} from './facts.ts';
+import { parsePayload, type Offer, type UpdateId } from '../announcement/update.ts';
 
 export interface AcceptDeps {
   /** Unix seconds. */

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { newProgress, type Progress } from '../../lib/progress.ts';
-import { announcementsThatStay, outcomesThatStay } from '../../lib/retention.ts';
-import type { State } from '../../lib/states.ts';
-import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
+import { newProgress, type Progress } from '../../../lib/state/progress.ts';
+import { announcementsThatStay, outcomesThatStay } from '../../../lib/state/retention.ts';
+import type { State } from '../../../lib/state/states.ts';
+import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
 
 const id = (version: number, channel = 'c'): UpdateId => ({ channel, version });
 const keys = (...versions: number[]): string[] => versions.map((version) => updateKey(id(version)));

@@ -18,7 +18,7 @@ export interface DecisionInput {
   isForUs: boolean;
   /** How the stored announcement of the same channel and version compares, if there is one. */
   stored: 'none' | 'same' | 'other';
-  /** The version that it has to be above (lib/marks.ts); 0 when there is none. */
+  /** The version that it has to be above (lib/state/high-water-mark.ts); 0 when there is none. */
   mark: number;
   /** The channels that this node has facts of. */
   knownChannels: ReadonlySet<string>;

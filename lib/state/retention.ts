@@ -1,6 +1,6 @@
-import { keySetChannel } from './announcement/fields.ts';
+import { keySetChannel } from '../announcement/fields.ts';
 import type { Progress } from './progress.ts';
-import { updateKey, type UpdateId } from './announcement/update.ts';
+import { updateKey, type UpdateId } from '../announcement/update.ts';
 
 /** What is kept of a channel's outcomes, and of the logs of their runs, besides what marks rest on. */
 const keptOutcomes = 16;
@@ -15,7 +15,7 @@ export interface HeldAnnouncement {
 /**
  * The keys of the announcements that a node goes on holding: the newest of each channel, target and
  * noop, every key set, and what is damaged. With these no mark falls, whatever this node's tags are or
- * become: the newest of all that target it is the newest of its own target, too (lib/marks.ts).
+ * become: the newest of all that target it is the newest of its own target, too (lib/state/high-water-mark.ts).
  */
 export function announcementsThatStay(held: readonly HeldAnnouncement[]): Set<string> {
   const newest = new Map<string, UpdateId>();

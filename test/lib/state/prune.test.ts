@@ -1,13 +1,13 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { acceptPayload } from '../../lib/accept.ts';
-import { advance } from '../../lib/advance.ts';
-import { listAccepted } from '../../lib/store.ts';
-import { updateKey, type Update } from '../../lib/announcement/update.ts';
-import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
-import { MemoryTransmission } from '../support/memory-transmission.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { acceptPayload } from '../../../lib/state/accept.ts';
+import { advance } from '../../../lib/advance.ts';
+import { listAccepted } from '../../../lib/state/facts.ts';
+import { updateKey, type Update } from '../../../lib/announcement/update.ts';
+import { makeApplySide, type ApplySide } from '../../support/apply-side.ts';
+import { MemoryTransmission } from '../../support/memory-transmission.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 const now = Math.floor(Date.now() / 1000);
 

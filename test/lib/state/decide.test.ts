@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { decide, maxChannels, maxVersionStep, type DecisionInput } from '../../lib/decide.ts';
+import {
+  decide,
+  maxChannels,
+  maxVersionStep,
+  type DecisionInput,
+} from '../../../lib/state/decide.ts';
 
 const now = 1_900_000_000;
 

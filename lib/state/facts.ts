@@ -9,11 +9,11 @@ import {
   renameSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { createDurably, replaceDurably } from './system/durable-write.ts';
-import { UpdateError, hasErrno } from './errors.ts';
-import { decodeRecord, encodeRecord } from './system/record.ts';
-import { readRegularFile } from './system/regular-file.ts';
-import { parseUpdateKey, updateKey, type UpdateId } from './announcement/update.ts';
+import { createDurably, replaceDurably } from '../system/durable-write.ts';
+import { UpdateError, hasErrno } from '../errors.ts';
+import { decodeRecord, encodeRecord } from '../system/record.ts';
+import { readRegularFile } from '../system/regular-file.ts';
+import { parseUpdateKey, updateKey, type UpdateId } from '../announcement/update.ts';
 
 /** A payload of 2,048 bytes, its frame, and as much again. */
 const maxFactBytes = 8192;

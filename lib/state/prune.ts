@@ -1,11 +1,11 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from './config.ts';
+import type { Config } from '../config.ts';
 import { listRecords, outcomesDir, readIfIntact, updatesDir } from './progress.ts';
 import { outcomesThatStay } from './retention.ts';
-import { listAccepted, listDirectory } from './store.ts';
-import { parseTorrentFileName, torrentFileName } from './torrent-file.ts';
-import { parseUpdateKey, updateKey, type UpdateId } from './announcement/update.ts';
+import { listAccepted, listDirectory } from './facts.ts';
+import { parseTorrentFileName, torrentFileName } from '../torrent-file.ts';
+import { parseUpdateKey, updateKey, type UpdateId } from '../announcement/update.ts';
 
 /** In one pass: a flood that is over must not keep the lock. */
 const maxPruned = 64;

@@ -9,8 +9,8 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { fsyncDirectory } from './system/durable-write.ts';
-import { hasErrno } from './errors.ts';
+import { fsyncDirectory } from '../system/durable-write.ts';
+import { hasErrno } from '../errors.ts';
 
 /**
  * The completion markers: empty files named by the info hash of what Transmission has in full. They

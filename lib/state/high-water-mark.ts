@@ -1,17 +1,17 @@
-import { keySetChannel } from './announcement/fields.ts';
-import { identityOf, type Config } from './config.ts';
-import { UpdateError } from './errors.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import { identityOf, type Config } from '../config.ts';
+import { UpdateError } from '../errors.ts';
 import { currentKeySet } from './key-chain.ts';
 import { listRecords, outcomesDir, readIfIntact, updatesDir } from './progress.ts';
-import { listAccepted, readAccepted } from './store.ts';
-import { matchesTarget } from './announcement/target.ts';
+import { listAccepted, readAccepted } from './facts.ts';
+import { matchesTarget } from '../announcement/target.ts';
 import {
   looksLikeTorrent,
   parseAnnouncement,
   updateKey,
   type Update,
   type UpdateId,
-} from './announcement/update.ts';
+} from '../announcement/update.ts';
 
 /** What an accepted announcement is to this node. */
 export type Held =

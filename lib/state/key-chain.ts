@@ -1,14 +1,14 @@
 import { join } from 'node:path';
-import { keySetChannel } from './announcement/fields.ts';
-import type { Config } from './config.ts';
-import { createDurably } from './system/durable-write.ts';
-import { UpdateError } from './errors.ts';
-import { parseKeySet, type KeySet } from './trust/key-set.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import type { Config } from '../config.ts';
+import { createDurably } from '../system/durable-write.ts';
+import { UpdateError } from '../errors.ts';
+import { parseKeySet, type KeySet } from '../trust/key-set.ts';
 import { outcomesDir, readProgress } from './progress.ts';
-import { decodeRecord, encodeRecord } from './system/record.ts';
-import { readRegularFile } from './system/regular-file.ts';
-import { listDirectory } from './store.ts';
-import { parseUpdateKey } from './announcement/update.ts';
+import { decodeRecord, encodeRecord } from '../system/record.ts';
+import { readRegularFile } from '../system/regular-file.ts';
+import { listDirectory } from './facts.ts';
+import { parseUpdateKey } from '../announcement/update.ts';
 
 /** More than a key set and its announcement can have. */
 const maxKeySetBytes = 2 ** 15;

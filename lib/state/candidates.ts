@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyOffer } from './accept.ts';
-import { keySetChannel } from './announcement/fields.ts';
-import type { Config } from './config.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import type { Config } from '../config.ts';
 import { maxChannels } from './decide.ts';
-import { UpdateError, describeError } from './errors.ts';
+import { UpdateError, describeError } from '../errors.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
-import type { KeySet } from './trust/key-set.ts';
-import { roleOf } from './marks.ts';
-import { listAccepted, readAccepted } from './store.ts';
-import { parsePayload, updateKey, type Update, type UpdateId } from './announcement/update.ts';
+import type { KeySet } from '../trust/key-set.ts';
+import { roleOf } from './high-water-mark.ts';
+import { listAccepted, readAccepted } from './facts.ts';
+import { parsePayload, updateKey, type Update, type UpdateId } from '../announcement/update.ts';
 
 /** The updates of a node's announcements, split by what is to be done with them. */
 export interface Candidates {
