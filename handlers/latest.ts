@@ -4,7 +4,7 @@
  */
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
-import { answerRequest, latestQuery, parseRequest } from '../lib/latest-query.ts';
+import { answerRequest, latestQuery, parseRequest } from '../lib/query/latest.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
 
 void runHandler('latest', process.env, async ({ config, log }) => {

@@ -5,9 +5,9 @@
 import { isChannel } from '../lib/announcement/fields.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
-import { formatStatus, statusOf } from '../lib/node-status.ts';
+import { formatStatus, statusOf } from '../lib/query/update-status.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
-import { summaryPage } from '../lib/summary-page.ts';
+import { summaryPage } from '../lib/query/summary-page.ts';
 import { parseUpdateName } from '../lib/announcement/update.ts';
 
 void runHandler('status', process.env, ({ config, log }) => {

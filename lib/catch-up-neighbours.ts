@@ -4,7 +4,7 @@ import type { CatchUpDeps } from './catch-up.ts';
 import type { CatchUpRecord } from './catch-up-due.ts';
 import type { Config } from './config.ts';
 import { UpdateError } from './errors.ts';
-import { chooseServed, itemOf, type Holding } from './holdings.ts';
+import { chooseServed, itemOf, type Holding } from './query/holdings.ts';
 import {
   digestOfAll,
   formatRequest,
@@ -13,7 +13,7 @@ import {
   parseTexts,
   shownName,
   type LatestRequest,
-} from './latest-query.ts';
+} from './query/latest.ts';
 
 /** How long one query takes, whoever answers: Serf waits the whole of it. */
 export const querySeconds = 2;

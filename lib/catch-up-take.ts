@@ -3,7 +3,7 @@ import { keySetChannel } from './announcement/fields.ts';
 import type { Config } from './config.ts';
 import { UpdateError, describeError } from './errors.ts';
 import type { LoggedEvent } from './system/event-log.ts';
-import type { Holding } from './holdings.ts';
+import type { Holding } from './query/holdings.ts';
 import { currentKeySet } from './state/key-chain.ts';
 import { idOf, looksLikeTorrent, parseAnnouncement } from './announcement/update.ts';
 

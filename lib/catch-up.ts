@@ -11,8 +11,8 @@ import { planRound, type OwnState } from './catch-up-plan.ts';
 import type { Config } from './config.ts';
 import { describeError } from './errors.ts';
 import type { LoggedEvent } from './system/event-log.ts';
-import { listHoldings } from './holdings.ts';
-import { epochOf } from './latest-query.ts';
+import { listHoldings } from './query/holdings.ts';
+import { epochOf } from './query/latest.ts';
 import type { SerfClient } from './daemons/serf/client.ts';
 
 /** How many members are asked. */

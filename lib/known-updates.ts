@@ -1,7 +1,7 @@
 import type { Config } from './config.ts';
 import { maxClockLeadSeconds, maxVersionStep } from './state/decide.ts';
 import { UpdateError, hasErrno } from './errors.ts';
-import { formatRequest, latestQuery, parseNewest, shownName } from './latest-query.ts';
+import { formatRequest, latestQuery, parseNewest, shownName } from './query/latest.ts';
 import { listPublished } from './publish.ts';
 import type { SerfClient } from './daemons/serf/client.ts';
 import { listAccepted } from './state/facts.ts';

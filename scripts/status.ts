@@ -4,8 +4,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
-import { askSummaries } from '../lib/fleet-query.ts';
-import { judgeFleet, verdictStatuses } from '../lib/fleet-status.ts';
+import { askSummaries } from '../lib/query/ask-fleet.ts';
+import { judgeFleet, verdictStatuses } from '../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../lib/state/key-chain.ts';
 import { connectSerf } from '../lib/daemons/serf/client.ts';
 import { help, parseCommand, type Command } from './status/arguments.ts';

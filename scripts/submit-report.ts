@@ -1,6 +1,6 @@
 import type { Config } from '../lib/config.ts';
-import type { TargetedMembers } from '../lib/target-members.ts';
-import type { UpdateProgress } from '../lib/update-progress.ts';
+import type { TargetedMembers } from '../lib/query/target-members.ts';
+import type { UpdateProgress } from '../lib/query/judge-update.ts';
 import { nameOf, parseAnnouncement } from '../lib/announcement/update.ts';
 import { asciiJson } from './status/report.ts';
 

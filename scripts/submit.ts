@@ -4,7 +4,7 @@
 import { tmpdir } from 'node:os';
 import { loadConfig, type Config } from '../lib/config.ts';
 import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
-import { verdictStatuses } from '../lib/fleet-status.ts';
+import { verdictStatuses } from '../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../lib/state/key-chain.ts';
 import { missingSigners } from '../lib/trust/key-proposal.ts';
 import { askBySerf, type FleetVersions } from '../lib/known-updates.ts';
@@ -13,7 +13,7 @@ import { prepareRenewal, type RenewRequest } from '../lib/renewal.ts';
 import { connectSerf } from '../lib/daemons/serf/client.ts';
 import { prepareSubmission, type Submission } from '../lib/submission.ts';
 import { readKeyToAdd } from '../lib/submission-input.ts';
-import { countTargets, type TargetedMembers } from '../lib/target-members.ts';
+import { countTargets, type TargetedMembers } from '../lib/query/target-members.ts';
 import { nameOf, parseAnnouncement, type Update } from '../lib/announcement/update.ts';
 import { prepareWithdrawal, type WithdrawRequest } from '../lib/withdrawal.ts';
 import { parseChange } from './keys/arguments.ts';

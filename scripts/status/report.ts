@@ -1,6 +1,6 @@
-import { verdictStatuses, type ChannelRow, type FleetStatus } from '../../lib/fleet-status.ts';
-import { asciiOnly } from '../../lib/node-status.ts';
-import type { CurrentUpdate } from '../../lib/node-summary.ts';
+import { verdictStatuses, type ChannelRow, type FleetStatus } from '../../lib/query/judge-fleet.ts';
+import { asciiOnly } from '../../lib/query/update-status.ts';
+import type { CurrentUpdate } from '../../lib/query/node-summary.ts';
 
 /** A fleet's status at a moment, and what it is judged by. */
 export interface Report extends FleetStatus {

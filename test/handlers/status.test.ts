@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { eventLogFile } from '../../lib/system/event-log.ts';
 import { outcomesDir } from '../../lib/state/progress.ts';
-import { parsePage } from '../../lib/summary-page.ts';
+import { parsePage } from '../../lib/query/summary-page.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';

@@ -8,10 +8,10 @@ import { beginCatchUp, type CatchUpDeps } from '../../lib/catch-up.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import type { LoggedEvent } from '../../lib/system/event-log.ts';
-import { itemOf } from '../../lib/holdings.ts';
+import { itemOf } from '../../lib/query/holdings.ts';
 import { keepKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import { answerRequest, formatDigest, parseRequest } from '../../lib/latest-query.ts';
+import { answerRequest, formatDigest, parseRequest } from '../../lib/query/latest.ts';
 import { keepAccepted, listAccepted, readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ChannelRow, NodeRow } from '../../lib/fleet-status.ts';
+import type { ChannelRow, NodeRow } from '../../lib/query/judge-fleet.ts';
 import { parseCommand } from '../../scripts/status/arguments.ts';
 import { age, statusJson, statusLines, type Report } from '../../scripts/status/report.ts';
 import { refusal } from '../support/refusal.ts';

@@ -7,7 +7,7 @@ import { applyReady } from '../../lib/apply.ts';
 import { markComplete } from '../../lib/state/markers.ts';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { chooseServed, itemOf } from '../../lib/holdings.ts';
+import { chooseServed, itemOf } from '../../lib/query/holdings.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { markFor } from '../../lib/state/high-water-mark.ts';

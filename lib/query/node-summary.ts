@@ -1,20 +1,20 @@
-import { keySetChannel } from './announcement/fields.ts';
-import type { Config } from './config.ts';
-import { describeError } from './errors.ts';
-import { equivocationOf, listEquivocated, type EquivocationState } from './state/equivocation.ts';
-import { currentKeySet } from './state/key-chain.ts';
-import { roleOfUpdate } from './state/high-water-mark.ts';
-import { progressOf, type NodeState } from './node-status.ts';
-import { listRecords, outcomesDir, type Progress } from './state/progress.ts';
-import { softwareVersion } from './software-version.ts';
-import { listAccepted, readAccepted } from './state/facts.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import type { Config } from '../config.ts';
+import { describeError } from '../errors.ts';
+import { equivocationOf, listEquivocated, type EquivocationState } from '../state/equivocation.ts';
+import { currentKeySet } from '../state/key-chain.ts';
+import { roleOfUpdate } from '../state/high-water-mark.ts';
+import { progressOf, type NodeState } from './update-status.ts';
+import { listRecords, outcomesDir, type Progress } from '../state/progress.ts';
+import { softwareVersion } from '../software-version.ts';
+import { listAccepted, readAccepted } from '../state/facts.ts';
 import {
   isExpired,
   looksLikeTorrent,
   parseAnnouncement,
   type Update,
   type UpdateId,
-} from './announcement/update.ts';
+} from '../announcement/update.ts';
 
 /** What a node says of itself. */
 export interface NodeFacts {

@@ -1,7 +1,7 @@
-import { keySetChannel } from './announcement/fields.ts';
-import type { NodeState } from './node-status.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import type { NodeState } from './update-status.ts';
 import type { ChannelFacts, NodeFacts } from './node-summary.ts';
-import type { Member } from './daemons/serf/members.ts';
+import type { Member } from '../daemons/serf/members.ts';
 
 /** What a node or a fleet has come to, the worst first. */
 export type Verdict = 'failed' | 'stale' | 'pending' | 'converged';

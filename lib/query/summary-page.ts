@@ -1,7 +1,7 @@
-import { isChannel } from './announcement/fields.ts';
-import type { Config } from './config.ts';
-import type { EquivocationState } from './state/equivocation.ts';
-import { asciiOnly, isNodeState, maxResponseBytes } from './node-status.ts';
+import { isChannel } from '../announcement/fields.ts';
+import type { Config } from '../config.ts';
+import type { EquivocationState } from '../state/equivocation.ts';
+import { asciiOnly, isNodeState, maxResponseBytes } from './update-status.ts';
 import {
   channelFacts,
   nodeFacts,
@@ -10,7 +10,7 @@ import {
   type NodeFacts,
   type RunResult,
 } from './node-summary.ts';
-import { isRecord } from './daemons/serf/members.ts';
+import { isRecord } from '../daemons/serf/members.ts';
 
 /**
  * One response to the query `update-status` with the request `summary [CHANNEL]`: what a node says of

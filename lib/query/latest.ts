@@ -1,6 +1,6 @@
-import { isChannel } from './announcement/codec.ts';
-import type { Config } from './config.ts';
-import { UpdateError } from './errors.ts';
+import { isChannel } from '../announcement/codec.ts';
+import type { Config } from '../config.ts';
+import { UpdateError } from '../errors.ts';
 import {
   chooseServed,
   fingerprint,
@@ -9,9 +9,9 @@ import {
   type Holding,
   type Item,
 } from './holdings.ts';
-import { currentKeySet } from './state/key-chain.ts';
-import { listAccepted } from './state/facts.ts';
-import { parseUpdateName, type UpdateId } from './announcement/update.ts';
+import { currentKeySet } from '../state/key-chain.ts';
+import { listAccepted } from '../state/facts.ts';
+import { parseUpdateName, type UpdateId } from '../announcement/update.ts';
 
 /** The Serf query that `handlers/latest.ts` answers; docs/serf.md has its texts. */
 export const latestQuery = 'update-latest';

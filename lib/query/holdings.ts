@@ -1,16 +1,16 @@
 import { hash } from 'node:crypto';
-import { keySetChannel } from './announcement/fields.ts';
-import type { Config } from './config.ts';
-import { UpdateError } from './errors.ts';
-import { listEpochs, readChained } from './state/key-chain.ts';
-import { listAccepted, readAccepted } from './state/facts.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import type { Config } from '../config.ts';
+import { UpdateError } from '../errors.ts';
+import { listEpochs, readChained } from '../state/key-chain.ts';
+import { listAccepted, readAccepted } from '../state/facts.ts';
 import {
   isExpired,
   nameOf,
   parsePayload,
   type Update,
   type UpdateId,
-} from './announcement/update.ts';
+} from '../announcement/update.ts';
 
 /** The longest text that fits the response to a query: Serf's limit is 1,024 bytes with its frame. */
 export const maxResponseChars = 900;

@@ -1,5 +1,5 @@
-import type { NodeSummary } from './fleet-status.ts';
-import type { SerfClient } from './daemons/serf/client.ts';
+import type { NodeSummary } from './judge-fleet.ts';
+import type { SerfClient } from '../daemons/serf/client.ts';
 import { parsePage, type SummaryPage } from './summary-page.ts';
 
 /** The Serf query that every node answers (handlers/status.ts). */

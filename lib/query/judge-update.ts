@@ -1,7 +1,7 @@
-import type { Verdict } from './fleet-status.ts';
-import type { NodeState, UpdateStatus } from './node-status.ts';
-import type { Member } from './daemons/serf/members.ts';
-import { matchesTarget } from './announcement/target.ts';
+import type { Verdict } from './judge-fleet.ts';
+import type { NodeState, UpdateStatus } from './update-status.ts';
+import type { Member } from '../daemons/serf/members.ts';
+import { matchesTarget } from '../announcement/target.ts';
 
 /** What one update came to on one member. */
 export interface NodeProgress {

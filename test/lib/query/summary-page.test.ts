@@ -1,14 +1,19 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Config } from '../../lib/config.ts';
-import { newProgress, outcomesDir, updatesDir, type Progress } from '../../lib/state/progress.ts';
-import { replaceRecord } from '../../lib/system/record.ts';
-import { listAccepted } from '../../lib/state/facts.ts';
-import { parsePage, summaryPage, type SummaryPage } from '../../lib/summary-page.ts';
-import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
-import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
+import type { Config } from '../../../lib/config.ts';
+import {
+  newProgress,
+  outcomesDir,
+  updatesDir,
+  type Progress,
+} from '../../../lib/state/progress.ts';
+import { replaceRecord } from '../../../lib/system/record.ts';
+import { listAccepted } from '../../../lib/state/facts.ts';
+import { parsePage, summaryPage, type SummaryPage } from '../../../lib/query/summary-page.ts';
+import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
+import { makeAnnouncement, signAnnouncement } from '../../support/announce.ts';
+import { makeLoneNode, type LoneNode } from '../../support/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 

@@ -1,6 +1,6 @@
-import type { UpdateError } from './errors.ts';
-import type { SerfClient } from './daemons/serf/client.ts';
-import { matchesTarget } from './announcement/target.ts';
+import type { UpdateError } from '../errors.ts';
+import type { SerfClient } from '../daemons/serf/client.ts';
+import { matchesTarget } from '../announcement/target.ts';
 
 /** How many of the alive members that Serf knows a target matches. */
 export interface TargetedMembers {

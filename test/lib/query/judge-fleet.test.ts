@@ -4,9 +4,9 @@ import {
   verdictStatuses,
   type FleetStatus,
   type NodeSummary,
-} from '../../lib/fleet-status.ts';
-import type { NodeState } from '../../lib/node-status.ts';
-import type { ChannelFacts } from '../../lib/node-summary.ts';
+} from '../../../lib/query/judge-fleet.ts';
+import type { NodeState } from '../../../lib/query/update-status.ts';
+import type { ChannelFacts } from '../../../lib/query/node-summary.ts';
 
 const now = 1_900_000_000;
 

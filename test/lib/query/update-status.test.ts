@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { formatStatus, parseStatus, type UpdateStatus } from '../../lib/node-status.ts';
-import { parseUpdateName } from '../../lib/announcement/update.ts';
+import { formatStatus, parseStatus, type UpdateStatus } from '../../../lib/query/update-status.ts';
+import { parseUpdateName } from '../../../lib/announcement/update.ts';
 
 const noop: UpdateStatus = { state: 'APPLIED', reason: 'noop: resources that would change: 500' };
 const many = Array.from(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { askMembers, askSummaries } from '../../lib/fleet-query.ts';
+import { askMembers, askSummaries } from '../../../lib/query/ask-fleet.ts';
 
 interface Asked {
   payload: string;

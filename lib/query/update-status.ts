@@ -1,11 +1,11 @@
-import { keySetChannel } from './announcement/fields.ts';
-import type { Config } from './config.ts';
-import { describeError } from './errors.ts';
-import { roleOf } from './state/high-water-mark.ts';
-import { outcomesDir, readProgress, updatesDir, type Progress } from './state/progress.ts';
-import { listAccepted } from './state/facts.ts';
-import type { State } from './state/states.ts';
-import { updateKey, type UpdateId } from './announcement/update.ts';
+import { keySetChannel } from '../announcement/fields.ts';
+import type { Config } from '../config.ts';
+import { describeError } from '../errors.ts';
+import { roleOf } from '../state/high-water-mark.ts';
+import { outcomesDir, readProgress, updatesDir, type Progress } from '../state/progress.ts';
+import { listAccepted } from '../state/facts.ts';
+import type { State } from '../state/states.ts';
+import { updateKey, type UpdateId } from '../announcement/update.ts';
 
 /**
  * How far an update is on a node. OTHER: held for other nodes. UNKNOWN: never heard of, or not kept.

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { NodeState, UpdateStatus } from '../../lib/node-status.ts';
-import { judgeUpdate, type UpdateProgress } from '../../lib/update-progress.ts';
+import type { NodeState, UpdateStatus } from '../../../lib/query/update-status.ts';
+import { judgeUpdate, type UpdateProgress } from '../../../lib/query/judge-update.ts';
 
 interface Given {
   status?: 'alive' | 'failed' | 'left';
