@@ -26,7 +26,7 @@ const maxFactBytes = 8192;
  *     updates/<channel>@<version>         how far advance came with it
  *     torrents/<channel>-<version>.torrent
  *     joined                              when members joined last
- *     catch-up                            what the last catch-up came to (lib/catch-up-due.ts)
+ *     catch-up                            what the last catch-up came to (lib/reconciler/catch-up/due.ts)
  */
 export const factDirectories = ['announcements', 'pending', 'updates', 'torrents'];
 

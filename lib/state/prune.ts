@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import { listRecords, outcomesDir, readIfIntact, updatesDir } from './progress.ts';
 import { outcomesThatStay } from './retention.ts';
 import { listAccepted, listDirectory } from './facts.ts';
-import { parseTorrentFileName, torrentFileName } from '../torrent-file.ts';
+import { parseTorrentFileName, torrentFileName } from '../reconciler/advance/torrent-file.ts';
 import { parseUpdateKey, updateKey, type UpdateId } from '../announcement/update.ts';
 
 /** In one pass: a flood that is over must not keep the lock. */
@@ -58,7 +58,7 @@ export function pruneApplySide({ applyDir }: Config): void {
     for (const key of ids.keys()) {
       if (stay.has(key) || left === 0) continue;
       left -= 1;
-      // A log without its outcome says that a fact was lost (lib/staging.ts), so it goes first.
+      // A log without its outcome says that a fact was lost (lib/reconciler/apply/staging.ts), so it goes first.
       for (const { name, id } of logs)
         if (updateKey(id) === key) rmSync(join(applyDir, 'runs', name), { force: true });
       removeRecord(join(directory, key));

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { copyToStaging, stagingOf } from '../../lib/staging.ts';
+import { copyToStaging, stagingOf } from '../../lib/reconciler/apply/staging.ts';
 import { contentLocation } from '../../lib/announcement/update.ts';
 import { makeApplySide } from '../support/apply-side.ts';
 import { startSwapper } from '../support/swapper.ts';

@@ -43,7 +43,7 @@ function lacks(node: CrashNode, update: Update) {
   return holds(node, update, false);
 }
 
-/** More than nothing may come for (lib/next-step.ts). */
+/** More than nothing may come for (lib/reconciler/advance/next-step.ts). */
 const stalledSeconds = 65;
 
 /** Every stage of advance, with a real transmission-daemon. */

@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import type { Announcement } from '../../lib/announcement/codec.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
-import { stagingOf } from '../../lib/staging.ts';
+import { stagingOf } from '../../lib/reconciler/apply/staging.ts';
 import type { State } from '../../lib/state/states.ts';
 import type { Update } from '../../lib/announcement/update.ts';
 import { tarOf } from '../support/archives.ts';

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Announcement } from '../../lib/announcement/codec.ts';
-import { prepareApplyDir } from '../../lib/apply-directories.ts';
+import { prepareApplyDir } from '../../lib/reconciler/apply/directories.ts';
 import { markComplete } from '../../lib/state/markers.ts';
 import type { Config } from '../../lib/config.ts';
 import { buildMetainfo, computeInfoHash } from '../../lib/announcement/metainfo.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasErrno } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import { partialSuffix } from '../../lib/torrent-data.ts';
+import { partialSuffix } from '../../lib/reconciler/advance/torrent-data.ts';
 import { contentLocation, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { distDirectory } from '../../lib/wake.ts';
 import type { Fleet } from '../support/fleet.ts';
@@ -12,7 +12,7 @@ import type { FleetNode } from '../support/fleet-node.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { processesOf } from './node-processes.ts';
 
-/** A reconciler feeds a torrent for 30 s at most, and begins nothing new after 25 (lib/reconcile.ts). */
+/** A reconciler feeds a torrent for 30 s at most, and begins nothing new after 25 (lib/reconciler/reconcile.ts). */
 const restMs = 70_000;
 const downloadMs = 60_000;
 const lookEveryMs = 50;

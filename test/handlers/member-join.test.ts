@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { writeCatchUp } from '../../lib/catch-up-due.ts';
+import { writeCatchUp } from '../../lib/reconciler/catch-up/due.ts';
 import { eventLogFile } from '../../lib/system/event-log.ts';
 import { joinedFile } from '../../lib/state/facts.ts';
 import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keySetChannel } from '../../lib/announcement/fields.ts';
-import { readCatchUp, readJoinedAt } from '../../lib/catch-up-due.ts';
+import { readCatchUp, readJoinedAt } from '../../lib/reconciler/catch-up/due.ts';
 import { itemOf } from '../../lib/query/holdings.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';

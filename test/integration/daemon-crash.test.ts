@@ -13,7 +13,7 @@ import {
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { advance } from '../../lib/advance.ts';
+import { advance } from '../../lib/reconciler/advance/advance.ts';
 import { isMarked, removeMarker } from '../../lib/state/markers.ts';
 import type { Config } from '../../lib/config.ts';
 import { readEvents, type LoggedEvent } from '../../lib/system/event-log.ts';

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { applyContent, type ApplyRequest } from '../../lib/install.ts';
+import { applyContent, type ApplyRequest } from '../../lib/reconciler/apply/install.ts';
 import { packDirectory } from '../../lib/content/pack.ts';
 import {
   endProcessGroup,
@@ -204,7 +204,7 @@ describe('a manifest', () => {
   test('survives the kill of who applied it, and is then ended by its record', async () => {
     const manifest = `exec { '/bin/sh -c "sleep 621 & echo \\$! > child; ${hang}"':
       cwd => '${run}', timeout => 0 }`;
-    const module = new URL('../../lib/install.ts', import.meta.url).href;
+    const module = new URL('../../lib/reconciler/apply/install.ts', import.meta.url).href;
     const script = `
       import { writeFileSync } from 'node:fs';
       import { applyContent } from ${JSON.stringify(module)};

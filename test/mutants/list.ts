@@ -110,7 +110,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'skip the version check of the apply side',
-    file: 'lib/outcomes.ts',
+    file: 'lib/reconciler/apply/outcomes.ts',
     find: 'filter((id) => id.version > update.version)',
     replace: 'filter((id) => id.version < 0)',
     tests: [attack('rollback-and-replay')],
@@ -160,11 +160,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'skip the expiry before apply',
-    file: 'lib/staging.ts',
+    file: 'lib/reconciler/apply/staging.ts',
     find: 'if (isExpired(update, deps.now()))',
     replace: 'if (isExpired(update, 0))',
     also: {
-      file: 'lib/apply-one.ts',
+      file: 'lib/reconciler/apply/apply-one.ts',
       find: "if (outcome.state === 'STAGED' && isExpired(update, deps.now()))",
       replace: "if (outcome.state === 'STAGED' && isExpired(update, 0))",
     },
@@ -228,7 +228,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'apply from the download directory',
-    file: 'lib/apply-one.ts',
+    file: 'lib/reconciler/apply/apply-one.ts',
     find: 'contentPath: copy,',
     replace: 'contentPath: `${config.downloadDir}/${update.sha256?.slice(0, 32)}-${update.name}`,',
     tests: [attack('swap-between-check-and-use')],
@@ -242,17 +242,17 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'take up a key set of another fleet or epoch',
-    file: 'lib/take-up-key-set.ts',
+    file: 'lib/reconciler/apply/take-up-key-set.ts',
     find: 'if (next.fleet !== now.fleet || next.epoch !== update.version || next.epoch !== now.epoch + 1)',
     replace: 'if (next.fleet === text)',
     tests: [attack('key-compromise')],
   },
   {
     name: 'trust paths that a lesser user can write',
-    file: 'lib/ownership.ts',
+    file: 'lib/reconciler/apply/ownership.ts',
     find: 'if (isForeign || isOpen)',
     replace: "if (isForeign && isOpen && each === '')",
-    tests: ['test/lib/ownership.test.ts'],
+    tests: ['test/lib/reconciler/apply/ownership.test.ts'],
   },
   {
     name: 'unpack without a limit',
@@ -284,7 +284,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'believe what the metadata says',
-    file: 'lib/next-step.ts',
+    file: 'lib/reconciler/advance/next-step.ts',
     find: 'const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;',
     replace: 'const lie = torrent.hasMetadata ? undefined : undefined;',
     tests: [unit('next-step')],

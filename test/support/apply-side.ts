@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Announcement } from '../../lib/announcement/codec.ts';
-import { applyReady } from '../../lib/apply.ts';
+import { applyReady } from '../../lib/reconciler/apply/apply.ts';
 import { markComplete } from '../../lib/state/markers.ts';
 import { parseConfig, type Config } from '../../lib/config.ts';
 import type { LoggedEvent } from '../../lib/system/event-log.ts';

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { acceptPayload } from '../../../lib/state/accept.ts';
-import { advance } from '../../../lib/advance.ts';
+import { advance } from '../../../lib/reconciler/advance/advance.ts';
 import { listAccepted } from '../../../lib/state/facts.ts';
 import { updateKey, type Update } from '../../../lib/announcement/update.ts';
 import { makeApplySide, type ApplySide } from '../../support/apply-side.ts';

@@ -1,0 +1,176 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { acceptPayload } from '../../state/accept.ts';
+import { loadCandidates, type EndedUpdate } from '../../state/candidates.ts';
+import { cleanUp } from './clean-up.ts';
+import { isMarked } from '../../state/markers.ts';
+import type { Config } from '../../config.ts';
+import { removeLeftOvers } from '../../system/durable-write.ts';
+import { removeHealed } from '../../state/equivocation.ts';
+import { UpdateError, describeError } from '../../errors.ts';
+import { removeLeftOverTrackers } from '../../daemons/transmission/announce-peers.ts';
+import { decideStep, loadingSeconds, type Step } from './next-step.ts';
+import { isOurAnnounceUrl } from '../../daemons/transmission/tracker.ts';
+import { outcomesDir, readProgress, updatesDir } from '../../state/progress.ts';
+import { listOrphans } from '../../state/prune.ts';
+import { isLegalStep } from '../../state/states.ts';
+import { factDirectories, listPending, prepareStateDir } from '../../state/facts.ts';
+import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
+import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
+import type { Torrent } from '../../daemons/transmission/client.ts';
+import { ensureSettings } from '../../daemons/transmission/settings.ts';
+import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
+
+/**
+ * Does something for one update, which must not hold up the other channels when it cannot go on; comes
+ * to undefined then.
+ */
+export type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>) => Promise<T | undefined>;
+
+/**
+ * Advance's pass over all channels: queues in Transmission what is accepted, notices what is
+ * complete, drops what is superseded, removes what nothing refers to. Level-triggered: compares the
+ * facts with Transmission's state and takes the next legal step of each. To be called under the advance
+ * lock; never waits long.
+ *
+ * @returns the chores that it began, to be awaited without the lock; a damaged record is one that failed
+ * @throws UpdateError `unavailable` and others when Transmission does not answer; all facts stay
+ */
+export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[]> {
+  const { now, log } = deps;
+  prepareStateDir(config.stateDir);
+  for (const name of ['', ...factDirectories])
+    removeLeftOvers(join(config.stateDir, name), now() * 1000);
+  await offerPending(config, deps);
+  removeHealed(config, now());
+  const { current, ended, unusable } = await loadCandidates(config);
+  for (const { id, reason } of unusable) log({ decision: 'wait', reason, ...idOf(id) });
+  const chores: Chore[] = [];
+  const attempt: Attempt = async (id, work) => {
+    try {
+      return await work();
+    } catch (error) {
+      log({ decision: 'wait', reason: describeError(error), ...idOf(id) });
+      if (error instanceof UpdateError && error.code === 'configuration')
+        chores.push(failedChore(error));
+      return undefined;
+    }
+  };
+  const take = async (update: Update, step: Step | undefined): Promise<void> => {
+    const begun = await attempt(update, () => step && takeStep(step, config, deps, update));
+    chores.push(...(begun ?? []));
+  };
+
+  const isWithdrawal = ({ kind }: Update): boolean => kind === 'withdraw';
+  // An emergency stop must not wait for a daemon that is down.
+  for (const update of current.filter(isWithdrawal)) {
+    const none = { torrent: undefined, daemonSeconds: 0 };
+    await take(update, await attempt(update, () => nextStep(config, deps, update, none)));
+  }
+  for (const each of ended)
+    await attempt(each.id, () => {
+      end(config, deps, each);
+    });
+  if (current.length + ended.length + listOrphans(config).length === 0) return chores;
+
+  const daemon = await askDaemon(deps);
+  const planned: { update: Update; step: Step | undefined }[] = [];
+  for (const update of current.filter((each) => !isWithdrawal(each))) {
+    const torrent = daemon.torrents.get(update.infoHash);
+    const found = { torrent, daemonSeconds: daemon.seconds };
+    const step = await attempt(update, () => nextStep(config, deps, update, found));
+    planned.push({ update, step });
+  }
+  const isDropped = ({ step }: (typeof planned)[number]): boolean => step?.kind === 'drop';
+  const dropped = planned.filter(isDropped);
+  const goesOn = planned.filter((each) => !isDropped(each));
+  for (const { update, step } of dropped) await take(update, step);
+  // Before anything is added, which may need the space.
+  const past = [...dropped.map(({ update }) => ({ id: idOf(update) })), ...ended];
+  await cleanUp(
+    config,
+    { ...daemon, transmission: deps.transmission },
+    goesOn.map(({ update }) => update),
+    past,
+    now(),
+    attempt,
+  );
+  for (const { update, step } of goesOn) await take(update, step);
+  return chores;
+}
+
+/** What Transmission has, with its settings put right. */
+async function askDaemon({ transmission, hook, warn, log }: AdvanceDeps): Promise<{
+  torrents: Map<string, Torrent>;
+  seconds: number;
+  isSettled: boolean;
+}> {
+  for (const warning of await ensureSettings(transmission, hook)) warn(warning);
+  // Asked first: how old the list is must not be overrated.
+  const seconds = await transmission.secondsActive();
+  const listed = await transmission.list();
+  const isFed = ({ trackers }: Torrent): boolean =>
+    trackers.some(({ announce }) => isOurAnnounceUrl(announce));
+  if (listed.some(isFed))
+    await removeLeftOverTrackers(transmission).catch((error: unknown) => {
+      // They do no harm: the next wake-up removes them.
+      log({ decision: 'wait', reason: describeError(error) });
+    });
+  const torrents = new Map(listed.map((each) => [each.infoHash, each]));
+  return { torrents, seconds, isSettled: seconds >= loadingSeconds };
+}
+
+/** The next step of one update. */
+function nextStep(
+  config: Config,
+  { now }: AdvanceDeps,
+  update: Update,
+  { torrent, daemonSeconds }: { torrent: Torrent | undefined; daemonSeconds: number },
+): Step {
+  const [download, publish] = dataDirectories(config, update);
+  const directory = torrent?.downloadDir ?? download;
+  const isIn = (place: string): boolean => isSamePath(directory, place);
+  return decideStep({
+    update,
+    torrent,
+    data: torrent === undefined ? 'missing' : lookAtData(config, torrent, update),
+    place: isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other',
+    daemonSeconds,
+    progress: readProgress(updatesDir(config.stateDir), update),
+    outcome: readProgress(outcomesDir(config.applyDir), update),
+    isMarked: isMarked(config.applyDir, update.infoHash),
+    now: now(),
+  });
+}
+
+/** A fault that is told at the end, when the chores are awaited. */
+function failedChore(error: UpdateError): Chore {
+  const chore: Chore = Promise.reject(error);
+  chore.catch(() => undefined);
+  return chore;
+}
+
+/** Ends an update that must not go on and that the apply side has not begun. */
+function end(config: Config, deps: AdvanceDeps, { id, state, reason }: EndedUpdate): void {
+  const progress = readProgress(updatesDir(config.stateDir), id);
+  if (progress === undefined || progress.state === state) return;
+  const isOpen = isLegalStep(progress.state, state) || progress.state === 'STALLED';
+  const isBegun = readProgress(outcomesDir(config.applyDir), id) !== undefined;
+  if (isOpen && !isBegun) walkTo(config, deps, { ...id, ...progress }, state, reason);
+}
+
+/** Looks again at what waited for a plausible clock. */
+async function offerPending(config: Config, deps: AdvanceDeps): Promise<void> {
+  const clock = { now: deps.now(), buildTime: deps.buildTime };
+  for (const { file, payload } of listPending(config.stateDir)) {
+    try {
+      const { decision, update } = await acceptPayload(Buffer.from(payload), config, clock);
+      if (decision.kind === 'wait') continue;
+      deps.log({ decision: decision.kind, reason: decision.reason, ...idOf(update) });
+    } catch (error) {
+      if (error instanceof UpdateError && error.code === 'try-later') continue;
+      deps.log({ decision: 'refuse', reason: describeError(error) });
+    }
+    rmSync(file, { force: true });
+  }
+}

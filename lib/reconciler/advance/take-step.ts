@@ -1,0 +1,212 @@
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { markComplete } from '../../state/markers.ts';
+import type { Config } from '../../config.ts';
+import { UpdateError, describeError } from '../../errors.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
+import { magnetUri } from '../../announcement/metainfo.ts';
+import type { Step } from './next-step.ts';
+import {
+  newProgress,
+  readProgress,
+  updatesDir,
+  writeProgress,
+  type Progress,
+} from '../../state/progress.ts';
+import { isLegalStep, type State } from '../../state/states.ts';
+import { dataDirectories, placeOf } from './torrent-data.ts';
+import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
+import type { TransmissionClient } from '../../daemons/transmission/client.ts';
+import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
+
+const checkPollMs = 500;
+const checkTimeoutMs = 25_000;
+
+export interface AdvanceDeps {
+  transmission: TransmissionClient;
+  /** Names the fleet's addresses to a torrent of Transmission, and speeds the swarm up; 30 s at most. */
+  feed: (infoHash: string) => Promise<void>;
+  /** Unix seconds. */
+  now: () => number;
+  buildTime: number;
+  log: (event: Omit<LoggedEvent, 'handler'>) => void;
+  /** Told what a person should put right; nothing fails because of it. */
+  warn: (message: string) => void;
+  /** What Transmission's script-torrent-done should be. */
+  hook: string;
+}
+
+/**
+ * Something begun that needs no lock, may take 30 s, and may be lost without harm; 'look again': advance
+ * has a next step when it has ended.
+ */
+export type Chore = Promise<'look again' | undefined>;
+
+/**
+ * Takes one step for one update: the durable fact first, then the effect, so that a killed one is taken
+ * again.
+ *
+ * @returns the chores that it began
+ */
+export async function takeStep(
+  step: Step,
+  config: Config,
+  deps: AdvanceDeps,
+  update: Update,
+): Promise<Chore[]> {
+  const { transmission } = deps;
+  const { infoHash } = update;
+  const feed = (): Chore => quietly(deps, update, deps.feed(infoHash));
+  switch (step.kind) {
+    case 'nothing':
+      return [];
+    case 'wait':
+      deps.log({ decision: 'wait', reason: step.reason, ...idOf(update) });
+      return [sleep(step.seconds * 1000, 'look again' as const)];
+    case 'tell':
+      walkTo(config, deps, update, 'COMPLETE', 'there is nothing to download');
+      if (step.mark) markComplete(config.applyDir, infoHash);
+      return [];
+    case 'add': {
+      if (readProgress(updatesDir(config.stateDir), update) === undefined)
+        walkTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
+      const { directory, isThere } = placeOf(config, update);
+      await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
+      walkTo(config, deps, update, 'QUEUED', 'in Transmission');
+      await addTorrent(config, deps, update, directory);
+      return [feed()];
+    }
+    case 'again': {
+      const [download] = dataDirectories(config, update);
+      const { directory, isThere } =
+        step.where === 'download'
+          ? { directory: download, isThere: false }
+          : placeOf(config, update);
+      await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
+      walkTo(config, deps, update, step.state, step.reason, { badContent: step.badContent });
+      await transmission.remove(infoHash, { deleteData: false });
+      await addTorrent(config, deps, update, directory);
+      return [feed()];
+    }
+    case 'drop':
+      walkTo(config, deps, update, step.state, step.reason);
+      return [];
+    case 'verify':
+      // Written down afterwards: a check too many does no harm, one that is believed to have been does.
+      await transmission.verify(infoHash);
+      // During a check that means: start it then.
+      if (step.resume) await transmission.start(infoHash);
+      walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
+      return [quietly(deps, update, awaitCheck(config, deps, update))];
+    case 'complete': {
+      const isNew = readProgress(updatesDir(config.stateDir), update) === undefined;
+      walkTo(config, deps, update, 'COMPLETE', 'downloaded');
+      if (step.mark) markComplete(config.applyDir, infoHash);
+      if (step.resume) await transmission.start(infoHash);
+      const chores = [quietly(deps, update, keepTorrentFile(config, update))];
+      // isNew: the submitter's own node, which seeds what the others have just been told of.
+      if (isNew || step.feed) chores.push(feed());
+      return chores;
+    }
+    case 'download':
+      walkTo(config, deps, update, step.state, step.reason);
+      if (step.resume) await transmission.start(infoHash);
+      return step.feed ? [feed()] : [];
+    default:
+      step satisfies never;
+      throw new TypeError('unreachable');
+  }
+}
+
+/**
+ * Nothing is queued that has no room.
+ *
+ * @param times what is still to be written: the download, and the copy that is verified and applied
+ */
+async function requireSpace(
+  directory: string,
+  { transmission }: AdvanceDeps,
+  { length, sha256 }: Update,
+  times: number,
+): Promise<void> {
+  const needed = times * length;
+  if (needed === 0) return;
+  // A bare torrent has a directory of its own, which is yet to be made.
+  const free = await transmission.freeSpace(sha256 === null ? dirname(directory) : directory);
+  if (free >= needed) return;
+  throw new UpdateError('try-later', `${free} bytes free, ${needed} are needed`, {
+    hint: `free space below ${directory}`,
+  });
+}
+
+async function addTorrent(
+  config: Config,
+  deps: AdvanceDeps,
+  update: Update,
+  downloadDir: string,
+): Promise<void> {
+  const metainfo = metainfoOf(update) ?? keptMetainfo(config, update);
+  await deps.transmission.add({
+    ...(metainfo === undefined ? { magnet: magnetUri(update) } : { metainfo }),
+    downloadDir,
+  });
+  deps.log({
+    decision: 'queued',
+    reason: metainfo === undefined ? 'magnet' : 'metainfo',
+    ...idOf(update),
+  });
+}
+
+/**
+ * After a check that found nothing wrong Transmission runs no hook: mark it again ourselves. What is
+ * missing is yet to be fed.
+ */
+async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Update): Chore {
+  const deadline = performance.now() + checkTimeoutMs;
+  while (performance.now() < deadline) {
+    await sleep(checkPollMs);
+    const torrent = await deps.transmission.get(infoHash);
+    if (torrent?.status === 'checking' || torrent?.status === 'queued') continue;
+    if (torrent?.percentDone !== 1) return 'look again';
+    markComplete(config.applyDir, infoHash);
+    return undefined;
+  }
+  return undefined;
+}
+
+/**
+ * Records a state: by way of QUEUED where the direct step is not legal, and from a record begun anew where
+ * that one is not either, as when something counts again that had ended.
+ */
+export function walkTo(
+  config: Config,
+  { now, log }: Pick<AdvanceDeps, 'now' | 'log'>,
+  update: UpdateId & Pick<Update, 'infoHash' | 'sha256' | 'noop'>,
+  state: State,
+  reason: string,
+  more: Partial<Pick<Progress, 'badContent'>> = {},
+): void {
+  const directory = updatesDir(config.stateDir);
+  const write = (from: Progress, to: State, why: string, extra = {}): Progress =>
+    writeProgress(directory, update, from, { state: to, reason: why, ...extra }, now());
+  const found = readProgress(directory, update);
+  if (found?.state === state && Object.keys(more).length === 0) return;
+  const isUsable =
+    found !== undefined && (isLegalStep(found.state, state) || isLegalStep(found.state, 'QUEUED'));
+  const why = found === undefined ? 'newest of its channel' : 'it counts again';
+  let progress = isUsable ? found : write(newProgress(update), 'ACCEPTED', why);
+  if (!isUsable && state === 'ACCEPTED') return;
+  if (!isLegalStep(progress.state, state)) progress = write(progress, 'QUEUED', 'in Transmission');
+  write(progress, state, reason, more);
+  if (state !== 'QUEUED') log({ decision: state.toLowerCase(), reason, ...idOf(update) });
+}
+
+/** A chore's failure is a line in the log: the next wake-up does it again. */
+async function quietly(deps: AdvanceDeps, update: Update, chore: Promise<unknown>): Chore {
+  try {
+    return (await chore) === 'look again' ? 'look again' : undefined;
+  } catch (error) {
+    deps.log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
+    return undefined;
+  }
+}

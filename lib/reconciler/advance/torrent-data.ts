@@ -1,0 +1,100 @@
+import { lstatSync, rmSync, rmdirSync, unlinkSync, type Stats } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Config } from '../../config.ts';
+import { hasErrno } from '../../errors.ts';
+import type { Torrent } from '../../daemons/transmission/client.ts';
+import { contentLocation, contentName, type Update } from '../../announcement/update.ts';
+
+/**
+ * What is on disk of a torrent's content: all of it by its size, none, all of it in the other directory
+ * that it may be in, or another size. `unseen`: this user cannot tell, or something else is there.
+ */
+export type TorrentData = 'whole' | 'missing' | 'elsewhere' | 'cut' | 'unseen';
+
+/** Transmission calls a file so until it is complete (rename-partial-files). */
+export const partialSuffix = '.part';
+
+/** Looks where the daemon says that the content is; nobody tells the daemon when it is deleted. */
+export function lookAtData(config: Config, torrent: Torrent, update: Update): TorrentData {
+  const file = join(torrent.downloadDir, contentName(update));
+  try {
+    const stats = look(file);
+    if (stats === undefined && look(`${file}${partialSuffix}`) !== undefined) return 'unseen';
+    if (stats === undefined) return placeOf(config, update).isThere ? 'elsewhere' : 'missing';
+    if (!stats.isFile()) return 'unseen';
+    return stats.size === update.length ? 'whole' : 'cut';
+  } catch (error) {
+    if (hasErrno(error, 'EACCES', 'ENOTDIR', 'ELOOP')) return 'unseen';
+    throw error;
+  }
+}
+
+/** Where the daemon may have the content of an update: ours first, then that of who submitted it. */
+export function dataDirectories(
+  { downloadDir, publishDir }: Pick<Config, 'downloadDir' | 'publishDir'>,
+  update: Update,
+): [download: string, publish: string] {
+  return [
+    contentLocation(update, downloadDir).directory,
+    contentLocation(update, publishDir).directory,
+  ];
+}
+
+/** Whether two absolute paths are the same text, but for what `resolve` evens out. */
+export function isSamePath(a: string, b: string): boolean {
+  return resolve(a) === resolve(b);
+}
+
+/** Where to have the daemon look for the content: where all of it is, or else where it may write. */
+export function placeOf(config: Config, update: Update): { directory: string; isThere: boolean } {
+  const directories = dataDirectories(config, update);
+  const there = directories.find((directory) =>
+    isWhole(join(directory, contentName(update)), update),
+  );
+  return { directory: there ?? directories[0], isThere: there !== undefined };
+}
+
+function isWhole(file: string, { length }: Update): boolean {
+  try {
+    const stats = look(file);
+    return stats?.isFile() === true && stats.size === length;
+  } catch (error) {
+    if (hasErrno(error, 'EACCES', 'ENOTDIR', 'ELOOP')) return false;
+    throw error;
+  }
+}
+
+/**
+ * Removes what is left of a download that the daemon has forgotten, as a crash can make it do.
+ *
+ * @returns false when it is there still, since this user may not remove it
+ */
+export function removeDownloaded(config: Config, update: Update): boolean {
+  const { directory, file } = contentLocation(update, config.downloadDir);
+  try {
+    for (const each of [file, `${file}${partialSuffix}`])
+      // Not everything of that name is a download.
+      if (look(each)?.isFile() === true) unlinkSync(each);
+    // A bare torrent has a directory of its own.
+    if (directory !== config.downloadDir && look(directory) !== undefined) rmdirSync(directory);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'ENOTEMPTY', 'ENOTDIR', 'ELOOP')) return true;
+    if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS')) return false;
+    throw error;
+  }
+}
+
+/** Removes submitted content that the daemon, which only reads it, could not delete. */
+export function removePublished({ publishDir }: Config, update: Update): void {
+  try {
+    rmSync(contentLocation(update, publishDir).file, { force: true });
+  } catch (error) {
+    // The directory is the operator's; where we may not write, it is for submit to clean up.
+    if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
+  }
+}
+
+function look(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
+}

@@ -1,0 +1,68 @@
+import { hash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '../../config.ts';
+import { describeContent } from '../../content/hash-content.ts';
+import { replaceDurably } from '../../system/durable-write.ts';
+import { hasErrno } from '../../errors.ts';
+import { buildMetainfo } from '../../announcement/metainfo.ts';
+import { contentLocation, type Update, type UpdateId } from '../../announcement/update.ts';
+
+/** The .torrent of an update, when its pieces are known; undefined when they travel as metadata. */
+export function metainfoOf(update: Update): Buffer | undefined {
+  if (update.metainfo !== null) return update.metainfo;
+  const { sha256, pieces } = update;
+  return sha256 === null || pieces.length === 0 ? undefined : buildMetainfo({ ...update, sha256 });
+}
+
+/** The name of an update's .torrent below `<stateDir>/torrents`. */
+export function torrentFileName({ channel, version }: UpdateId): string {
+  return `${channel}-${version}.torrent`;
+}
+
+/** Reverses {@link torrentFileName}; undefined for any other file name. */
+export function parseTorrentFileName(name: string): UpdateId | undefined {
+  const match = /^([a-z0-9][a-z0-9._-]{0,23})-([1-9]\d{0,15})\.torrent$/.exec(name);
+  if (match?.[1] === undefined) return undefined;
+  return { channel: match[1], version: Number(match[2]) };
+}
+
+function torrentFile({ stateDir }: Config, update: Update): string {
+  return join(stateDir, 'torrents', torrentFileName(update));
+}
+
+/** The .torrent that {@link keepTorrentFile} has kept; undefined when it is missing or damaged. */
+export function keptMetainfo(config: Config, update: Update): Buffer | undefined {
+  let metainfo: Buffer;
+  try {
+    metainfo = readFileSync(torrentFile(config, update));
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'EACCES', 'EISDIR')) return undefined;
+    throw error;
+  }
+  // As buildMetainfo writes it: the info dictionary is all there is.
+  const info = metainfo.subarray('d4:info'.length, -1);
+  return hash('sha1', info) === update.infoHash ? metainfo : undefined;
+}
+
+/**
+ * Keeps the update's .torrent, named by channel and version. When the pieces came as metadata, they
+ * are computed again from the content.
+ */
+export async function keepTorrentFile(config: Config, update: Update): Promise<void> {
+  const file = torrentFile(config, update);
+  // A damaged one is made again.
+  const isKept = update.metainfo !== null ? existsSync(file) : keptMetainfo(config, update);
+  if (isKept) return;
+  const metainfo = metainfoOf(update) ?? (await rebuildMetainfo(config, update));
+  if (metainfo !== undefined) replaceDurably(file, metainfo);
+}
+
+async function rebuildMetainfo(config: Config, update: Update): Promise<Buffer | undefined> {
+  const bases = [config.downloadDir, config.publishDir];
+  const content = bases.map((base) => contentLocation(update, base).file).find(existsSync);
+  if (content === undefined) return undefined;
+  const described = await describeContent(content, update);
+  if (described.infoHash !== update.infoHash) return undefined;
+  return buildMetainfo({ ...described, name: update.name });
+}

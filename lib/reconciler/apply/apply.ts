@@ -1,0 +1,121 @@
+import { join } from 'node:path';
+import { prepareApplyDir } from './directories.ts';
+import { applyOne } from './apply-one.ts';
+import { loadCandidates } from '../../state/candidates.ts';
+import { listMarkers, removeMarker } from '../../state/markers.ts';
+import type { Config } from '../../config.ts';
+import { removeLeftOvers } from '../../system/durable-write.ts';
+import { UpdateError, describeError } from '../../errors.ts';
+import { keySetsDir } from '../../state/key-chain.ts';
+import { endOutcome, isRollback } from './outcomes.ts';
+import { endProcessGroup } from '../../system/process-group.ts';
+import { outcomesDir, readProgress } from '../../state/progress.ts';
+import { pruneApplySide } from '../../state/prune.ts';
+import { readRecord, replaceRecord } from '../../system/record.ts';
+import { removeStaging, stage, type ApplyDeps } from './staging.ts';
+import { idOf, updateKey, type Update, type UpdateId } from '../../announcement/update.ts';
+
+/** What is ready at once is applied in this order (design: kinds of update). */
+const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];
+
+/**
+ * The apply side's pass: stages what Transmission has completed, applies what is due, in order, and
+ * records each outcome, until nothing is left to do now. Level-triggered: it can be killed at any
+ * instant and run again. To be called under the apply lock.
+ *
+ * Nothing but an info hash is taken from the side that talks to the network: announcements are
+ * verified again, and only a verified copy is applied.
+ */
+export async function applyReady(config: Config, deps: ApplyDeps): Promise<void> {
+  prepareApplyDir(config.applyDir);
+  const { applyDir } = config;
+  for (const directory of [applyDir, outcomesDir(applyDir), keySetsDir(applyDir)])
+    removeLeftOvers(directory, deps.now() * 1000);
+  await endSurvivor(config.applyDir);
+  const tried = new Set<string>();
+  const faults = new Map<string, unknown>();
+  // What is wrong with one update, such as a full disk, must not hold up the other channels.
+  const attempt: Attempt = async (id, work, otherwise) => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!faults.has(updateKey(id)))
+        deps.log({ decision: 'wait', reason: describeError(error), ...idOf(id) });
+      faults.set(updateKey(id), error);
+      return otherwise;
+    }
+  };
+  for (;;) {
+    const { current, ended } = await loadCandidates(config);
+    for (const each of ended)
+      if (await attempt(each.id, () => endOutcome(config.applyDir, each, deps), false))
+        removeStaging(config.applyDir, each.id);
+    const isPast = (update: Update): boolean => isRollback(config.applyDir, update);
+    const updates = current.filter((update) => !isPast(update));
+    // The marker of what is past stays: advance would make it again, and wake us for it, for ever.
+    await stageAll(config, deps, updates, current.filter(isPast), attempt);
+    const due: Update[] = [];
+    for (const update of updates.filter((each) => !tried.has(updateKey(each))))
+      if (await attempt(update, () => isDue(config.applyDir, update, deps.now()), false))
+        due.push(update);
+    const [first] = due.sort(
+      (a, b) => kindOrder.indexOf(a.kind ?? 'file') - kindOrder.indexOf(b.kind ?? 'file'),
+    );
+    if (first === undefined) break;
+    tried.add(updateKey(first));
+    await applyOne(config, deps, first);
+    // What failed before may have waited for this module.
+    if (first.kind === 'module') tried.clear();
+  }
+  pruneApplySide(config);
+  // Told at the end: a record that is damaged beyond repair is a person's to deal with.
+  for (const error of faults.values())
+    if (error instanceof UpdateError && error.code === 'configuration') throw error;
+}
+
+/** Does something for one update; a failure is logged, and comes to `otherwise`. */
+type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>, otherwise: T) => Promise<T>;
+
+/**
+ * Stages what is marked as complete, and removes the markers that have served, and those of torrents
+ * that are no current update: superseded, somebody else's, or of an announcement that has yet to
+ * come, which advance then marks again.
+ */
+async function stageAll(
+  config: Config,
+  deps: ApplyDeps,
+  updates: readonly Update[],
+  past: readonly Update[],
+  attempt: Attempt,
+): Promise<void> {
+  const { applyDir } = config;
+  // Two channels may have the same content, and so one marker.
+  const needed = new Set(past.map(({ infoHash }) => infoHash));
+  for (const update of updates) {
+    if (!(await attempt(update, () => stage(config, deps, update), false)))
+      needed.add(update.infoHash);
+  }
+  for (const name of [...updates.map(({ infoHash }) => infoHash), ...listMarkers(applyDir)])
+    if (!needed.has(name)) removeMarker(applyDir, name);
+}
+
+/** Ends what a killed apply left running: two Puppet runs at once would interleave. */
+async function endSurvivor(applyDir: string): Promise<void> {
+  const file = join(applyDir, 'run');
+  const run = readRecord(file) as { processGroup: number; startTime: string } | null | undefined;
+  if (run === null || run === undefined) return;
+  await endProcessGroup(run);
+  replaceRecord(file, null, 0o600, 'a copy');
+}
+
+function isDue(applyDir: string, update: Update, now: number): boolean {
+  const outcome = readProgress(outcomesDir(applyDir), update);
+  switch (outcome?.state) {
+    case 'STAGED':
+    case 'APPLYING': // interrupted: nobody else holds the lock
+    case 'FAILED':
+      return outcome.nextTryAt <= now;
+    default:
+      return false;
+  }
+}

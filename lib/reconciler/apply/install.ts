@@ -1,0 +1,137 @@
+import { spawnSync } from 'node:child_process';
+import { constants, createReadStream } from 'node:fs';
+import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Kind } from '../../announcement/codec.ts';
+import { badArchive } from '../../content/archive-entry.ts';
+import { findRoot, unpackArchive } from '../../content/archive.ts';
+import { makePublicDirectory } from '../../system/directory.ts';
+import { fsyncDirectory } from '../../system/durable-write.ts';
+import { UpdateError, hasErrno } from '../../errors.ts';
+import { installModule } from '../../daemons/puppet/install-module.ts';
+import {
+  applyManifest,
+  type ApplyResult,
+  type PuppetSettings,
+  type RunContext,
+} from '../../daemons/puppet/puppet.ts';
+
+/** The verified copy of one update's content, and where its effects go. */
+export interface ApplyRequest extends RunContext {
+  kind: Exclude<Kind, 'keyset' | 'withdraw'>;
+  /** A file under its announced name, in a directory that nobody else can write. */
+  contentPath: string;
+  name: string;
+  channel: string;
+  version: number;
+  /** Empty and private. The caller removes it. */
+  workDir: string;
+  noop: boolean;
+  config: PuppetSettings & { deliveryDir: string; moduleStoreDir: string };
+}
+
+/**
+ * Applies one update to this machine. Runs one at a time only: the caller holds the lock and has
+ * ended the survivor of a run that was killed.
+ *
+ * Throws 'malformed' when the content is not what its kind says, 'try-later' when Puppet cannot be
+ * run or was ended from outside, and file system errors, such as of a full disk.
+ */
+export async function applyContent(request: ApplyRequest): Promise<ApplyResult> {
+  const { kind, contentPath, config } = request;
+  if (request.noop && (kind === 'module' || kind === 'file')) {
+    throw new UpdateError('malformed', `a ${kind} cannot be applied as noop`, {
+      hint: 'only manifests and environments have a dry run',
+    });
+  }
+  switch (kind) {
+    case 'manifest': {
+      const modulePath = [config.moduleDir, ...config.modulePath].join(':');
+      return flushed(
+        await applyManifest(config, contentPath, [`--modulepath=${modulePath}`], request),
+      );
+    }
+    case 'module':
+      return flushed(await installModule(config, { ...config, contentPath }, request));
+    case 'environment':
+      return flushed(await applyEnvironment(request));
+    case 'file':
+      return deliverFile(request);
+  }
+}
+
+/**
+ * Puppet flushes nothing that it writes, and may write anywhere: a power cut must not keep the outcome
+ * and lose the effects, since what is applied is never run again. Also of a run that changed nothing: one
+ * that was killed before it may have.
+ */
+function flushed(result: ApplyResult): ApplyResult {
+  if (result.ok) spawnSync('sync', { stdio: 'ignore' });
+  return result;
+}
+
+/**
+ * Unpacks an environment and applies its manifests as Puppet's environment `production`: its own
+ * modules/ come first in the module path (or what its environment.conf says), its hiera.yaml is the
+ * environment layer of Hiera, below the node's own in confDir.
+ */
+async function applyEnvironment(request: ApplyRequest): Promise<ApplyResult> {
+  const { contentPath, workDir, config } = request;
+  const unpacked = join(workDir, 'environment');
+  const root = findRoot(await unpackArchive(contentPath, unpacked), 'manifests', 'directory');
+  if (root === undefined) {
+    throw badArchive(
+      'it has no manifests/ at the top of the environment',
+      'an environment has manifests/, and may have modules/, hiera.yaml and data/',
+    );
+  }
+  const environments = join(workDir, 'environments');
+  await mkdir(environments);
+  const environment = join(environments, 'production');
+  await rename(join(unpacked, root), environment);
+  const modules = [
+    `--environmentpath=${environments}`,
+    '--environment=production',
+    `--basemodulepath=${[config.moduleDir, ...config.modulePath].join(':')}`,
+  ];
+  return applyManifest(config, join(environment, 'manifests'), modules, request);
+}
+
+/** Puts a file in its place in one step, 0644, so that a reader finds the old one or the new one. */
+async function deliverFile({ contentPath, name, config }: ApplyRequest): Promise<ApplyResult> {
+  const { deliveryDir } = config;
+  if (name !== basename(name) || name.startsWith('.')) {
+    throw new UpdateError('malformed', 'the name of the file is not a plain name', {
+      hint: 'submit it under a name of letters, digits and . _ + -',
+    });
+  }
+  await makePublicDirectory(deliveryDir);
+  const target = join(deliveryDir, name);
+  // rename(2) replaces a symlink itself and never follows it, but cannot replace a directory.
+  const there = await lstat(target).catch((error: unknown) => {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  });
+  if (there?.isDirectory() === true) {
+    const reason = `${target} is a directory: move it away first`;
+    return { ok: false, reason, exitCode: null, changed: null, failed: null };
+  }
+  // One run at a time, so that a file of this name is what a killed one left.
+  const temporary = join(deliveryDir, `.p2p-update-${name}`);
+  await rm(temporary, { force: true, recursive: true });
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  try {
+    for await (const chunk of createReadStream(contentPath)) await file.appendFile(chunk as Buffer);
+    await file.chmod(0o644);
+    await file.sync();
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  } finally {
+    await file.close();
+  }
+  fsyncDirectory(deliveryDir);
+  return { ok: true, reason: 'applied', exitCode: null, changed: 1, failed: 0 };
+}

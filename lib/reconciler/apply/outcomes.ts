@@ -1,0 +1,70 @@
+import type { EndedUpdate } from '../../state/candidates.ts';
+import {
+  listRecords,
+  outcomesDir,
+  readIfIntact,
+  readProgress,
+  writeProgress,
+  type Progress,
+} from '../../state/progress.ts';
+import type { ApplyDeps } from './staging.ts';
+import type { Update, UpdateId } from '../../announcement/update.ts';
+
+/** Published: the other users of the node read outcomes, and only the apply side writes them. */
+export const outcomeMode = 0o644;
+
+/** What a withdrawal has for content. */
+const nothing = '0'.repeat(64);
+
+/**
+ * True when this node has begun something newer on the channel: announcements were rolled back. The
+ * outcomes are the apply side's own high-water mark, whatever it is offered.
+ */
+export function isRollback(applyDir: string, update: Update): boolean {
+  // Key sets are ordered by their chain of epochs.
+  if (update.kind === 'keyset') return false;
+  const newer = outcomesOf(applyDir, update.channel).filter((id) => id.version > update.version);
+  // A damaged outcome counts by its name.
+  return newer.some((id) => update.noop || readIfIntact(outcomesDir(applyDir), id)?.noop !== true);
+}
+
+/** The SHA-256 of what this channel applied last; undefined when it applied nothing yet, or nobody can tell. */
+export function lastApplied(applyDir: string, update: Update): string | null | undefined {
+  return outcomesOf(applyDir, update.channel)
+    .filter(({ version }) => version < update.version)
+    .sort((a, b) => b.version - a.version)
+    .map((id) => readIfIntact(outcomesDir(applyDir), id))
+    .find(
+      (outcome) =>
+        // Damaged, it may have been what was applied last.
+        outcome === undefined ||
+        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing),
+    )?.sha256;
+}
+
+/**
+ * Ends what was staged, or waits for another try, and must not go on.
+ *
+ * @returns whether there was something to end
+ */
+export function endOutcome(
+  applyDir: string,
+  { id, state, reason }: EndedUpdate,
+  { now, log }: ApplyDeps,
+): boolean {
+  const directory = outcomesDir(applyDir);
+  const write = (from: Progress, to: Progress['state'], why: string): Progress =>
+    writeProgress(directory, id, from, { state: to, reason: why }, now(), outcomeMode);
+  let outcome = readProgress(directory, id);
+  // Interrupted: nobody else holds the lock.
+  if (outcome?.state === 'APPLYING') outcome = write(outcome, 'FAILED', 'interrupted');
+  if (outcome?.state === 'FAILED') outcome = write(outcome, 'STAGED', 'not tried again');
+  if (outcome?.state !== 'STAGED' && outcome?.state !== 'QUEUED') return false;
+  write(outcome, state, reason);
+  log({ decision: state.toLowerCase(), reason, ...id });
+  return true;
+}
+
+function outcomesOf(applyDir: string, channel: string): UpdateId[] {
+  return listRecords(outcomesDir(applyDir)).filter((id) => id.channel === channel);
+}

@@ -1,0 +1,105 @@
+import { join } from 'node:path';
+import { applyLock, prepareApplyDir } from './directories.ts';
+import { loadCandidates, type Candidates } from '../../state/candidates.ts';
+import type { Config } from '../../config.ts';
+import { UpdateError } from '../../errors.ts';
+import { runExclusively } from '../../system/lock.ts';
+import { isRollback, outcomeMode } from './outcomes.ts';
+import {
+  listRecords,
+  outcomesDir,
+  readIfIntact,
+  readProgress,
+  writeProgress,
+} from '../../state/progress.ts';
+import type { ApplyDeps } from './staging.ts';
+import { idOf, isExpired, nameOf, updateKey, type UpdateId } from '../../announcement/update.ts';
+
+/** What became of one update that had been given up. */
+export interface Retried {
+  id: UpdateId;
+  isRetried: boolean;
+  /** Why it stays given up, for a person. */
+  reason: string;
+}
+
+/**
+ * Has what was given up (POISONED) tried again, with all its tries: writes that down, and the next pass
+ * of the apply side does it. What must not be applied any more stays given up.
+ *
+ * @param wanted the only one to try; undefined: all
+ * @returns one line for each that was looked at; none when nothing was given up
+ * @throws UpdateError `usage` when the wanted one is not known here, `refused` when it was not given up
+ *   or must stay so, `try-later` while another apply is at it
+ */
+export async function retryPoisoned(
+  config: Config,
+  wanted: UpdateId | undefined,
+  deps: ApplyDeps,
+): Promise<Retried[]> {
+  const { applyDir } = config;
+  prepareApplyDir(applyDir);
+  const retried: Retried[] = [];
+  const isOurs = await runExclusively(
+    join(applyDir, applyLock),
+    () => '',
+    async () => {
+      const candidates = await loadCandidates(config);
+      for (const id of wanted === undefined
+        ? poisonedIn(applyDir)
+        : [requirePoisoned(config, wanted)])
+        retried.push(retryOne(config, candidates, id, deps));
+    },
+  );
+  if (!isOurs)
+    throw new UpdateError('try-later', 'an update is being applied at this moment', {
+      hint: 'wait for it, then run this again',
+    });
+  const [first] = retried;
+  if (wanted !== undefined && first?.isRetried === false)
+    throw new UpdateError('refused', `${nameOf(wanted)} stays given up: ${first.reason}`, {
+      hint: 'submit it again',
+    });
+  return retried;
+}
+
+function poisonedIn(applyDir: string): UpdateId[] {
+  const directory = outcomesDir(applyDir);
+  return listRecords(directory).filter((id) => readIfIntact(directory, id)?.state === 'POISONED');
+}
+
+function requirePoisoned({ applyDir }: Config, wanted: UpdateId): UpdateId {
+  const outcome = readProgress(outcomesDir(applyDir), wanted);
+  if (outcome?.state === 'POISONED') return wanted;
+  const given = poisonedIn(applyDir).slice(0, 5).map(nameOf);
+  const hint =
+    given.length > 0 ? `given up here: ${given.join(', ')}` : 'nothing was given up here';
+  if (outcome === undefined)
+    throw new UpdateError('usage', `this node has not tried ${nameOf(wanted)}`, { hint });
+  throw new UpdateError('refused', `${nameOf(wanted)} is ${outcome.state}, not POISONED`, { hint });
+}
+
+function retryOne(
+  config: Config,
+  { current, ended, unusable }: Candidates,
+  id: UpdateId,
+  { now, log }: ApplyDeps,
+): Retried {
+  const isIt = (other: UpdateId): boolean => updateKey(other) === updateKey(id);
+  const directory = outcomesDir(config.applyDir);
+  const outcome = readProgress(directory, id);
+  const update = current.find(isIt);
+  const stays = (reason: string): Retried => ({ id, isRetried: false, reason });
+  if (update === undefined || outcome === undefined) {
+    const why = [...ended, ...unusable].find((each) => isIt(each.id))?.reason;
+    return stays(why ?? 'it does not count any more');
+  }
+  if (isRollback(config.applyDir, update)) return stays('a newer version was begun');
+  if (isExpired(update, now()))
+    return stays(`it expired at ${new Date((update.expires ?? 0) * 1000).toISOString()}`);
+  const reason = 'tried again by hand';
+  const change = { state: 'STAGED' as const, reason, tries: 0, nextTryAt: 0, badContent: 0 };
+  writeProgress(directory, id, outcome, change, now(), outcomeMode);
+  log({ decision: 'retry', reason, ...idOf(id) });
+  return { id, isRetried: true, reason };
+}

@@ -1,0 +1,130 @@
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Config } from '../../config.ts';
+import { copyVerified } from '../../content/copy-verified.ts';
+import { UpdateError } from '../../errors.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
+import { isMarked } from '../../state/markers.ts';
+import { lastApplied, outcomeMode } from './outcomes.ts';
+import {
+  newProgress,
+  outcomesDir,
+  readProgress,
+  writeProgress,
+  type Progress,
+} from '../../state/progress.ts';
+import { isPastContent } from '../../state/states.ts';
+import { partialSuffix } from '../advance/torrent-data.ts';
+import {
+  contentLocation,
+  idOf,
+  isExpired,
+  updateKey,
+  type Update,
+  type UpdateId,
+} from '../../announcement/update.ts';
+
+/** How often content with the wrong hash is checked, and looked at again. */
+export const maxBadContent = 2;
+/** As copyVerified says it. */
+export const absentContent = 'there is no such file';
+
+export interface ApplyDeps {
+  /** Unix seconds. */
+  now: () => number;
+  log: (event: Omit<LoggedEvent, 'handler'>) => void;
+}
+
+/** The directory of one update's staged copy, and the copy, which has the announced name. */
+export function stagingOf(applyDir: string, update: Update): { directory: string; copy: string } {
+  const directory = join(applyDir, 'staging', updateKey(update));
+  return { directory, copy: join(directory, 'content', update.name) };
+}
+
+export function removeStaging(applyDir: string, id: UpdateId): void {
+  rmSync(join(applyDir, 'staging', updateKey(id)), { recursive: true, force: true });
+}
+
+/**
+ * COMPLETE -> STAGED, or what else follows from the content that Transmission has.
+ *
+ * @returns whether the completion marker has served; false while it is missing, or waits for its time
+ */
+export async function stage(config: Config, deps: ApplyDeps, update: Update): Promise<boolean> {
+  const { applyDir } = config;
+  const outcome = readProgress(outcomesDir(applyDir), update);
+  // A marker for what was staged already: the hook fired twice.
+  if (outcome !== undefined && isPastContent(outcome.state)) return true;
+  if (outcome?.state === 'EXPIRED' && isExpired(update, deps.now())) return true;
+  const settle = (state: Progress['state'], reason: string, more: Partial<Progress> = {}): true => {
+    // An outcome begins where advance's record ends; what had ended, and counts again, begins anew.
+    const found = outcome?.state === 'QUEUED' ? outcome : newProgress(update);
+    const from = { ...found, state: 'COMPLETE' as const };
+    writeProgress(
+      outcomesDir(applyDir),
+      update,
+      from,
+      { ...more, state, reason },
+      deps.now(),
+      outcomeMode,
+    );
+    deps.log({ decision: state.toLowerCase(), reason, ...idOf(update) });
+    return true;
+  };
+
+  // Puppet's log outlives a lost outcome; a copy would be applied a second time.
+  if (outcome === undefined && existsSync(join(applyDir, 'runs', `${updateKey(update)}-1.log`)))
+    throw new UpdateError('configuration', `the outcome of ${updateKey(update)} is gone`, {
+      hint: 'it was run on this node: submit a newer version (--rerun to have it run again)',
+    });
+  if (update.kind === 'withdraw') {
+    // Nothing to download, and an emergency stop waits for nothing.
+    return settle('APPLIED', 'what was not applied on this channel is withdrawn');
+  }
+  const isAwaited = !isMarked(applyDir, update.infoHash) || update.notBefore > deps.now();
+  // One that is downloaded again may never come.
+  if (isAwaited && outcome?.state !== 'QUEUED') return false;
+  if (isExpired(update, deps.now()))
+    return settle('EXPIRED', 'it expired before it could be applied');
+  if (isAwaited) return false;
+  if (update.length > config.maxContentBytes)
+    return settle('REJECTED', `its content has more than ${config.maxContentBytes} bytes`);
+  const mayBeApplied = !update.rerun && !update.noop && update.sha256 !== null;
+  if (mayBeApplied && lastApplied(applyDir, update) === update.sha256)
+    return settle('APPLIED', 'this content is applied already');
+  const mismatch = await copyToStaging(config, update);
+  if (mismatch === undefined) return settle('STAGED', 'verified');
+  removeStaging(applyDir, update);
+  if (mismatch === absentContent) {
+    // Somebody has deleted it: advance sees that, and marks it again when it is here again.
+    deps.log({ decision: 'wait', reason: `of the download: ${mismatch}`, ...idOf(update) });
+    return true;
+  }
+  const badContent = (outcome?.badContent ?? 0) + 1;
+  const reason = `the downloaded content is not what was announced: ${mismatch}`;
+  return settle(badContent > maxBadContent ? 'REJECTED' : 'QUEUED', reason, { badContent });
+}
+
+/**
+ * Copies the content from where this node's daemon has it: below the download or the publish directory.
+ * A daemon that was killed before it gave a whole download its name never does: it finds all of it there
+ * when it checks, and seeds it under the name of a partial one.
+ *
+ * @returns why there is none that was announced; undefined when it is copied
+ */
+export async function copyToStaging(config: Config, update: Update): Promise<string | undefined> {
+  const { copy } = stagingOf(config.applyDir, update);
+  const [download, publish] = [config.downloadDir, config.publishDir].map(
+    (base) => contentLocation(update, base).file,
+  ) as [string, string];
+  let mismatch: string = absentContent;
+  for (const file of [download, publish, `${download}${partialSuffix}`]) {
+    removeStaging(config.applyDir, update);
+    mkdirSync(dirname(copy), { recursive: true, mode: 0o700 });
+    const found = await copyVerified(file, copy, update);
+    if (found === undefined) return undefined;
+    // What the first place has wrong tells more than the others; a partial download is no fault.
+    if (mismatch === absentContent && !file.endsWith(partialSuffix)) mismatch = found;
+  }
+  return mismatch;
+}

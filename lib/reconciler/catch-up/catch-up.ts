@@ -1,0 +1,117 @@
+import {
+  decideCatchUp,
+  readCatchUp,
+  readJoinedAt,
+  stillRefused,
+  writeCatchUp,
+  type CatchUpRecord,
+} from './due.ts';
+import { askNeighbour, meetNeighbours, querySeconds, type Run } from './neighbours.ts';
+import { planRound, type OwnState } from './plan.ts';
+import type { Config } from '../../config.ts';
+import { describeError } from '../../errors.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
+import { listHoldings } from '../../query/holdings.ts';
+import { epochOf } from '../../query/latest.ts';
+import type { SerfClient } from '../../daemons/serf/client.ts';
+
+/** How many members are asked. */
+const maxNeighbours = 3;
+/** With Serf's own processes. */
+const roundMs = querySeconds * 1000 + 500;
+
+export interface CatchUpDeps {
+  serf: Pick<SerfClient, 'members' | 'selfName' | 'query'>;
+  /** Unix milliseconds. */
+  now: () => number;
+  /** Unix seconds; see DecisionInput. */
+  buildTime: number;
+  log: (event: Omit<LoggedEvent, 'handler'>) => void;
+  /** From 0 to below 1. */
+  random: () => number;
+  /** The milliseconds that are left for it all. */
+  leftMs: () => number;
+}
+
+/**
+ * Begins a catch-up if one is due, and records that, so that no other process begins one too: to be
+ * called under the advance lock. What is returned needs no lock, and may be lost without harm.
+ *
+ * @returns the catch-up, which logs its own failure; undefined when none is due
+ * @throws UpdateError `try-later` and others when it cannot be recorded
+ */
+export function beginCatchUp(config: Config, deps: CatchUpDeps): Promise<void> | undefined {
+  const { stateDir } = config;
+  const last = readCatchUp(stateDir);
+  const [epoch, now] = [epochOf(config), deps.now()];
+  const joinedAt = readJoinedAt(stateDir);
+  const { catchUpSeconds: intervalSeconds } = config;
+  const random = deps.random();
+  const delayMs = decideCatchUp({ last, joinedAt, epoch, now, intervalSeconds, random });
+  // Whoever is woken next has the time.
+  if (delayMs === null || deps.leftMs() < delayMs + 2 * roundMs) return undefined;
+  const claimed: CatchUpRecord = {
+    startedAt: now + delayMs,
+    epoch,
+    members: last?.members ?? 0,
+    left: 'time',
+    refused: stillRefused(last, epoch, now),
+  };
+  writeCatchUp(stateDir, claimed);
+  return new Promise((resolve) => setTimeout(resolve, delayMs))
+    .then(() => catchUp(config, claimed, deps))
+    .catch((error: unknown) => {
+      deps.log({ decision: 'wait', reason: describeError(error) });
+    });
+}
+
+/**
+ * Asks three random members what they hold, and fetches what this node lacks. Each announcement is
+ * judged as if it had come by event: a neighbour can withhold, but neither forge nor bring back.
+ */
+async function catchUp(config: Config, claimed: CatchUpRecord, deps: CatchUpDeps): Promise<void> {
+  const { serf, random } = deps;
+  const [members, self] = await Promise.all([serf.members(), serf.selfName()]);
+  const alive = members.filter(({ status }) => status === 'alive').map(({ name }) => name);
+  const others = alive.filter((name) => name !== self);
+  const run: Run = {
+    ...{ config, deps, epoch: epochOf(config), refused: [], hasKeySet: false, waits: false },
+    settled: new Set(claimed.refused.map(({ what }) => what)),
+  };
+  const isOver = others.length === 0 || (await fetchMissing(run, chooseRandom(others, random)));
+  writeCatchUp(config.stateDir, {
+    ...claimed,
+    epoch: run.epoch,
+    members: alive.length,
+    left: run.hasKeySet || run.waits ? 'keys' : isOver ? 'nothing' : 'time',
+    refused: [...claimed.refused, ...run.refused],
+  });
+}
+
+/** @returns false when there was no time for all of it */
+async function fetchMissing(run: Run, names: readonly string[]): Promise<boolean> {
+  const { config, deps } = run;
+  const look = async (): Promise<OwnState> => {
+    const { epoch, settled } = run;
+    return { held: await listHoldings(config), epoch, settled, channels: config.channels };
+  };
+  let own = await look();
+  const neighbours = await meetNeighbours(run, names, own);
+  for (;;) {
+    const asks = planRound(neighbours, own);
+    if (asks.length === 0) return true;
+    if (deps.leftMs() < roundMs) return false;
+    await Promise.all(asks.map((each) => askNeighbour(run, each)));
+    // It may remove the keys that signed the rest.
+    if (run.hasKeySet) return true;
+    own = await look();
+  }
+}
+
+function chooseRandom(names: readonly string[], random: () => number): string[] {
+  const left = [...names];
+  const count = Math.min(maxNeighbours, left.length);
+  return Array.from({ length: count }, () =>
+    left.splice(Math.floor(random() * left.length), 1),
+  ).flat();
+}

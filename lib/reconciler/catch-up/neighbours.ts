@@ -1,0 +1,145 @@
+import { whatOf, type Ask, type Neighbour, type OwnState } from './plan.ts';
+import { takeDelivered, type Verdict } from './take.ts';
+import type { CatchUpDeps } from './catch-up.ts';
+import type { CatchUpRecord } from './due.ts';
+import type { Config } from '../../config.ts';
+import { UpdateError } from '../../errors.ts';
+import { chooseServed, itemOf, type Holding } from '../../query/holdings.ts';
+import {
+  digestOfAll,
+  formatRequest,
+  latestQuery,
+  parseDigest,
+  parseTexts,
+  shownName,
+  type LatestRequest,
+} from '../../query/latest.ts';
+
+/** How long one query takes, whoever answers: Serf waits the whole of it. */
+export const querySeconds = 2;
+/** More than 64 channels need. */
+const maxOffers = 512;
+
+/** What a catch-up has come to so far. */
+export interface Run {
+  config: Config;
+  deps: CatchUpDeps;
+  /** Of the key set in force at its start. */
+  epoch: number;
+  /** What is not asked for again. */
+  settled: Set<string>;
+  refused: CatchUpRecord['refused'];
+  /** The next key set came. */
+  hasKeySet: boolean;
+  /** Something needs a later key set, or a neighbour has one. */
+  waits: boolean;
+}
+
+/**
+ * Asks each for the first page of what it holds, in one query.
+ *
+ * @returns those that answered
+ */
+export async function meetNeighbours(
+  run: Run,
+  names: readonly string[],
+  own: OwnState,
+): Promise<Neighbour[]> {
+  const { deps } = run;
+  const answers = await ask(run, { kind: 'digest', after: null }, names);
+  const same = digestOfAll(chooseServed(own.held, deps.now() / 1000));
+  const neighbours = names.flatMap((name) => {
+    const digest = parseDigest(answers.get(name) ?? '');
+    if (digest === undefined) return [];
+    const { epoch, items, more, all } = digest;
+    run.waits ||= epoch > run.epoch;
+    const isSame = all === same;
+    const offers = new Map(isSame ? [] : items.map((item) => [whatOf(item), item]));
+    const nextPage = more && !isSame ? (items.at(-1)?.key ?? null) : null;
+    return [{ name, epoch, nextPage, offers, done: new Set<string>(), strikes: 0 }];
+  });
+  if (neighbours.length === 0)
+    deps.log({ decision: 'wait', reason: `no answer from ${names.map(shownName).join(', ')}` });
+  return neighbours;
+}
+
+async function ask(
+  { deps }: Run,
+  request: LatestRequest,
+  names: readonly string[],
+): Promise<Map<string, string>> {
+  return deps.serf.query(latestQuery, formatRequest(request), querySeconds, names);
+}
+
+/** Puts one query to one neighbour, and takes what it answers. */
+export async function askNeighbour(run: Run, each: Ask): Promise<void> {
+  const { name } = each.to;
+  const request: LatestRequest =
+    each.kind === 'page'
+      ? { kind: 'digest', after: each.after }
+      : { kind: 'get', keys: each.offers.map(({ key }) => key) };
+  const answer = (await ask(run, request, [name])).get(name);
+  const isGood =
+    answer !== undefined &&
+    (each.kind === 'page' ? takePage(each, answer) : await takeTexts(run, each, answer));
+  if (!isGood) each.to.strikes += 1;
+}
+
+function takePage({ to, after }: Extract<Ask, { kind: 'page' }>, answer: string): boolean {
+  const digest = parseDigest(answer, after);
+  if (digest === undefined) return false;
+  for (const item of digest.items) to.offers.set(whatOf(item), item);
+  const isMuch = to.offers.size > maxOffers;
+  to.nextPage = digest.more && !isMuch ? (digest.items.at(-1)?.key ?? null) : null;
+  return true;
+}
+
+/** @returns whether what came is what was asked for, and no forgery */
+async function takeTexts(
+  run: Run,
+  { to, offers }: Extract<Ask, { kind: 'get' }>,
+  answer: string,
+): Promise<boolean> {
+  let [last, strange, forged] = [-1, 0, 0];
+  for (const text of parseTexts(answer)) {
+    const item = await describe(text);
+    const index = offers.findIndex(
+      ({ key, body }) => key === item?.key && (body ?? item.body) === item.body,
+    );
+    if (item === undefined || index === -1) {
+      strange += 1;
+      continue;
+    }
+    last = Math.max(last, index);
+    if ((await take(run, item, shownName(to.name))) === 'forged') forged += 1;
+  }
+  if (strange > 0)
+    run.deps.log({
+      decision: 'refuse',
+      reason: `${strange} lines that were not asked for, from ${shownName(to.name)}`,
+    });
+  // In the order asked: what stands after the last one that came may only have had no room.
+  const answered = last === -1 ? offers : offers.slice(0, last + 1);
+  for (const offer of answered) to.done.add(whatOf(offer));
+  return last >= 0 && strange === 0 && forged === 0;
+}
+
+async function take(run: Run, item: Holding, from: string): Promise<Verdict> {
+  const { config, deps } = run;
+  const now = Math.floor(deps.now() / 1000);
+  const verdict = await takeDelivered(item, from, config, { ...deps, now });
+  if (verdict !== 'forged') run.settled.add(whatOf(item));
+  if (verdict === 'refused') run.refused.push({ what: whatOf(item), at: deps.now() });
+  run.hasKeySet ||= verdict === 'key set';
+  run.waits ||= verdict === 'waits';
+  return verdict;
+}
+
+async function describe(text: string): Promise<Holding | undefined> {
+  try {
+    return await itemOf(text);
+  } catch (error) {
+    if (error instanceof UpdateError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,42 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { makeApplySide } from '../../../support/apply-side.ts';
+import { temporaryDirectory } from '../../../support/temporary.ts';
+
+const now = Math.floor(Date.now() / 1000);
+
+describe('Puppet that is ended from outside each time, as for want of memory', () => {
+  it('is started again ever more seldom, and that is no failed try', async () => {
+    const directory = temporaryDirectory();
+    const node = makeApplySide(directory);
+    const runs = join(directory, 'runs');
+    const puppet = (end: string): void => {
+      const script = `#!/bin/sh\necho >>'${runs}'\n${end}\n`;
+      writeFileSync(node.config.puppet.command, script, { mode: 0o755 });
+    };
+    const count = (): number => (existsSync(runs) ? readFileSync(runs).length : 0);
+    puppet('kill -9 $$');
+    const update = node.receive({ kind: 'manifest', name: 'a.pp' }, Buffer.from('notice("x")\n'));
+    const startedAt: number[] = [];
+    for (let second = 0; second < 10_000; second += 20) {
+      const before = count();
+      const events = await node.apply(now + second);
+      if (count() === before) continue;
+      startedAt.push(second);
+      expect(events.at(-1)).toMatchObject({
+        decision: 'wait',
+        reason: 'Puppet was ended from outside (SIGKILL)',
+      });
+      expect(node.outcomeOf(update)).toMatchObject({
+        state: 'APPLYING',
+        reason: 'Puppet was ended from outside (SIGKILL)',
+        tries: 0,
+      });
+    }
+    expect(startedAt).toEqual([0, 20, 40, 60, 80, 140, 260, 500, 980, 1940, 3860, 7460]);
+    puppet('exit 0');
+    await node.apply(now + 11_060);
+    expect(node.outcomeOf(update)?.state).toBe('APPLIED');
+  });
+});

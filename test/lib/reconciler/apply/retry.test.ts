@@ -1,0 +1,211 @@
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { dirname, join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
+import { contentLocation, nameOf, type Update } from '../../../../lib/announcement/update.ts';
+import { makeApplySide, stagedIn, type ApplySide } from '../../../support/apply-side.ts';
+import { repository } from '../../../support/node-files.ts';
+import { temporaryDirectory } from '../../../support/temporary.ts';
+import { waitFor } from '../../../support/wait-for.ts';
+
+const now = Math.floor(Date.now() / 1000);
+const content = Buffer.from('notice("x")\n');
+
+function setPuppet({ config }: ApplySide, script: string): void {
+  writeFileSync(config.puppet.command, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+}
+
+/** A node on which a manifest has failed three times. */
+async function makePoisoned(expires = now + 100_000): Promise<{ node: ApplySide; update: Update }> {
+  const node = makeApplySide(temporaryDirectory());
+  setPuppet(node, 'exit 4');
+  const update = node.receive({ kind: 'manifest', name: 'a.pp', version: now, expires }, content);
+  for (const at of [now, now + 60, now + 700]) await node.apply(at);
+  expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 3 });
+  expect(stagedIn(node)).toEqual([]);
+  return { node, update };
+}
+
+const retry = ({ config }: ApplySide, wanted?: Update, at = now + 800) =>
+  retryPoisoned(config, wanted, { now: () => at, log: () => undefined });
+
+describe('what was given up', () => {
+  it('is tried again with all its tries, from content that is copied and verified again', async () => {
+    const { node, update } = await makePoisoned();
+    expect(await retry(node)).toMatchObject([{ id: { version: now }, isRetried: true }]);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'STAGED', tries: 0 });
+    await node.apply(now + 800);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'FAILED', tries: 1 });
+    setPuppet(node, 'exit 2');
+    await node.apply(now + 900);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED' });
+    expect(await retry(node)).toEqual([]);
+  });
+
+  it('waits for its content where that is gone, and is not given up for it', async () => {
+    const { node, update } = await makePoisoned();
+    const { file } = contentLocation(update, node.config.downloadDir);
+    rmSync(file);
+    await retry(node, update);
+    expect(await node.apply(now + 800)).toMatchObject([{ decision: 'wait' }]);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'STAGED' });
+    setPuppet(node, 'exit 0');
+    writeFileSync(file, content);
+    await node.apply(now + 900);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED' });
+  });
+
+  it('is not run from content that is wrong, which advance has checked', async () => {
+    const { node, update } = await makePoisoned();
+    const { file } = contentLocation(update, node.config.downloadDir);
+    writeFileSync(file, 'notice("y")\n');
+    await retry(node, update);
+    await node.apply(now + 800);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'STAGED', badContent: 1 });
+    await node.apply(now + 870);
+    await node.apply(now + 940);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', badContent: 3 });
+  });
+
+  it('and has expired stays given up, and so does what a newer version replaced', async () => {
+    const { node, update } = await makePoisoned(now + 750);
+    const [retried] = await retry(node);
+    expect(retried?.isRetried).toBe(false);
+    expect(retried?.reason).toMatch(/^it expired at 20/);
+    await expect(retry(node, update)).rejects.toMatchObject({ code: 'refused' });
+    const { node: other, update: old } = await makePoisoned();
+    other.receive({ kind: 'file', name: 'b', version: now + 1 }, Buffer.from('b'));
+    await expect(retry(other, old)).rejects.toMatchObject({
+      code: 'refused',
+      message: `${nameOf(old)} stays given up: a newer version was accepted`,
+    });
+    expect(other.outcomeOf(old)?.state).toBe('POISONED');
+  });
+
+  it('is named, or refused: unknown, or not given up', async () => {
+    const { node, update } = await makePoisoned();
+    const unknown = { ...update, version: 7 };
+    await expect(retry(node, unknown)).rejects.toMatchObject({
+      code: 'usage',
+      hint: `given up here: ${nameOf(update)}`,
+    });
+    await retry(node);
+    await expect(retry(node, update)).rejects.toMatchObject({
+      code: 'refused',
+      message: `${nameOf(update)} is STAGED, not POISONED`,
+    });
+  });
+
+  it('is not touched while an update is being applied', async () => {
+    const { node, update } = await makePoisoned();
+    const lock = join(node.config.applyDir, 'apply.lock');
+    const holder = spawn('flock', [lock, 'sh', '-c', 'echo held; read end']);
+    onTestFinished(() => void holder.stdin.end());
+    await once(holder.stdout, 'data');
+    await expect(retry(node)).rejects.toMatchObject({ code: 'try-later' });
+    expect(node.outcomeOf(update)?.state).toBe('POISONED');
+  });
+});
+
+describe('an interruption', () => {
+  it.each(['SIGKILL', 'SIGTERM'] as const)(
+    'by %s is no failed try',
+    { timeout: 60_000 },
+    async (signal) => {
+      const node = makeApplySide(temporaryDirectory());
+      const begun = join(dirname(node.config.puppet.command), 'begun');
+      setPuppet(node, `echo run >> '${begun}'; sleep 60`);
+      const update = node.receive({ kind: 'manifest', name: 'a.pp' }, content);
+      const file = join(dirname(node.config.puppet.command), 'config.json');
+      writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
+      const run = spawn('node', ['--import', 'tsx', 'scripts/apply.ts'], {
+        cwd: repository,
+        env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
+        stdio: 'ignore',
+      });
+      const exit = once(run, 'exit');
+      await waitFor('Puppet is at it', () => node.outcomeOf(update)?.state === 'APPLYING', 15_000);
+      run.kill(signal);
+      await exit;
+      expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLYING', tries: 0 });
+      setPuppet(node, 'exit 0');
+      await node.apply();
+      expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED', tries: 0 });
+    },
+  );
+
+  it('between the last failure and giving up costs no fourth try', async () => {
+    const { node, update } = await makePoisoned();
+    // The record before is that of the third failure.
+    const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
+    const { replaceRecord } = await import('../../../../lib/system/record.ts');
+    replaceRecord(file, { ...node.outcomeOf(update), state: 'FAILED', nextTryAt: 0 }, 0o644);
+    await node.apply(now + 800);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 3 });
+  });
+
+  it('of what a newer version replaces meanwhile ends it', async () => {
+    const { node, update } = await makePoisoned();
+    await retry(node);
+    const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
+    const { replaceRecord } = await import('../../../../lib/system/record.ts');
+    replaceRecord(file, { ...node.outcomeOf(update), state: 'APPLYING' }, 0o644);
+    node.receive({ kind: 'file', name: 'b', version: now + 1 }, Buffer.from('b'));
+    await node.apply(now + 800);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'SUPERSEDED' });
+    expect(stagedIn(node)).toEqual([]);
+  });
+});
+
+describe('reconcile --retry', () => {
+  const run = (node: ApplySide, args: string[], as: string[] = []) => {
+    const file = join(dirname(node.config.puppet.command), 'config.json');
+    writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
+    const [command, ...more] = [...as, 'node', '--import', 'tsx', 'scripts/reconcile.ts', ...args];
+    const { status, stdout, stderr } = spawnSync(command ?? '', more, {
+      cwd: repository,
+      env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
+      encoding: 'utf8',
+    });
+    return { status, stdout, stderr };
+  };
+
+  it.each([
+    [['--retry', 'x'], /x is no CHANNEL@VERSION/],
+    [['--retry', 'a@1', 'b@2'], /one update at a time/],
+    [['a@1'], /a@1: what is it for\?/],
+  ])('refuses %j', { timeout: 60_000 }, async (args, reason) => {
+    const { node } = await makePoisoned();
+    const { status, stderr } = run(node, args);
+    expect(status).toBe(64);
+    expect(stderr).toMatch(reason);
+  });
+
+  // Each starts a program from its sources.
+  it('says what it tries again, and tries it', { timeout: 60_000 }, async () => {
+    const { node, update } = await makePoisoned();
+    setPuppet(node, 'exit 0');
+    const { stdout } = run(node, ['--retry', nameOf(update)]);
+    expect(stdout).toBe(`reconcile: ${nameOf(update)} is tried again\n`);
+    expect(node.outcomeOf(update)?.state).toBe('APPLIED');
+    expect(run(node, ['--retry']).stdout).toBe('reconcile: nothing was given up\n');
+  });
+
+  it.skipIf(process.geteuid?.() !== 0)(
+    'is for the owner of "applyDir" alone',
+    { timeout: 60_000 },
+    async () => {
+      const { node, update } = await makePoisoned();
+      chmodSync(dirname(node.config.stateDir), 0o755);
+      mkdirSync(node.config.stateDir, { recursive: true });
+      spawnSync('chown', ['-R', '65534', node.config.stateDir]);
+      const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+      const { status, stderr } = run(node, ['--retry'], nobody);
+      expect(stderr).toMatch(/apply: of another user\nreconcile: hint: .*as root/);
+      expect(status).toBe(78);
+      expect(node.outcomeOf(update)?.state).toBe('POISONED');
+    },
+  );
+});
