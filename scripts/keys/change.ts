@@ -16,7 +16,7 @@ import type { KeySet } from '../../lib/trust/key-set.ts';
 import { chooseSigners, loadRootSigners } from '../../lib/trust/root-signers.ts';
 import { publicKeyFromPem } from '../../lib/trust/verify.ts';
 import { stateError } from '../../lib/state/facts.ts';
-import { readKeyToAdd } from '../../lib/submission-input.ts';
+import { readKeyToAdd } from '../../lib/submit/input.ts';
 import type { ChangeRequest } from './arguments.ts';
 
 const maxTextBytes = 64 * 1024;

@@ -6,7 +6,7 @@ import { UpdateError } from '../../lib/errors.ts';
 import { completePayload, type KeyProposal } from '../../lib/trust/key-proposal.ts';
 import type { KeySet } from '../../lib/trust/key-set.ts';
 import { buildMetainfo } from '../../lib/announcement/metainfo.ts';
-import { deliver, listPublished, publishContent, readPublished } from '../../lib/publish.ts';
+import { deliver, listPublished, publishContent, readPublished } from '../../lib/submit/publish.ts';
 import { readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { withWorkDirectory } from '../work-directory.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isContentName } from '../../lib/announcement/codec.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { prepareSubmission } from '../../lib/submission.ts';
+import { prepareSubmission } from '../../lib/submit/submission.ts';
 import { parsePayload } from '../../lib/announcement/update.ts';
 import { makeKeys, writeKeySet } from '../support/announce.ts';
 import { makeApplySide, stagedIn, type ApplySide } from '../support/apply-side.ts';

@@ -1,12 +1,12 @@
-import { isContentName, pieceBudget, type Announcement } from './announcement/codec.ts';
-import type { Config } from './config.ts';
-import { currentKeySet } from './state/key-chain.ts';
+import { isContentName, pieceBudget, type Announcement } from '../announcement/codec.ts';
+import type { Config } from '../config.ts';
+import { currentKeySet } from '../state/key-chain.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 import { listPublished, readPublished } from './publish.ts';
-import { checkPieceRoom, loadSigners, signAnnouncement } from './trust/signing.ts';
-import { listAccepted, readAccepted } from './state/facts.ts';
+import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
+import { listAccepted, readAccepted } from '../state/facts.ts';
 import { checkUpdateChannel, type Submission } from './submission.ts';
-import { parsePayload, type Update, type UpdateId } from './announcement/update.ts';
+import { parsePayload, type Update, type UpdateId } from '../announcement/update.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface WithdrawRequest {

@@ -1,10 +1,10 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { UpdateError } from '../../lib/errors.ts';
-import { askBySerf, chooseVersion, findNewest } from '../../lib/known-updates.ts';
-import { keepAccepted } from '../../lib/state/facts.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { UpdateError } from '../../../lib/errors.ts';
+import { askBySerf, chooseVersion, findNewest } from '../../../lib/submit/known-updates.ts';
+import { keepAccepted } from '../../../lib/state/facts.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 const now = 1_800_000_000;
 

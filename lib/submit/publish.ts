@@ -1,14 +1,14 @@
 import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Config } from './config.ts';
-import { fsyncDirectory, replaceDurably } from './system/durable-write.ts';
-import { UpdateError } from './errors.ts';
-import { decodeRecord, encodeRecord } from './system/record.ts';
-import { connectSerf, type SerfClient } from './daemons/serf/client.ts';
-import { listDirectory } from './state/facts.ts';
+import type { Config } from '../config.ts';
+import { fsyncDirectory, replaceDurably } from '../system/durable-write.ts';
+import { UpdateError } from '../errors.ts';
+import { decodeRecord, encodeRecord } from '../system/record.ts';
+import { connectSerf, type SerfClient } from '../daemons/serf/client.ts';
+import { listDirectory } from '../state/facts.ts';
 import type { Submission } from './submission.ts';
-import { connectTransmission, type TransmissionClient } from './daemons/transmission/client.ts';
+import { connectTransmission, type TransmissionClient } from '../daemons/transmission/client.ts';
 import {
   contentName,
   nameOf,
@@ -16,7 +16,7 @@ import {
   parseUpdateKey,
   updateKey,
   type UpdateId,
-} from './announcement/update.ts';
+} from '../announcement/update.ts';
 
 const checkPollMs = 100;
 const checkBaseMs = 20_000;

@@ -1,9 +1,9 @@
-import type { Config } from './config.ts';
-import { UpdateError } from './errors.ts';
-import type { KeySet } from './trust/key-set.ts';
+import type { Config } from '../config.ts';
+import { UpdateError } from '../errors.ts';
+import type { KeySet } from '../trust/key-set.ts';
 import { listPublished, readPublished } from './publish.ts';
-import { verifyAnnouncement } from './trust/verify.ts';
-import { isExpired, nameOf, parseAnnouncement, type UpdateId } from './announcement/update.ts';
+import { verifyAnnouncement } from '../trust/verify.ts';
+import { isExpired, nameOf, parseAnnouncement, type UpdateId } from '../announcement/update.ts';
 
 /** An announcement kept here that nodes will not take any more under another key set. */
 export interface DueRenewal extends UpdateId {

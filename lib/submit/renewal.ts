@@ -1,18 +1,18 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Announcement, SignedAnnouncement } from './announcement/codec.ts';
-import type { Config } from './config.ts';
-import { describeContent } from './content/hash-content.ts';
-import { UpdateError } from './errors.ts';
-import { currentKeySet, readChained } from './state/key-chain.ts';
-import { parseKeySet, type KeySet } from './trust/key-set.ts';
+import type { Announcement, SignedAnnouncement } from '../announcement/codec.ts';
+import type { Config } from '../config.ts';
+import { describeContent } from '../content/hash-content.ts';
+import { UpdateError } from '../errors.ts';
+import { currentKeySet, readChained } from '../state/key-chain.ts';
+import { parseKeySet, type KeySet } from '../trust/key-set.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
-import { buildMetainfo } from './announcement/metainfo.ts';
+import { buildMetainfo } from '../announcement/metainfo.ts';
 import { listPublished, notKept, readPublished } from './publish.ts';
-import { verifyAnnouncement } from './trust/verify.ts';
-import { checkPieceRoom, loadSigners, signAnnouncement } from './trust/signing.ts';
+import { verifyAnnouncement } from '../trust/verify.ts';
+import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
 import type { OnProgress, Submission } from './submission.ts';
-import { contentName, nameOf, parseAnnouncement, type UpdateId } from './announcement/update.ts';
+import { contentName, nameOf, parseAnnouncement, type UpdateId } from '../announcement/update.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface RenewRequest {

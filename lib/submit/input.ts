@@ -1,12 +1,12 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import type { Kind } from './announcement/codec.ts';
-import { printable } from './content/archive-entry.ts';
-import { detectKind } from './content/detect-kind.ts';
-import { UpdateError, hasErrno } from './errors.ts';
-import { packDirectory } from './content/pack.ts';
-import { holdsPrivateKey } from './trust/private-key.ts';
+import type { Kind } from '../announcement/codec.ts';
+import { printable } from '../content/archive-entry.ts';
+import { detectKind } from '../content/detect-kind.ts';
+import { UpdateError, hasErrno } from '../errors.ts';
+import { packDirectory } from '../content/pack.ts';
+import { holdsPrivateKey } from '../trust/private-key.ts';
 
 /** What a submission is made from. */
 export interface SubmissionInput {
