@@ -3,7 +3,7 @@
  * it is the newest of its channel, wakes the reconciler, and is gone.
  */
 import { acceptPayload } from '../lib/state/accept.ts';
-import { buildTime } from '../lib/build-time.ts';
+import { buildTime } from '../lib/build.ts';
 import { UpdateError } from '../lib/errors.ts';
 import { LoggedError, runHandler } from '../lib/handler.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';

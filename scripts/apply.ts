@@ -2,7 +2,7 @@
  * The apply side of a node, which is root's: started by a path unit when a torrent was marked as
  * complete, and by a timer or cron. Takes no input but those marks.
  */
-import { runSides } from './run-sides.ts';
+import { runSides } from './cli/run-sides.ts';
 
 const help = `Usage: apply [--help]
 

@@ -16,7 +16,7 @@ import { fsyncDirectory } from '../lib/system/durable-write.ts';
 import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
 import { formatKeySet, isFleetId, type KeySet } from '../lib/trust/key-set.ts';
 import { publicKeyOf, type PublicKey } from '../lib/trust/verify.ts';
-import { commandLine } from './command-line.ts';
+import { commandLine } from './cli/command-line.ts';
 
 const help = `Usage: keygen.ts --fleet NAME --out DIRECTORY [options]
 

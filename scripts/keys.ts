@@ -19,7 +19,7 @@ import {
 } from './keys/change.ts';
 import { keySetFacts, keySetTable, proposalFacts, proposalText } from './keys/report.ts';
 import { checkSendable, sendProposal } from './keys/send.ts';
-import { describeAnnouncement, report } from './submit-report.ts';
+import { describeAnnouncement, report } from './submit/report.ts';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
 

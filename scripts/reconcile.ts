@@ -2,7 +2,7 @@
  * Brings this node up to date with what it knows: started by the handlers, by a timer or cron, or by
  * a person. Safe to run at any time, and as often as one likes.
  */
-import { runSides } from './run-sides.ts';
+import { runSides } from './cli/run-sides.ts';
 
 const help = `Usage: reconcile [--retry [CHANNEL@VERSION]]
 

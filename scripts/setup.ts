@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
-import { planSetup } from '../lib/setup-plan.ts';
+import { planSetup } from './setup/plan.ts';
 import { help, parseRequest, type SetupRequest } from './setup/arguments.ts';
 import { checkCode } from './setup/code.ts';
 import { takeSetupStep } from './setup/execute.ts';

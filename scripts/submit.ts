@@ -20,7 +20,7 @@ import { parseChange } from './keys/arguments.ts';
 import { proposalFile, proposeChange, writeProposal } from './keys/change.ts';
 import { proposalFacts, proposalText } from './keys/report.ts';
 import { sendProposal } from './keys/send.ts';
-import { progressBar } from './progress-bar.ts';
+import { progressBar } from './cli/progress-bar.ts';
 import {
   help,
   keyOptions,
@@ -28,10 +28,10 @@ import {
   updateOptions,
   type Command,
   type Patience,
-} from './submit-arguments.ts';
-import { explainUnfinished, followUpdate, formatNodes } from './submit-progress.ts';
-import { describeAnnouncement, report } from './submit-report.ts';
-import { withDirectoryIn, withWorkDirectory } from './work-directory.ts';
+} from './submit/arguments.ts';
+import { explainUnfinished, followUpdate, formatNodes } from './submit/follow.ts';
+import { describeAnnouncement, report } from './submit/report.ts';
+import { withDirectoryIn, withWorkDirectory } from './cli/work-directory.ts';
 
 interface Options {
   dryRun: boolean;

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { advance } from './advance/advance.ts';
 import { applyLock, prepareApplyDir } from './apply/directories.ts';
 import { applyReady } from './apply/apply.ts';
-import { buildTime } from '../build-time.ts';
+import { buildTime } from '../build.ts';
 import { beginCatchUp } from './catch-up/catch-up.ts';
 import { completeDir, listMarkers } from '../state/markers.ts';
 import type { Config } from '../config.ts';

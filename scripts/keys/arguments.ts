@@ -1,4 +1,4 @@
-import { commandLine } from '../command-line.ts';
+import { commandLine } from '../cli/command-line.ts';
 
 export const help = `Usage: keys.ts list [FILE] [--text]
        keys.ts add PUB.pem --root-key FILE [--root | --channels a,b]

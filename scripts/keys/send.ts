@@ -9,7 +9,7 @@ import { buildMetainfo } from '../../lib/announcement/metainfo.ts';
 import { deliver, listPublished, publishContent, readPublished } from '../../lib/submit/publish.ts';
 import { readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
-import { withWorkDirectory } from '../work-directory.ts';
+import { withWorkDirectory } from '../cli/work-directory.ts';
 
 /**
  * Publishes the key set of a complete proposal and tells the fleet.

@@ -1,5 +1,5 @@
 import { realpathSync } from 'node:fs';
-import { commandLine } from '../command-line.ts';
+import { commandLine } from '../cli/command-line.ts';
 
 export const help = `Usage: setup.ts [options]
 

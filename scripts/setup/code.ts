@@ -1,11 +1,6 @@
 import { join } from 'node:path';
 import { UpdateError } from '../../lib/errors.ts';
-import {
-  ancestorsOf,
-  requireRootOnly,
-  requireSafePath,
-  type Machine,
-} from '../../lib/setup-rules.ts';
+import { ancestorsOf, requireRootOnly, requireSafePath, type Machine } from './rules.ts';
 
 /** What the units, cron, Serf and Transmission start. */
 const programs = [

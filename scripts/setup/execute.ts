@@ -12,8 +12,8 @@ import {
 import { basename, dirname } from 'node:path';
 import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import type { SetupStep } from '../../lib/setup-plan.ts';
-import type { Ownership } from '../../lib/setup-rules.ts';
+import type { SetupStep } from './plan.ts';
+import type { Ownership } from './rules.ts';
 import { readMachine } from './machine.ts';
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { SetupPlan } from '../../lib/setup-plan.ts';
-import { nodeUser, type Found, type Machine } from '../../lib/setup-rules.ts';
+import type { SetupPlan } from './plan.ts';
+import { nodeUser, type Found, type Machine } from './rules.ts';
 import type { Scheduler } from './arguments.ts';
 import { cronFile, dropIn, unitDirectory, wakers } from './scheduler.ts';
 

@@ -1,6 +1,6 @@
 import { lstatSync, readFileSync, readdirSync, type Stats } from 'node:fs';
 import { hasErrno } from '../../lib/errors.ts';
-import type { Found, Machine } from '../../lib/setup-rules.ts';
+import type { Found, Machine } from './rules.ts';
 
 /** The machine below `root` as it is now; `/` is the one that we run on. */
 export function readMachine(root: string): Machine {

@@ -1,5 +1,5 @@
-import type { SetupStep } from '../../lib/setup-plan.ts';
-import { formatMode, type Found, type Machine, type Ownership } from '../../lib/setup-rules.ts';
+import type { SetupStep } from './plan.ts';
+import { formatMode, type Found, type Machine, type Ownership } from './rules.ts';
 import type { LeftToDo } from './left.ts';
 
 /** One step as a line of the table: what is done, to what, what it is then, and why. */

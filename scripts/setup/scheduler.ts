@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
-import { nodeUser, type Machine, type Ownership } from '../../lib/setup-rules.ts';
+import { nodeUser, type Machine, type Ownership } from './rules.ts';
 import type { Scheduler } from './arguments.ts';
 
 export const unitDirectory = '/etc/systemd/system';

@@ -1,5 +1,5 @@
 import { isChannel } from '../../lib/announcement/fields.ts';
-import { commandLine } from '../command-line.ts';
+import { commandLine } from '../cli/command-line.ts';
 
 export const help = `Usage: status.ts [--channel NAME] [--watch [SECONDS]] [--json]
        status.ts --log [CHANNEL[@VERSION]] [--watch] [--json]

@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { acceptPayload } from '../../lib/state/accept.ts';
-import { buildTime } from '../../lib/build-time.ts';
+import { buildTime } from '../../lib/build.ts';
 import { loadCandidates } from '../../lib/state/candidates.ts';
 import { completeDir } from '../../lib/state/markers.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import { makeLoneNode } from '../support/lone-node.ts';
 import { acceptPayload } from '../../lib/state/accept.ts';
-import { buildTime } from '../../lib/build-time.ts';
+import { buildTime } from '../../lib/build.ts';
 import { loadCandidates } from '../../lib/state/candidates.ts';
 import { UpdateError } from '../../lib/errors.ts';
 

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, writeKeySet } from '../support/announce.ts';
-import { commandLine } from '../../scripts/command-line.ts';
+import { commandLine } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:start -- [--rounds N] [--json]
 

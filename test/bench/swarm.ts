@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { startFleet } from '../support/fleet.ts';
-import { commandLine } from '../../scripts/command-line.ts';
+import { commandLine } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:swarm -- [--mib N] [--rounds N] [--json]
 

@@ -11,8 +11,8 @@ import { runPowerCuts } from './power-cuts.ts';
 import { runRandomKills } from './random-kills.ts';
 import { countFailures, type CrashFailure, type CrashOptions, type CrashResult } from './result.ts';
 import { runPoints } from './run-points.ts';
-import { progressBar } from '../../scripts/progress-bar.ts';
-import { commandLine } from '../../scripts/command-line.ts';
+import { progressBar } from '../../scripts/cli/progress-bar.ts';
+import { commandLine } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run crash -- [options]
 

@@ -11,7 +11,7 @@ import { type Fleet, startFleet } from '../support/fleet.ts';
 import { type DemoUpdate, writeContents } from './contents.ts';
 import { type NodeOutcome, type Sent, follow, followRefusal } from './follow.ts';
 import { Screen, seconds, table } from './screen.ts';
-import { commandLine } from '../../scripts/command-line.ts';
+import { commandLine } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run demo [-- [--json] [--keep DIRECTORY]]
 

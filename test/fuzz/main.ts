@@ -9,8 +9,8 @@ import { exitStatus, formatError } from '../../lib/errors.ts';
 import { isFault, Judge, type Fault } from './judge.ts';
 import { mutations } from './mutate.ts';
 import type { Batch, BatchResult, Finding } from './worker.ts';
-import { progressBar } from '../../scripts/progress-bar.ts';
-import { commandLine } from '../../scripts/command-line.ts';
+import { progressBar } from '../../scripts/cli/progress-bar.ts';
+import { commandLine } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run fuzz -- [options]
 

@@ -7,9 +7,9 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
-import { commandLine } from '../../scripts/command-line.ts';
+import { commandLine } from '../../scripts/cli/command-line.ts';
 import { mutants, type Mutant } from './list.ts';
-import { progressBar } from '../../scripts/progress-bar.ts';
+import { progressBar } from '../../scripts/cli/progress-bar.ts';
 
 const help = `Usage: npm run mutants -- [--only TEXT] [--json]
 

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
-import { defaultConfigFile, parseConfig, type Config } from './config.ts';
-import { UpdateError } from './errors.ts';
+import { defaultConfigFile, parseConfig, type Config } from '../../lib/config.ts';
+import { UpdateError } from '../../lib/errors.ts';
 import {
   ancestorsOf,
   hasOwnership,
@@ -15,7 +15,7 @@ import {
   type Found,
   type Machine,
   type Ownership,
-} from './setup-rules.ts';
+} from './rules.ts';
 
 export interface SetupWish {
   /** Added to config.json; null leaves what is there. */

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
-import { defaultConfigFile, type Config } from './config.ts';
-import { UpdateError } from './errors.ts';
-import { parseKeySet } from './trust/key-set.ts';
+import { defaultConfigFile, type Config } from '../../lib/config.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import { parseKeySet } from '../../lib/trust/key-set.ts';
 
 /** Runs Serf's agent, its handlers and advance; its group is for operators who submit. */
 export const nodeUser = 'p2p-update';

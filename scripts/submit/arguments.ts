@@ -1,12 +1,12 @@
-import { UpdateError } from '../lib/errors.ts';
-import type { RenewRequest } from '../lib/submit/renewal.ts';
-import type { SubmitRequest } from '../lib/submit/submission.ts';
-import { checkTarget } from '../lib/announcement/target.ts';
-import { pointAtColumn } from '../lib/query/target-members.ts';
-import { parseMoment, parseSpan } from '../lib/time.ts';
-import type { WithdrawRequest } from '../lib/submit/withdrawal.ts';
-import { changeOptions, type ChangeValues } from './keys/arguments.ts';
-import { commandLine } from './command-line.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import type { RenewRequest } from '../../lib/submit/renewal.ts';
+import type { SubmitRequest } from '../../lib/submit/submission.ts';
+import { checkTarget } from '../../lib/announcement/target.ts';
+import { pointAtColumn } from '../../lib/query/target-members.ts';
+import { parseMoment, parseSpan } from '../cli/time.ts';
+import type { WithdrawRequest } from '../../lib/submit/withdrawal.ts';
+import { changeOptions, type ChangeValues } from '../keys/arguments.ts';
+import { commandLine } from '../cli/command-line.ts';
 
 export const help = `Usage: submit.ts FILE|DIRECTORY [options]
        submit.ts --withdraw CHANNEL [--target EXPR]

@@ -1,16 +1,16 @@
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
-import { defaultConfigFile, loadConfig, type Config } from '../lib/config.ts';
-import { UpdateError, exitStatus, formatError } from '../lib/errors.ts';
-import { logEvent } from '../lib/system/event-log.ts';
+import { defaultConfigFile, loadConfig, type Config } from '../../lib/config.ts';
+import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
+import { logEvent } from '../../lib/system/event-log.ts';
 import {
   hasLostStateDir,
   isOurs,
   ownerOf,
   requireOwnership,
-} from '../lib/reconciler/apply/ownership.ts';
-import { reconcile, type Side } from '../lib/reconciler/reconcile.ts';
-import { nameOf, parseUpdateName, type UpdateId } from '../lib/announcement/update.ts';
+} from '../../lib/reconciler/apply/ownership.ts';
+import { reconcile, type Side } from '../../lib/reconciler/reconcile.ts';
+import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
 import { commandLine } from './command-line.ts';
 
 /** What a person asks for on the command line. */
@@ -70,7 +70,7 @@ export async function runSides(
 
 /** Writes down what is to be tried again, which the pass that follows does, and says so. */
 async function retry(name: string, config: Config, wanted: UpdateId | undefined): Promise<void> {
-  const { retryPoisoned } = await import('../lib/reconciler/apply/retry.ts');
+  const { retryPoisoned } = await import('../../lib/reconciler/apply/retry.ts');
   const retried = await retryPoisoned(config, wanted, {
     now: () => Math.floor(Date.now() / 1000),
     log: (event) => {

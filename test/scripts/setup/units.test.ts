@@ -1,16 +1,16 @@
 import { cpSync, existsSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { parseConfig } from '../../lib/config.ts';
-import { schedulerFiles } from '../../scripts/setup/scheduler.ts';
-import { repository } from '../support/node-files.ts';
+import { parseConfig } from '../../../lib/config.ts';
+import { schedulerFiles } from '../../../scripts/setup/scheduler.ts';
+import { repository } from '../../support/node-files.ts';
 import {
   Image,
   bundleSetup,
   runProgram,
   whyNoImage,
   type Outcome,
-} from '../support/setup-image.ts';
+} from '../../support/setup-image.ts';
 
 const code = '/opt/p2p-update';
 

@@ -1,9 +1,9 @@
 import { linkSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { SetupStep } from '../../lib/setup-plan.ts';
-import { takeSetupStep } from '../../scripts/setup/execute.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import type { SetupStep } from '../../../scripts/setup/plan.ts';
+import { takeSetupStep } from '../../../scripts/setup/execute.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
 
 const ownership = { owner: 'root', group: 'root', mode: 0o640 };
 const found = { type: 'file', uid: 0, gid: 0, mode: 0o600 } as const;

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { planSetup, type SetupStep, type SetupWish } from '../../lib/setup-plan.ts';
-import { formatMode, type Found, type Machine } from '../../lib/setup-rules.ts';
-import { refusal } from '../support/refusal.ts';
+import { planSetup, type SetupStep, type SetupWish } from '../../../scripts/setup/plan.ts';
+import { formatMode, type Found, type Machine } from '../../../scripts/setup/rules.ts';
+import { refusal } from '../../support/refusal.ts';
 
 const specification = join(import.meta.dirname, '../../docs/announcement.md');
 const keySet =

@@ -1,10 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { UpdateError } from '../lib/errors.ts';
-import { askMembers } from '../lib/query/ask-fleet.ts';
-import { asciiOnly, parseStatus, type UpdateStatus } from '../lib/query/update-status.ts';
-import type { SerfClient } from '../lib/daemons/serf/client.ts';
-import { judgeUpdate, type NodeProgress, type UpdateProgress } from '../lib/query/judge-update.ts';
-import { nameOf, type Update, type UpdateId } from '../lib/announcement/update.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import { askMembers } from '../../lib/query/ask-fleet.ts';
+import { asciiOnly, parseStatus, type UpdateStatus } from '../../lib/query/update-status.ts';
+import type { SerfClient } from '../../lib/daemons/serf/client.ts';
+import {
+  judgeUpdate,
+  type NodeProgress,
+  type UpdateProgress,
+} from '../../lib/query/judge-update.ts';
+import { nameOf, type Update, type UpdateId } from '../../lib/announcement/update.ts';
 
 /** An agent that is restarted is back by then. */
 const maxFailures = 5;

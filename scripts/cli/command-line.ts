@@ -1,5 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
-import { UpdateError, describeError } from '../lib/errors.ts';
+import { UpdateError, describeError } from '../../lib/errors.ts';
 
 /** How the scripts read their arguments, and refuse them. */
 export interface CommandLine {

@@ -1,4 +1,4 @@
-import { UpdateError } from './errors.ts';
+import { UpdateError } from '../../lib/errors.ts';
 
 const secondsPer: Record<string, number> = {
   s: 1,

@@ -1,8 +1,8 @@
-import type { Config } from '../lib/config.ts';
-import type { TargetedMembers } from '../lib/query/target-members.ts';
-import type { UpdateProgress } from '../lib/query/judge-update.ts';
-import { nameOf, parseAnnouncement } from '../lib/announcement/update.ts';
-import { asciiJson } from './status/report.ts';
+import type { Config } from '../../lib/config.ts';
+import type { TargetedMembers } from '../../lib/query/target-members.ts';
+import type { UpdateProgress } from '../../lib/query/judge-update.ts';
+import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
+import { asciiJson } from '../status/report.ts';
 
 /**
  * What is told of an announcement, the same for a dry run, a submission and a repetition.

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseMoment, parseSpan } from '../../lib/time.ts';
+import { parseMoment, parseSpan } from '../../../scripts/cli/time.ts';
 
 describe('parseSpan', () => {
   it.each([

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { parseConfig } from '../../lib/config.ts';
-import type { SetupStep } from '../../lib/setup-plan.ts';
-import type { Found, Machine } from '../../lib/setup-rules.ts';
-import { decideLeft, type LeftOptions } from '../../scripts/setup/left.ts';
+import { parseConfig } from '../../../lib/config.ts';
+import type { SetupStep } from '../../../scripts/setup/plan.ts';
+import type { Found, Machine } from '../../../scripts/setup/rules.ts';
+import { decideLeft, type LeftOptions } from '../../../scripts/setup/left.ts';
 
 const codeDir = '/opt/p2p-update';
 const units = '/etc/systemd/system';
