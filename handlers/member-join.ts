@@ -2,11 +2,11 @@
  * Serf event `member-join`: somebody has come, maybe with what this node lacks, maybe this node itself.
  * Rings, wakes the reconciler, and is gone: Serf is blocked as long as we are here, so nothing is asked.
  */
-import { isJoinOurs, readCatchUp } from '../lib/reconciler/catch-up/due.ts';
-import { UpdateError } from '../lib/errors.ts';
-import { runHandler } from '../lib/handler.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
-import { ringJoined, stateError } from '../lib/state/facts.ts';
+import { stateError, UpdateError } from '../lib/errors.ts';
+import { runHandler } from '../lib/handler.ts';
+import { isJoinOurs, readCatchUp } from '../lib/reconciler/catch-up/due.ts';
+import { ringJoined } from '../lib/state/facts.ts';
 import { wakeReconciler } from '../lib/wake.ts';
 
 /** Some 10,000 members. */

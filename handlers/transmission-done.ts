@@ -3,10 +3,9 @@
  * reconciler, and is gone. The hash is all that is believed of the environment, and only as a
  * look-up: the name is whatever a torrent's maker wrote.
  */
-import { markComplete } from '../lib/state/markers.ts';
-import { UpdateError } from '../lib/errors.ts';
+import { stateError, UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
-import { stateError } from '../lib/state/facts.ts';
+import { markComplete } from '../lib/state/markers.ts';
 import { wakeReconciler } from '../lib/wake.ts';
 
 void runHandler('transmission-done', process.env, ({ config, log }) => {

@@ -60,3 +60,17 @@ export function hasErrno(error: unknown, ...codes: string[]): boolean {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   return typeof code === 'string' && codes.includes(code);
 }
+
+/**
+ * Wraps a failure to write the state, so that the sender of the event (or the next wake-up) tries
+ * again: a full or read-only disk, 75. ENOENT is how Node reports EROFS and EIO of a recursive
+ * mkdir: it then looks whether the directory is there (MKDirpSync in node_file.cc).
+ */
+export function stateError(cause: unknown, stateDir: string): unknown {
+  if (!hasErrno(cause, 'ENOSPC', 'EROFS', 'EIO', 'EDQUOT', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOENT'))
+    return cause;
+  return new UpdateError('try-later', `cannot write the state below ${stateDir}`, {
+    hint: 'free space, or correct the owner and mode of the directory; nothing was changed',
+    cause,
+  });
+}

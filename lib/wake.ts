@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, readdirSync, readFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { distDirectory } from './build.ts';
 import type { Config } from './config.ts';
 
 const closeOnExec = 0o2000000;
@@ -28,12 +29,6 @@ export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
   // Without a process the timer or the next event finishes the work: the fact is kept.
   child.on('error', () => undefined);
   child.unref();
-}
-
-/** The absolute path of dist/, seen from lib/ and from any bundle below dist/. */
-export function distDirectory(): string {
-  const here = import.meta.dirname;
-  return basename(dirname(here)) === 'dist' ? dirname(here) : join(dirname(here), 'dist');
 }
 
 /**

@@ -12,10 +12,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { exitStatus, formatError, hasErrno, UpdateError } from '../lib/errors.ts';
 import { fsyncDirectory } from '../lib/system/durable-write.ts';
-import { UpdateError, exitStatus, formatError, hasErrno } from '../lib/errors.ts';
+import { type PublicKey, publicKeyOf } from '../lib/trust/ed25519.ts';
 import { formatKeySet, isFleetId, type KeySet } from '../lib/trust/key-set.ts';
-import { publicKeyOf, type PublicKey } from '../lib/trust/verify.ts';
 import { commandLine } from './cli/command-line.ts';
 
 const help = `Usage: keygen.ts --fleet NAME --out DIRECTORY [options]

@@ -2,36 +2,37 @@
  * Announces an update to the fleet: makes the torrent, signs, seeds, sends the Serf event.
  */
 import { tmpdir } from 'node:os';
-import { loadConfig, type Config } from '../lib/config.ts';
-import { UpdateError, describeError, exitStatus, formatError } from '../lib/errors.ts';
+import { nameOf, parseAnnouncement, type Update } from '../lib/announcement/update.ts';
+import { type Config, loadConfig } from '../lib/config.ts';
+import { connectSerf } from '../lib/daemons/serf/client.ts';
+import { describeError, exitStatus, formatError, UpdateError } from '../lib/errors.ts';
+import { countTargets, type TargetedMembers } from '../lib/query/ask-fleet.ts';
 import { verdictStatuses } from '../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../lib/state/key-chain.ts';
-import { missingSigners } from '../lib/trust/key-proposal.ts';
-import { askBySerf, type FleetVersions } from '../lib/submit/known-updates.ts';
-import { deliver, findPublished, publishContent } from '../lib/submit/publish.ts';
-import { prepareRenewal, type RenewRequest } from '../lib/submit/renewal.ts';
-import { connectSerf } from '../lib/daemons/serf/client.ts';
-import { prepareSubmission, type Submission } from '../lib/submit/submission.ts';
 import { readKeyToAdd } from '../lib/submit/input.ts';
-import { countTargets, type TargetedMembers } from '../lib/query/target-members.ts';
-import { nameOf, parseAnnouncement, type Update } from '../lib/announcement/update.ts';
+import { askBySerf, type FleetVersions } from '../lib/submit/known-updates.ts';
+import { deliver, publishContent } from '../lib/submit/publish.ts';
+import { findPublished } from '../lib/submit/published.ts';
+import { prepareRenewal, type RenewRequest } from '../lib/submit/renewal.ts';
+import { prepareSubmission, type Submission } from '../lib/submit/submission.ts';
 import { prepareWithdrawal, type WithdrawRequest } from '../lib/submit/withdrawal.ts';
+import { missingSigners } from '../lib/trust/key-proposal.ts';
+import { progressBar } from './cli/progress-bar.ts';
+import { withDirectoryIn, withWorkDirectory } from './cli/work-directory.ts';
 import { parseChange } from './keys/arguments.ts';
 import { proposalFile, proposeChange, writeProposal } from './keys/change.ts';
 import { proposalFacts, proposalText } from './keys/report.ts';
 import { sendProposal } from './keys/send.ts';
-import { progressBar } from './cli/progress-bar.ts';
 import {
+  type Command,
   help,
   keyOptions,
   parseCommand,
-  updateOptions,
-  type Command,
   type Patience,
+  updateOptions,
 } from './submit/arguments.ts';
 import { explainUnfinished, followUpdate, formatNodes } from './submit/follow.ts';
 import { describeAnnouncement, report } from './submit/report.ts';
-import { withDirectoryIn, withWorkDirectory } from './cli/work-directory.ts';
 
 interface Options {
   dryRun: boolean;

@@ -1,43 +1,14 @@
-import { check, checkFields, checkKnown, checkSignerCount, checkSigners } from './fields.ts';
+import {
+  type Announcement,
+  check,
+  checkFields,
+  checkKnown,
+  checkSignerCount,
+  checkSigners,
+  kinds,
+} from './fields.ts';
 
 export { isChannel, isContentName } from './fields.ts';
-
-// Format 1, byte by byte as in docs/announcement.md. A handler decodes before anything else is
-// loaded, so this needs nothing but Buffer and the error class.
-
-const kinds = ['manifest', 'module', 'environment', 'file', 'keyset', 'withdraw'] as const;
-
-/** What an update is; the wire has 1 to 6, in this order. */
-export type Kind = (typeof kinds)[number];
-
-/** The signed fields. Times are unix seconds, lengths are bytes, hashes are lowercase hex. */
-export interface Announcement {
-  kind: Kind;
-  noop: boolean;
-  rerun: boolean;
-  /** Epoch of the key set that the signers had, 0 to 2^32-1. */
-  epoch: number;
-  /** 1 to 2^53-1. */
-  version: number;
-  created: number;
-  /** 0 is at once. */
-  notBefore: number;
-  /** Later than `created` and `notBefore`. */
-  expires: number;
-  /** BitTorrent v1, 40 digits: a locator, never a proof of integrity. Zeros for `withdraw`. */
-  infoHash: string;
-  /** 64 digits. Zeros for `withdraw`. */
-  sha256: string;
-  /** 1 to 2^48-1; 0 for `withdraw`. */
-  length: number;
-  /** A power of two, 2^14 to 2^24; 0 for `withdraw`. */
-  pieceLength: number;
-  channel: string;
-  name: string;
-  target: string;
-  /** The SHA-1 of every piece, 20 bytes each, or empty: the metadata then comes from a peer. */
-  pieces: Uint8Array;
-}
 
 export interface SignedAnnouncement {
   announcement: Announcement;

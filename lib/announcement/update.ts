@@ -1,6 +1,7 @@
 import { join } from 'node:path';
-import { decodeAnnouncement, type Kind, type SignedAnnouncement } from './codec.ts';
-import { parseBareTorrent, type BareTorrent } from './bare-torrent.ts';
+import { type BareTorrent, parseBareTorrent } from './bare-torrent.ts';
+import { decodeAnnouncement, type SignedAnnouncement } from './codec.ts';
+import type { Kind } from './fields.ts';
 import { contentFileName } from './metainfo.ts';
 
 /** One version of one channel: what names an update everywhere. */

@@ -1,4 +1,5 @@
 import { UpdateError } from '../errors.ts';
+import { printable } from '../system/printable.ts';
 
 /** One entry as a tar or zip reader finds it: nothing about it has been checked. */
 export interface ArchiveEntry {
@@ -16,14 +17,6 @@ const repack = 'pack it again from plain files and directories, without links, a
 /** The error for an archive that is damaged, hostile or not what its kind says. */
 export function badArchive(reason: string, hint = repack): UpdateError {
   return new UpdateError('malformed', `the archive cannot be used: ${reason}`, { hint });
-}
-
-/** A name from outside, fit for a message: what a terminal could obey is escaped. */
-export function printable(name: string): string {
-  return JSON.stringify(name.slice(0, 200)).replace(
-    /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
 }
 
 const maxPathBytes = 1024;

@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
 import { chmod, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { badArchive, entryPath, printable, type ArchiveEntry } from './archive-entry.ts';
 import { UpdateError } from '../errors.ts';
+import { printable } from '../system/printable.ts';
+import { type ArchiveEntry, badArchive, entryPath } from './archive-entry.ts';
 import { readTar } from './tar.ts';
 import { readZip } from './zip.ts';
 

@@ -1,21 +1,18 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { badArchive, printable } from './archive-entry.ts';
+import { UpdateError } from '../errors.ts';
+import { printable } from '../system/printable.ts';
+import { badArchive } from './archive-entry.ts';
 import {
   archiveLimits,
+  type ArchiveListing,
   asArchiveError,
   checkArchive,
   findRoot,
   isArchiveName,
   readEntries,
-  type ArchiveListing,
 } from './archive.ts';
-import { UpdateError } from '../errors.ts';
-import {
-  maxMetadataBytes,
-  parseMetadata,
-  type ModuleMetadata,
-} from '../daemons/puppet/install-module.ts';
+import { maxMetadataBytes, type ModuleMetadata, parseMetadata } from './module-metadata.ts';
 
 /** What kind of update a path makes, and what else its content says. */
 export type DetectedKind =

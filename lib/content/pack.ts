@@ -3,9 +3,10 @@ import { lstat, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import { entryPath, printable } from './archive-entry.ts';
+import { hasErrno, UpdateError } from '../errors.ts';
+import { printable } from '../system/printable.ts';
+import { entryPath } from './archive-entry.ts';
 import { archiveLimits, type ArchiveLimits } from './archive.ts';
-import { UpdateError, hasErrno } from '../errors.ts';
 
 const blockBytes = 512;
 

@@ -1,5 +1,6 @@
-import type { NodeSummary } from './judge-fleet.ts';
+import { matchesTarget } from '../announcement/target.ts';
 import type { SerfClient } from '../daemons/serf/client.ts';
+import type { NodeSummary } from './node-summary.ts';
 import { parsePage, type SummaryPage } from './summary-page.ts';
 
 /** The Serf query that every node answers (handlers/status.ts). */
@@ -110,4 +111,31 @@ function groupByValue(map: ReadonlyMap<string, string>): [value: string, keys: s
   const groups = new Map<string, string[]>();
   for (const [key, value] of map) groups.set(value, [...(groups.get(value) ?? []), key]);
   return [...groups];
+}
+
+/** How many of the alive members that Serf knows a target matches. */
+export interface TargetedMembers {
+  matching: number;
+  members: number;
+}
+
+/**
+ * Counts the members that a target matches by what Serf says of them. Nodes decide by their own,
+ * root-owned name and tags, so this is advice for the operator only.
+ *
+ * @param target checked already
+ * @returns null when Serf cannot be asked
+ */
+export async function countTargets(
+  target: string,
+  channel: string,
+  serf: Pick<SerfClient, 'members'>,
+): Promise<TargetedMembers | null> {
+  try {
+    const alive = (await serf.members()).filter(({ status }) => status === 'alive');
+    const matching = alive.filter((member) => matchesTarget(target, channel, member));
+    return { matching: matching.length, members: alive.length };
+  } catch {
+    return null;
+  }
 }

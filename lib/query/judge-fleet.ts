@@ -1,7 +1,7 @@
 import { keySetChannel } from '../announcement/fields.ts';
-import type { NodeState } from './update-status.ts';
-import type { ChannelFacts, NodeFacts } from './node-summary.ts';
 import type { Member } from '../daemons/serf/members.ts';
+import type { ChannelFacts, NodeFacts, NodeSummary } from './node-summary.ts';
+import type { NodeState } from './update-status.ts';
 
 /** What a node or a fleet has come to, the worst first. */
 export type Verdict = 'failed' | 'stale' | 'pending' | 'converged';
@@ -15,11 +15,6 @@ export const verdictStatuses: Record<Verdict, number> = {
   stale: 2,
   pending: 75,
 };
-
-/** What a member answered, all its pages together. */
-export interface NodeSummary extends NodeFacts {
-  channels: ChannelFacts[];
-}
 
 export interface ChannelRow extends ChannelFacts {
   verdict: Verdict;

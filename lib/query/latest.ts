@@ -1,17 +1,17 @@
 import { isChannel } from '../announcement/codec.ts';
+import { parseUpdateName, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
+import { listAccepted } from '../state/facts.ts';
+import { epochOf } from '../state/key-chain.ts';
 import {
   chooseServed,
   fingerprint,
-  listHoldings,
-  maxResponseChars,
   type Holding,
   type Item,
+  listHoldings,
+  maxResponseChars,
 } from './holdings.ts';
-import { currentKeySet } from '../state/key-chain.ts';
-import { listAccepted } from '../state/facts.ts';
-import { parseUpdateName, type UpdateId } from '../announcement/update.ts';
 
 /** The Serf query that `handlers/latest.ts` answers; docs/serf.md has its texts. */
 export const latestQuery = 'update-latest';
@@ -88,16 +88,6 @@ export async function answerRequest(
 
 async function served(config: Config, now: number, channels?: Set<string>): Promise<Holding[]> {
   return chooseServed(await listHoldings(config, channels), now);
-}
-
-/** The epoch of the key set in force; 0 where there is none that can be used (a closed lab). */
-export function epochOf(config: Config): number {
-  try {
-    return currentKeySet(config).epoch;
-  } catch (error) {
-    if (error instanceof UpdateError) return 0;
-    throw error;
-  }
 }
 
 /** One page of what a node holds. */
@@ -192,9 +182,4 @@ export function parseTexts(response: string): string[] {
 export function parseNewest(response: string): number | undefined {
   const version = /^\d{1,16}\s*$/.test(response) ? Number(response) : NaN;
   return Number.isSafeInteger(version) ? version : undefined;
-}
-
-/** A member's name for a log or a terminal: any member chose its own. */
-export function shownName(name: string): string {
-  return name.slice(0, 64).replace(/[^!-~]/g, '?');
 }

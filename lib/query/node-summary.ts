@@ -1,13 +1,4 @@
 import { keySetChannel } from '../announcement/fields.ts';
-import type { Config } from '../config.ts';
-import { describeError } from '../errors.ts';
-import { equivocationOf, listEquivocated, type EquivocationState } from '../state/equivocation.ts';
-import { currentKeySet } from '../state/key-chain.ts';
-import { roleOfUpdate } from '../state/high-water-mark.ts';
-import { progressOf, type NodeState } from './update-status.ts';
-import { listRecords, outcomesDir, type Progress } from '../state/progress.ts';
-import { softwareVersion } from '../software-version.ts';
-import { listAccepted, readAccepted } from '../state/facts.ts';
 import {
   isExpired,
   looksLikeTorrent,
@@ -15,6 +6,20 @@ import {
   type Update,
   type UpdateId,
 } from '../announcement/update.ts';
+import { softwareVersion } from '../build.ts';
+import type { Config } from '../config.ts';
+import { describeError } from '../errors.ts';
+import { equivocationOf, type EquivocationState, listEquivocated } from '../state/equivocation.ts';
+import { listAccepted, readAccepted } from '../state/facts.ts';
+import { roleOfUpdate } from '../state/high-water-mark.ts';
+import { currentKeySet } from '../state/key-chain.ts';
+import { listRecords, outcomesDir, type Progress } from '../state/progress.ts';
+import { type NodeState, progressOf } from './update-status.ts';
+
+/** What a member answered, all its pages together. */
+export interface NodeSummary extends NodeFacts {
+  channels: ChannelFacts[];
+}
 
 /** What a node says of itself. */
 export interface NodeFacts {

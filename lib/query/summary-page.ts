@@ -1,16 +1,17 @@
 import { isChannel } from '../announcement/fields.ts';
 import type { Config } from '../config.ts';
 import type { EquivocationState } from '../state/equivocation.ts';
-import { asciiOnly, isNodeState, maxResponseBytes } from './update-status.ts';
+import { isRecord } from '../system/json.ts';
+import { asciiOnly } from '../system/printable.ts';
 import {
   channelFacts,
-  nodeFacts,
   type ChannelFacts,
   type CurrentUpdate,
+  nodeFacts,
   type NodeFacts,
   type RunResult,
 } from './node-summary.ts';
-import { isRecord } from '../daemons/serf/members.ts';
+import { isNodeState, maxResponseBytes } from './update-status.ts';
 
 /**
  * One response to the query `update-status` with the request `summary [CHANNEL]`: what a node says of

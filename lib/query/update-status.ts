@@ -1,11 +1,12 @@
 import { keySetChannel } from '../announcement/fields.ts';
+import { type UpdateId, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
-import { roleOf } from '../state/high-water-mark.ts';
-import { outcomesDir, readProgress, updatesDir, type Progress } from '../state/progress.ts';
 import { listAccepted } from '../state/facts.ts';
+import { roleOf } from '../state/high-water-mark.ts';
+import { outcomesDir, type Progress, readProgress, updatesDir } from '../state/progress.ts';
 import type { State } from '../state/states.ts';
-import { updateKey, type UpdateId } from '../announcement/update.ts';
+import { asciiOnly } from '../system/printable.ts';
 
 /**
  * How far an update is on a node. OTHER: held for other nodes. UNKNOWN: never heard of, or not kept.
@@ -118,9 +119,4 @@ export function parseStatus(response: string): UpdateStatus | undefined {
 
 export function isNodeState(value: unknown): value is NodeState {
   return typeof value === 'string' && Object.hasOwn(nodeStates, value);
-}
-
-/** A terminal shows it: no control characters from another machine. */
-export function asciiOnly(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?');
 }

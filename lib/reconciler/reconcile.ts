@@ -1,29 +1,23 @@
 import { join } from 'node:path';
-import { advance } from './advance/advance.ts';
-import { applyLock, prepareApplyDir } from './apply/directories.ts';
-import { applyReady } from './apply/apply.ts';
-import { buildTime } from '../build.ts';
-import { beginCatchUp } from './catch-up/catch-up.ts';
-import { completeDir, listMarkers } from '../state/markers.ts';
+import { buildTime, distDirectory } from '../build.ts';
 import type { Config } from '../config.ts';
-import { describeError } from '../errors.ts';
-import { logEvent, rotateLog, type LoggedEvent } from '../system/event-log.ts';
-import { runExclusively } from '../system/lock.ts';
-import { feedTorrent, takeTurns } from '../daemons/transmission/announce-peers.ts';
-import { keySetsDir } from '../state/key-chain.ts';
-import { peersFromMembers, type Peer } from '../daemons/transmission/tracker.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
-import {
-  describeFacts,
-  describeFiles,
-  listDirectory,
-  prepareStateDir,
-  stateError,
-} from '../state/facts.ts';
-import type { ApplyDeps } from './apply/staging.ts';
-import type { AdvanceDeps } from './advance/take-step.ts';
+import { feedTorrent, takeTurns } from '../daemons/transmission/announce-peers.ts';
 import { connectTransmission } from '../daemons/transmission/client.ts';
-import { distDirectory } from '../wake.ts';
+import { type Peer, peersFromMembers } from '../daemons/transmission/tracker.ts';
+import { describeError, stateError } from '../errors.ts';
+import { describeFacts, prepareStateDir } from '../state/facts.ts';
+import { keySetsDir } from '../state/key-chain.ts';
+import { completeDir, listMarkers } from '../state/markers.ts';
+import { describeFiles, listDirectory } from '../system/directory.ts';
+import { logEvent, type LoggedEvent, rotateLog } from '../system/event-log.ts';
+import { runExclusively } from '../system/lock.ts';
+import { advance } from './advance/advance.ts';
+import type { AdvanceDeps } from './advance/take-step.ts';
+import { applyReady } from './apply/apply.ts';
+import { applyLock, prepareApplyDir } from './apply/directories.ts';
+import type { ApplyDeps } from './apply/outcomes.ts';
+import { beginCatchUp } from './catch-up/catch-up.ts';
 
 const feedTimeoutMs = 30_000;
 /** More than any chain of steps needs; nobody who makes facts must keep us here. */

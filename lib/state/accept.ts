@@ -1,12 +1,11 @@
 import { keySetChannel } from '../announcement/fields.ts';
+import { type Offer, parsePayload, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
+import { stateError, UpdateError } from '../errors.ts';
+import type { KeySet } from '../trust/key-set.ts';
+import { verifyAnnouncement } from '../trust/verify.ts';
 import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
-import { UpdateError } from '../errors.ts';
-import { currentKeySet } from './key-chain.ts';
-import type { KeySet } from '../trust/key-set.ts';
-import { markFor, roleOfUpdate } from './high-water-mark.ts';
-import { verifyAnnouncement } from '../trust/verify.ts';
 import {
   keepAccepted,
   keepPending,
@@ -14,9 +13,9 @@ import {
   readAccepted,
   repairAccepted,
   ringAccepted,
-  stateError,
 } from './facts.ts';
-import { parsePayload, type Offer, type UpdateId } from '../announcement/update.ts';
+import { markFor, roleOfUpdate } from './high-water-mark.ts';
+import { currentKeySet } from './key-chain.ts';
 
 export interface AcceptDeps {
   /** Unix seconds. */

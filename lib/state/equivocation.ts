@@ -1,14 +1,15 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isChannel } from '../announcement/fields.ts';
+import type { UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
-import { removeLeftOvers, replaceDurably } from '../system/durable-write.ts';
 import { UpdateError } from '../errors.ts';
-import { roleOf } from './high-water-mark.ts';
+import { listDirectory } from '../system/directory.ts';
+import { removeLeftOvers, replaceDurably } from '../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
-import { listAccepted, listDirectory } from './facts.ts';
-import type { UpdateId } from '../announcement/update.ts';
+import { listAccepted } from './facts.ts';
+import { roleOf } from './high-water-mark.ts';
 
 /** Proof that trusted keys signed one version of a channel twice, with different content. */
 export interface Equivocation {

@@ -5,15 +5,15 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   renameSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
+import { hasErrno, UpdateError } from '../errors.ts';
+import { describeFiles, listDirectory } from '../system/directory.ts';
 import { createDurably, replaceDurably } from '../system/durable-write.ts';
-import { UpdateError, hasErrno } from '../errors.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
-import { parseUpdateKey, updateKey, type UpdateId } from '../announcement/update.ts';
 
 /** A payload of 2,048 bytes, its frame, and as much again. */
 const maxFactBytes = 8192;
@@ -137,31 +137,8 @@ export function describeFacts(stateDir: string): string {
   return [...facts, ...describeFiles(stateDir, ['joined'])].sort().join('\n');
 }
 
-/** Each file's name and time of change. */
-export function describeFiles(directory: string, names: readonly string[]): string[] {
-  return names.map((name) => {
-    const stats = lstatSync(join(directory, name), { throwIfNoEntry: false });
-    return `${name} ${stats?.mtimeMs ?? 'gone'}`;
-  });
-}
-
 function acceptedFile(stateDir: string, id: UpdateId): string {
   return join(stateDir, 'announcements', updateKey(id));
-}
-
-/** The names in a directory; none when it is not there yet. */
-export function listDirectory(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return [];
-    if (!hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) throw error;
-    const why = hasErrno(error, 'EACCES', 'EPERM') ? 'closed to this user' : 'not a directory';
-    throw new UpdateError('configuration', `${directory} is ${why}`, {
-      hint: 'find out who changed it, move away what is no directory, and run scripts/setup.ts',
-      cause: error,
-    });
-  }
 }
 
 function readStoredPayload(file: string): StoredPayload | undefined {
@@ -199,16 +176,14 @@ function replaceFact(file: string, value: unknown): void {
   replaceDurably(file, encodeRecord(value));
 }
 
-/**
- * Wraps a failure to write the state, so that the sender of the event (or the next wake-up) tries
- * again: a full or read-only disk, 75. ENOENT is how Node reports EROFS and EIO of a recursive
- * mkdir: it then looks whether the directory is there (MKDirpSync in node_file.cc).
- */
-export function stateError(cause: unknown, stateDir: string): unknown {
-  if (!hasErrno(cause, 'ENOSPC', 'EROFS', 'EIO', 'EDQUOT', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOENT'))
-    return cause;
-  return new UpdateError('try-later', `cannot write the state below ${stateDir}`, {
-    hint: 'free space, or correct the owner and mode of the directory; nothing was changed',
-    cause,
-  });
+/** The name of an update's .torrent below `<stateDir>/torrents`. */
+export function torrentFileName({ channel, version }: UpdateId): string {
+  return `${channel}-${version}.torrent`;
+}
+
+/** Reverses {@link torrentFileName}; undefined for any other file name. */
+export function parseTorrentFileName(name: string): UpdateId | undefined {
+  const match = /^([a-z0-9][a-z0-9._-]{0,23})-([1-9]\d{0,15})\.torrent$/.exec(name);
+  if (match?.[1] === undefined) return undefined;
+  return { channel: match[1], version: Number(match[2]) };
 }

@@ -1,14 +1,14 @@
 import { join } from 'node:path';
 import { keySetChannel } from '../announcement/fields.ts';
+import { parseUpdateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
-import { createDurably } from '../system/durable-write.ts';
 import { UpdateError } from '../errors.ts';
-import { parseKeySet, type KeySet } from '../trust/key-set.ts';
-import { outcomesDir, readProgress } from './progress.ts';
+import { listDirectory } from '../system/directory.ts';
+import { createDurably } from '../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
-import { listDirectory } from './facts.ts';
-import { parseUpdateKey } from '../announcement/update.ts';
+import { type KeySet, parseKeySet } from '../trust/key-set.ts';
+import { outcomesDir, readProgress } from './progress.ts';
 
 /** More than a key set and its announcement can have. */
 const maxKeySetBytes = 2 ** 15;
@@ -98,4 +98,14 @@ function unusable(message: string): UpdateError {
 
 function chainFile(applyDir: string, epoch: number): string {
   return join(keySetsDir(applyDir), String(epoch).padStart(10, '0'));
+}
+
+/** The epoch of the key set in force; 0 where there is none that can be used (a closed lab). */
+export function epochOf(config: Config): number {
+  try {
+    return currentKeySet(config).epoch;
+  } catch (error) {
+    if (error instanceof UpdateError) return 0;
+    throw error;
+  }
 }

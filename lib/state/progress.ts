@@ -1,9 +1,9 @@
 import { join } from 'node:path';
+import { parseUpdateKey, type Update, type UpdateId, updateKey } from '../announcement/update.ts';
 import { UpdateError } from '../errors.ts';
+import { listDirectory } from '../system/directory.ts';
 import { readRecord, replaceRecord } from '../system/record.ts';
 import { assertLegalStep, restsAt, type State } from './states.ts';
-import { listDirectory } from './facts.ts';
-import { parseUpdateKey, updateKey, type Update, type UpdateId } from '../announcement/update.ts';
 
 /**
  * How far an update came, as one side recorded it. Advance writes ACCEPTED to COMPLETE below

@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import type { Kind } from '../announcement/codec.ts';
-import { printable } from '../content/archive-entry.ts';
+import type { Kind } from '../announcement/fields.ts';
 import { detectKind } from '../content/detect-kind.ts';
-import { UpdateError, hasErrno } from '../errors.ts';
 import { packDirectory } from '../content/pack.ts';
+import { hasErrno, UpdateError } from '../errors.ts';
+import { printable } from '../system/printable.ts';
 import { holdsPrivateKey } from '../trust/private-key.ts';
 
 /** What a submission is made from. */

@@ -1,11 +1,12 @@
-import type { Config } from '../config.ts';
-import { maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
-import { UpdateError, hasErrno } from '../errors.ts';
-import { formatRequest, latestQuery, parseNewest, shownName } from '../query/latest.ts';
-import { listPublished } from './publish.ts';
-import type { SerfClient } from '../daemons/serf/client.ts';
-import { listAccepted } from '../state/facts.ts';
 import type { UpdateId } from '../announcement/update.ts';
+import type { Config } from '../config.ts';
+import type { SerfClient } from '../daemons/serf/client.ts';
+import { hasErrno, UpdateError } from '../errors.ts';
+import { formatRequest, latestQuery, parseNewest } from '../query/latest.ts';
+import { maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
+import { listAccepted } from '../state/facts.ts';
+import { shownName } from '../system/printable.ts';
+import { listPublished } from './published.ts';
 
 const querySeconds = 1;
 

@@ -1,43 +1,25 @@
-import { mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { mkdirSync, renameSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { contentName, nameOf, parseAnnouncement, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
-import { fsyncDirectory, replaceDurably } from '../system/durable-write.ts';
-import { UpdateError } from '../errors.ts';
-import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { connectSerf, type SerfClient } from '../daemons/serf/client.ts';
-import { listDirectory } from '../state/facts.ts';
-import type { Submission } from './submission.ts';
 import { connectTransmission, type TransmissionClient } from '../daemons/transmission/client.ts';
-import {
-  contentName,
-  nameOf,
-  parseAnnouncement,
-  parseUpdateKey,
-  updateKey,
-  type UpdateId,
-} from '../announcement/update.ts';
+import { UpdateError } from '../errors.ts';
+import { fsyncDirectory, replaceDurably } from '../system/durable-write.ts';
+import { encodeRecord } from '../system/record.ts';
+import { announcementsDir, type PublishedUpdate } from './published.ts';
+import type { Submission } from './submission.ts';
 
 const checkPollMs = 100;
 const checkBaseMs = 20_000;
 /** A Raspberry Pi's card reads and hashes at least so fast. */
 const checkBytesPerMs = 4_000;
 
-/** What stays on disk of a submission, so that it can be sent again byte for byte. */
-export interface PublishedUpdate extends UpdateId {
-  payload: string;
-  /** The .torrent, base64; null for a withdrawal, which has no content. */
-  metainfo: string | null;
-}
-
 export interface SendDeps {
   /** Called only when there is content: an emergency stop must work while Transmission is down. */
   transmission: () => TransmissionClient;
   serf: SerfClient;
-}
-
-function announcementsDir({ publishDir }: Pick<Config, 'publishDir'>): string {
-  return join(publishDir, 'announcements');
 }
 
 /**
@@ -61,50 +43,6 @@ export async function publishContent(
   const published = { channel, version, payload, metainfo: torrent };
   replaceDurably(join(announcementsDir(config), updateKey(announcement)), encodeRecord(published));
   return published;
-}
-
-/** Every announcement kept here, as the file names say, the highest version first. */
-export function listPublished(config: Pick<Config, 'publishDir'>): UpdateId[] {
-  const kept = listDirectory(announcementsDir(config)).flatMap(
-    (name) => parseUpdateKey(name) ?? [],
-  );
-  return kept.sort((a, b) => b.version - a.version);
-}
-
-/**
- * A kept announcement.
- *
- * @throws UpdateError `configuration` when its record is damaged
- */
-export function readPublished(config: Config, id: UpdateId): PublishedUpdate {
-  const file = join(announcementsDir(config), updateKey(id));
-  const record = decodeRecord(readFileSync(file, 'utf8'), file);
-  if (record === undefined)
-    throw new UpdateError('configuration', `the record ${file} is corrupt`, {
-      hint: 'submit the file again',
-    });
-  return record.value as PublishedUpdate;
-}
-
-/**
- * The kept announcement that a person names.
- *
- * @param key `channel@version` as submit printed it; undefined: the highest version of all
- * @throws UpdateError `usage` when there is none, `configuration` when its record is damaged
- */
-export function findPublished(config: Config, key: string | undefined): PublishedUpdate {
-  const kept = listPublished(config);
-  const wanted = key === undefined ? kept[0] : kept.find((id) => nameOf(id) === key);
-  if (wanted === undefined) throw notKept(key, kept);
-  return readPublished(config, wanted);
-}
-
-/** The error for a `channel@version` that is none of the kept ones. */
-export function notKept(key: string | undefined, kept: readonly UpdateId[]): UpdateError {
-  const known = kept.slice(0, 5).map(nameOf);
-  return new UpdateError('usage', `no announcement ${key ?? 'that fits'} was kept here`, {
-    hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'submit a file first',
-  });
 }
 
 /**

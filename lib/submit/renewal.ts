@@ -1,18 +1,25 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Announcement, SignedAnnouncement } from '../announcement/codec.ts';
+import type { SignedAnnouncement } from '../announcement/codec.ts';
+import type { Announcement } from '../announcement/fields.ts';
+import { buildMetainfo } from '../announcement/metainfo.ts';
+import {
+  contentName,
+  isExpired,
+  nameOf,
+  parseAnnouncement,
+  type UpdateId,
+} from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
 import { UpdateError } from '../errors.ts';
 import { currentKeySet, readChained } from '../state/key-chain.ts';
-import { parseKeySet, type KeySet } from '../trust/key-set.ts';
-import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
-import { buildMetainfo } from '../announcement/metainfo.ts';
-import { listPublished, notKept, readPublished } from './publish.ts';
-import { verifyAnnouncement } from '../trust/verify.ts';
+import { type KeySet, parseKeySet } from '../trust/key-set.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
+import { verifyAnnouncement } from '../trust/verify.ts';
+import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
+import { listPublished, notKept, readPublished } from './published.ts';
 import type { OnProgress, Submission } from './submission.ts';
-import { contentName, nameOf, parseAnnouncement, type UpdateId } from '../announcement/update.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface RenewRequest {
@@ -135,4 +142,37 @@ async function hashKept(
   });
   if (content.sha256 !== sha256 || content.infoHash !== infoHash) throw unusable('has changed');
   return content.pieces;
+}
+
+/** An announcement kept here that nodes will not take any more under another key set. */
+export interface DueRenewal extends UpdateId {
+  /** What an operator types to sign it again. */
+  command: string;
+}
+
+/**
+ * What must be signed again once `next` is in force: of each channel, target and noop the newest
+ * announcement kept here, where it is not expired and `next` does not trust its signers.
+ *
+ * @param now unix seconds
+ */
+export function listDueRenewals(next: KeySet, config: Config, now: number): DueRenewal[] {
+  const seen = new Set<string>();
+  return listPublished(config).flatMap((id) => {
+    const { signed, update } = parseAnnouncement(readPublished(config, id).payload);
+    const { channel, target, noop, kind } = signed.announcement;
+    const slot = JSON.stringify([channel, target, noop]);
+    if (kind === 'keyset' || seen.has(slot)) return [];
+    seen.add(slot);
+    if (isExpired(update, now)) return [];
+    try {
+      verifyAnnouncement(signed, next);
+      return [];
+    } catch (error) {
+      if (!(error instanceof UpdateError)) throw error;
+      const aim = target === '' ? '' : ` --target '${target.replaceAll("'", `'\\''`)}'`;
+      const again = kind === 'withdraw' ? `--withdraw ${channel}${aim}` : `--renew ${nameOf(id)}`;
+      return [{ ...id, command: `submit.ts ${again}` }];
+    }
+  });
 }

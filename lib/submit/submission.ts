@@ -1,17 +1,16 @@
 import { statSync } from 'node:fs';
 import { isContentName } from '../announcement/codec.ts';
-import { printable } from '../content/archive-entry.ts';
-import type { Announcement, Kind } from '../announcement/codec.ts';
-import { keySetChannel } from '../announcement/fields.ts';
+import { type Announcement, keySetChannel, type Kind } from '../announcement/fields.ts';
+import { buildMetainfo, choosePieceLength } from '../announcement/metainfo.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
+import { checkManifest } from '../daemons/puppet/puppet.ts';
 import { UpdateError } from '../errors.ts';
 import { currentKeySet } from '../state/key-chain.ts';
-import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
-import { buildMetainfo, choosePieceLength } from '../announcement/metainfo.ts';
-import { checkManifest } from '../daemons/puppet/puppet.ts';
+import { printable } from '../system/printable.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
 import { checkContentSize, takeInput } from './input.ts';
+import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface SubmitRequest {

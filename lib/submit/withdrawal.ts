@@ -1,12 +1,13 @@
-import { isContentName, pieceBudget, type Announcement } from '../announcement/codec.ts';
-import type { Config } from '../config.ts';
-import { currentKeySet } from '../state/key-chain.ts';
-import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
-import { listPublished, readPublished } from './publish.ts';
-import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
-import { listAccepted, readAccepted } from '../state/facts.ts';
-import { checkUpdateChannel, type Submission } from './submission.ts';
+import { isContentName, pieceBudget } from '../announcement/codec.ts';
+import type { Announcement } from '../announcement/fields.ts';
 import { parsePayload, type Update, type UpdateId } from '../announcement/update.ts';
+import type { Config } from '../config.ts';
+import { listAccepted, readAccepted } from '../state/facts.ts';
+import { currentKeySet } from '../state/key-chain.ts';
+import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
+import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
+import { listPublished, readPublished } from './published.ts';
+import { checkUpdateChannel, type Submission } from './submission.ts';
 
 /** What a person asks for; times in unix seconds. */
 export interface WithdrawRequest {

@@ -1,7 +1,8 @@
+import { lstatSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { hasErrno, UpdateError } from '../errors.ts';
 import { fsyncDirectory } from './durable-write.ts';
-import { hasErrno } from '../errors.ts';
 
 /**
  * Creates a directory, and those above it, which everybody may read whatever the umask is, and
@@ -31,4 +32,27 @@ export async function syncTree(directory: string): Promise<void> {
     }
   }
   fsyncDirectory(directory);
+}
+
+/** Each file's name and time of change. */
+export function describeFiles(directory: string, names: readonly string[]): string[] {
+  return names.map((name) => {
+    const stats = lstatSync(join(directory, name), { throwIfNoEntry: false });
+    return `${name} ${stats?.mtimeMs ?? 'gone'}`;
+  });
+}
+
+/** The names in a directory; none when it is not there yet. */
+export function listDirectory(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return [];
+    if (!hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) throw error;
+    const why = hasErrno(error, 'EACCES', 'EPERM') ? 'closed to this user' : 'not a directory';
+    throw new UpdateError('configuration', `${directory} is ${why}`, {
+      hint: 'find out who changed it, move away what is no directory, and run scripts/setup.ts',
+      cause: error,
+    });
+  }
 }

@@ -1,6 +1,6 @@
 import { UpdateError } from '../errors.ts';
+import type { PublicKey } from './ed25519.ts';
 import { formatKeySet, type KeySet } from './key-set.ts';
-import type { PublicKey } from './verify.ts';
 
 /** What an operator wants of the next key set. */
 export interface KeyChange {

@@ -4,16 +4,15 @@ import {
   encodeAnnouncement,
   encodeBody,
   pieceBudget,
-  type Announcement,
   type SignedAnnouncement,
 } from '../announcement/codec.ts';
-import { check, keySetChannel } from '../announcement/fields.ts';
+import { type Announcement, check, keySetChannel } from '../announcement/fields.ts';
+import { choosePieceLength, computeInfoHash, type Content } from '../announcement/metainfo.ts';
 import { UpdateError } from '../errors.ts';
 import { altered, readProposalFile } from './key-proposal-file.ts';
-import { formatKeySet, parseKeySet, type KeySet } from './key-set.ts';
-import { choosePieceLength, computeInfoHash, type Content } from '../announcement/metainfo.ts';
-import { signBody, verifyAnnouncement } from './verify.ts';
+import { formatKeySet, type KeySet, parseKeySet } from './key-set.ts';
 import type { Signer } from './signing.ts';
+import { signBody, verifyAnnouncement } from './verify.ts';
 
 /** A key set on its way to be signed, by one root key after the other. */
 export interface KeyProposal {

@@ -1,6 +1,6 @@
 import { isChannel } from '../announcement/codec.ts';
 import { UpdateError } from '../errors.ts';
-import { type PublicKey, publicKeyFromRaw } from './verify.ts';
+import { type PublicKey, publicKeyFromRaw } from './ed25519.ts';
 
 /** Who may sign for a fleet. */
 export interface KeySet {

@@ -1,8 +1,8 @@
 import { UpdateError } from '../errors.ts';
+import { publicKeyOf } from './ed25519.ts';
 import { findKey } from './key-change.ts';
 import type { KeySet } from './key-set.ts';
 import { readPrivateKey } from './private-key.ts';
-import { publicKeyOf } from './verify.ts';
 import type { Signer } from './signing.ts';
 
 /**

@@ -1,15 +1,12 @@
 import type { KeyObject } from 'node:crypto';
-import {
-  encodeAnnouncement,
-  encodeBody,
-  pieceBudget,
-  type Announcement,
-} from '../announcement/codec.ts';
+import { encodeAnnouncement, encodeBody, pieceBudget } from '../announcement/codec.ts';
+import type { Announcement } from '../announcement/fields.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
+import { publicKeyOf } from './ed25519.ts';
 import type { KeySet } from './key-set.ts';
 import { readPrivateKey } from './private-key.ts';
-import { publicKeyOf, signBody } from './verify.ts';
+import { signBody } from './verify.ts';
 
 /** A private key and its signer id. */
 export interface Signer {

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stateError } from '../../lib/state/facts.ts';
+import { stateError } from '../../lib/errors.ts';
 
 const workPrefix = '.submit-';
 const oldAfterMs = 86_400_000;

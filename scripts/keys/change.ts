@@ -1,22 +1,21 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { hasErrno, stateError, UpdateError } from '../../lib/errors.ts';
+import { readKeyToAdd } from '../../lib/submit/input.ts';
 import { createDurably, replaceDurably } from '../../lib/system/durable-write.ts';
-import { UpdateError, hasErrno } from '../../lib/errors.ts';
-import { nextKeySet, type KeyChange } from '../../lib/trust/key-change.ts';
+import { publicKeyFromPem } from '../../lib/trust/ed25519.ts';
+import { type KeyChange, nextKeySet } from '../../lib/trust/key-change.ts';
 import { formatProposal } from '../../lib/trust/key-proposal-file.ts';
 import {
   completePayload,
+  type KeyProposal,
   missingSigners,
   parseProposal,
   proposeKeySet,
   signProposal,
-  type KeyProposal,
 } from '../../lib/trust/key-proposal.ts';
 import type { KeySet } from '../../lib/trust/key-set.ts';
 import { chooseSigners, loadRootSigners } from '../../lib/trust/root-signers.ts';
-import { publicKeyFromPem } from '../../lib/trust/verify.ts';
-import { stateError } from '../../lib/state/facts.ts';
-import { readKeyToAdd } from '../../lib/submit/input.ts';
 import type { ChangeRequest } from './arguments.ts';
 
 const maxTextBytes = 64 * 1024;

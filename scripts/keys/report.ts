@@ -1,8 +1,8 @@
 import type { Config } from '../../lib/config.ts';
+import { listDueRenewals } from '../../lib/submit/renewal.ts';
 import { channelsText, describeKeyChange, signableChannels } from '../../lib/trust/key-change.ts';
-import { missingSigners, type KeyProposal } from '../../lib/trust/key-proposal.ts';
+import { type KeyProposal, missingSigners } from '../../lib/trust/key-proposal.ts';
 import type { KeySet } from '../../lib/trust/key-set.ts';
-import { listDueRenewals } from '../../lib/submit/renewals-due.ts';
 
 /** A key set as --json prints it. */
 export function keySetFacts({ rootKeys, releaseKeys, ...others }: KeySet) {

@@ -1,14 +1,15 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { keySetChannel } from '../../lib/announcement/fields.ts';
+import { buildMetainfo } from '../../lib/announcement/metainfo.ts';
+import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
+import { readAccepted } from '../../lib/state/facts.ts';
+import { deliver, publishContent } from '../../lib/submit/publish.ts';
+import { listPublished, readPublished } from '../../lib/submit/published.ts';
 import { completePayload, type KeyProposal } from '../../lib/trust/key-proposal.ts';
 import type { KeySet } from '../../lib/trust/key-set.ts';
-import { buildMetainfo } from '../../lib/announcement/metainfo.ts';
-import { deliver, listPublished, publishContent, readPublished } from '../../lib/submit/publish.ts';
-import { readAccepted } from '../../lib/state/facts.ts';
-import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { withWorkDirectory } from '../cli/work-directory.ts';
 
 /**

@@ -1,6 +1,6 @@
-import { verdictStatuses, type ChannelRow, type FleetStatus } from '../../lib/query/judge-fleet.ts';
-import { asciiOnly } from '../../lib/query/update-status.ts';
+import { type ChannelRow, type FleetStatus, verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import type { CurrentUpdate } from '../../lib/query/node-summary.ts';
+import { asciiOnly } from '../../lib/system/printable.ts';
 
 /** A fleet's status at a moment, and what it is judged by. */
 export interface Report extends FleetStatus {

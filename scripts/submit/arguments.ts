@@ -1,12 +1,11 @@
+import { checkTarget } from '../../lib/announcement/target.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import type { RenewRequest } from '../../lib/submit/renewal.ts';
 import type { SubmitRequest } from '../../lib/submit/submission.ts';
-import { checkTarget } from '../../lib/announcement/target.ts';
-import { pointAtColumn } from '../../lib/query/target-members.ts';
-import { parseMoment, parseSpan } from '../cli/time.ts';
 import type { WithdrawRequest } from '../../lib/submit/withdrawal.ts';
-import { changeOptions, type ChangeValues } from '../keys/arguments.ts';
 import { commandLine } from '../cli/command-line.ts';
+import { parseMoment, parseSpan } from '../cli/time.ts';
+import { changeOptions, type ChangeValues } from '../keys/arguments.ts';
 
 export const help = `Usage: submit.ts FILE|DIRECTORY [options]
        submit.ts --withdraw CHANNEL [--target EXPR]
@@ -205,4 +204,15 @@ function parseVersion(text: string): number {
   if (!/^\d+$/.test(text) || version < 1 || !Number.isSafeInteger(version))
     throw usage(`--version must be a whole number from 1 to 2^53-1, not ${JSON.stringify(text)}`);
   return version;
+}
+
+/**
+ * The error for a target with its text below the message and a caret under the column that it names.
+ */
+export function pointAtColumn(target: string, { message }: UpdateError): string {
+  const column = Number(/\bcolumn (\d+)/.exec(message)?.[1]);
+  if (!Number.isInteger(column)) return message;
+  // What a terminal could obey is not shown; every character keeps its column.
+  const shown = target.replace(/[^ -~]/g, '?');
+  return `${message}\n  ${shown}\n  ${' '.repeat(column - 1)}^`;
 }

@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nameOf, type Update, type UpdateId } from '../../lib/announcement/update.ts';
+import type { SerfClient } from '../../lib/daemons/serf/client.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { askMembers } from '../../lib/query/ask-fleet.ts';
-import { asciiOnly, parseStatus, type UpdateStatus } from '../../lib/query/update-status.ts';
-import type { SerfClient } from '../../lib/daemons/serf/client.ts';
 import {
   judgeUpdate,
   type NodeProgress,
   type UpdateProgress,
 } from '../../lib/query/judge-update.ts';
-import { nameOf, type Update, type UpdateId } from '../../lib/announcement/update.ts';
+import { parseStatus, type UpdateStatus } from '../../lib/query/update-status.ts';
+import { asciiOnly } from '../../lib/system/printable.ts';
 
 /** An agent that is restarted is back by then. */
 const maxFailures = 5;

@@ -1,7 +1,7 @@
-import type { Config } from '../../lib/config.ts';
-import type { TargetedMembers } from '../../lib/query/target-members.ts';
-import type { UpdateProgress } from '../../lib/query/judge-update.ts';
 import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
+import type { Config } from '../../lib/config.ts';
+import type { TargetedMembers } from '../../lib/query/ask-fleet.ts';
+import type { UpdateProgress } from '../../lib/query/judge-update.ts';
 import { asciiJson } from '../status/report.ts';
 
 /**

@@ -1,12 +1,12 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { equivocationOf, removeHealed } from '../../lib/state/equivocation.ts';
-import { decodeRecord } from '../../lib/system/record.ts';
-import { listDirectory } from '../../lib/state/facts.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
+import { equivocationOf, removeHealed } from '../../lib/state/equivocation.ts';
+import { listDirectory } from '../../lib/system/directory.ts';
+import { decodeRecord } from '../../lib/system/record.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode, type Answer, type LoneNode } from '../support/lone-node.ts';
+import { type Answer, type LoneNode, makeLoneNode } from '../support/lone-node.ts';
 import { readState } from '../support/state.ts';
 
 const now = Math.floor(Date.now() / 1000);

@@ -1,7 +1,7 @@
-import { createPublicKey, generateKeyPairSync, X509Certificate, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { parseKeySet, formatKeySet } from '../../lib/trust/key-set.ts';
-import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/verify.ts';
+import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/ed25519.ts';
+import { formatKeySet, parseKeySet } from '../../lib/trust/key-set.ts';
 import { encodePoint, smallOrderPoints } from '../lib/trust/edwards.ts';
 import { makeKeys } from '../support/announce.ts';
 import { refusal } from '../support/refusal.ts';

@@ -1,18 +1,18 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Announcement } from '../../lib/announcement/codec.ts';
-import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
-import { publicKeyOf } from '../../lib/trust/verify.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
+import { publicKeyOf } from '../../lib/trust/ed25519.ts';
+import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import {
   makeAnnouncement,
   makeKeys,
   signAnnouncement,
   type TestKeys,
 } from '../support/announce.ts';
-import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
+import { type LoneNode, makeLoneNode } from '../support/lone-node.ts';
 
 const generate = () => generateKeyPairSync('ed25519').privateKey;
 

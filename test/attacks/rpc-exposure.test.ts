@@ -1,11 +1,11 @@
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import type { Announcement } from '../../lib/announcement/codec.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { signAnnouncement } from '../support/announce.ts';
 import { Daemon } from '../support/daemon.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode, RunResult } from '../support/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet.ts';
 import { repository } from '../support/node-files.ts';
 import { readState } from '../support/state.ts';
 import { eventsOf, hasEvent } from '../support/submit.ts';

@@ -3,8 +3,8 @@ import {
   decodeAnnouncement,
   encodeAnnouncement,
   encodeBody,
-  type Announcement,
 } from '../../lib/announcement/codec.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import {
   makeAnnouncement,
   makeKeys,

@@ -1,11 +1,11 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Announcement } from '../../lib/announcement/codec.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { signAnnouncement } from '../support/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet.ts';
 import { repository } from '../support/node-files.ts';
 import { eventsOf, hasEvent, outcomeOf } from '../support/submit.ts';
 import { announcementOf, configure, seed, sendEvent, torrentsOn } from '../support/wire.ts';

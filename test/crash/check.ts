@@ -2,18 +2,19 @@ import { createHash } from 'node:crypto';
 import {
   existsSync,
   lstatSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
-  readdirSync,
   utimesSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { parseUpdateKey, type UpdateId, updateKey } from '../../lib/announcement/update.ts';
 import { describeError } from '../../lib/errors.ts';
-import { outcomesDir, readProgress, updatesDir, type Progress } from '../../lib/state/progress.ts';
+import { listAccepted, readAccepted } from '../../lib/state/facts.ts';
+import { outcomesDir, type Progress, readProgress, updatesDir } from '../../lib/state/progress.ts';
 import type { State } from '../../lib/state/states.ts';
-import { listAccepted, listDirectory, readAccepted } from '../../lib/state/facts.ts';
-import { parseUpdateKey, updateKey, type UpdateId } from '../../lib/announcement/update.ts';
-import { walk, type CrashNode } from './crash-node.ts';
+import { listDirectory } from '../../lib/system/directory.ts';
+import { type CrashNode, walk } from './crash-node.ts';
 import type { Invariant } from './result.ts';
 
 /** How an update has to end on one side of the node. */

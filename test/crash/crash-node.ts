@@ -1,29 +1,29 @@
-import { createHash } from 'node:crypto';
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Announcement } from '../../lib/announcement/codec.ts';
-import { prepareApplyDir } from '../../lib/reconciler/apply/directories.ts';
-import { markComplete } from '../../lib/state/markers.ts';
-import type { Config } from '../../lib/config.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { buildMetainfo, computeInfoHash } from '../../lib/announcement/metainfo.ts';
-import {
-  newProgress,
-  outcomesDir,
-  updatesDir,
-  writeProgress,
-  type Progress,
-} from '../../lib/state/progress.ts';
-import type { State } from '../../lib/state/states.ts';
-import { keepAccepted, prepareStateDir } from '../../lib/state/facts.ts';
 import {
   contentLocation,
   parseAnnouncement,
-  updateKey,
   type Update,
+  updateKey,
 } from '../../lib/announcement/update.ts';
+import type { Config } from '../../lib/config.ts';
+import { prepareApplyDir } from '../../lib/reconciler/apply/directories.ts';
+import { keepAccepted, prepareStateDir } from '../../lib/state/facts.ts';
+import { markComplete } from '../../lib/state/markers.ts';
+import {
+  newProgress,
+  outcomesDir,
+  type Progress,
+  updatesDir,
+  writeProgress,
+} from '../../lib/state/progress.ts';
+import type { State } from '../../lib/state/states.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
-import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
+import { type ApplySide, makeApplySide } from '../support/apply-side.ts';
 
 const pieceLength = 16_384;
 

@@ -31,8 +31,8 @@ export async function buildMutant(dist: string): Promise<void> {
 const withoutFlush: Plugin = {
   name: 'without-flush',
   setup(builder) {
-    builder.onLoad({ filter: /[/\\]lib[/\\]durable\.ts$/ }, async () => {
-      const source = await readFile(join(repository, 'lib', 'durable.ts'), 'utf8');
+    builder.onLoad({ filter: /[/\\]lib[/\\]system[/\\]durable-write\.ts$/ }, async () => {
+      const source = await readFile(join(repository, 'lib', 'system', 'durable-write.ts'), 'utf8');
       const contents = source.replace(flush, '$1');
       if (contents === source)
         throw new Error('lib/system/durable-write.ts has no flush of a directory to take out');

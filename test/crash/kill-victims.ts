@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { distDirectory } from '../../lib/wake.ts';
+import { distDirectory } from '../../lib/build.ts';
 import type { Daemon } from '../support/daemon.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
 import { serfEnvironment } from '../support/serf-environment.ts';

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { distDirectory } from '../../lib/wake.ts';
+import { distDirectory } from '../../lib/build.ts';
 import { whyNoImage } from './cut-image.ts';
 import { buildMutant } from './cut-mutant.ts';
 import { cutNode } from './node-cuts.ts';

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { contentLocation, parseAnnouncement } from '../../lib/announcement/update.ts';
+import { distDirectory } from '../../lib/build.ts';
+import { partialSuffix } from '../../lib/daemons/transmission/torrent.ts';
 import { hasErrno } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import { partialSuffix } from '../../lib/reconciler/advance/torrent-data.ts';
-import { contentLocation, parseAnnouncement } from '../../lib/announcement/update.ts';
-import { distDirectory } from '../../lib/wake.ts';
-import type { Fleet } from '../support/fleet.ts';
 import type { FleetNode } from '../support/fleet-node.ts';
+import type { Fleet } from '../support/fleet.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { processesOf } from './node-processes.ts';
 

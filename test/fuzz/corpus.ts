@@ -1,7 +1,8 @@
-import { createHash, createPrivateKey, sign, type KeyObject } from 'node:crypto';
-import { encodeBody, type Announcement, type Kind } from '../../lib/announcement/codec.ts';
+import { createHash, createPrivateKey, type KeyObject, sign } from 'node:crypto';
+import { encodeBody } from '../../lib/announcement/codec.ts';
+import type { Announcement, Kind } from '../../lib/announcement/fields.ts';
+import { publicKeyOf } from '../../lib/trust/ed25519.ts';
 import type { KeySet } from '../../lib/trust/key-set.ts';
-import { publicKeyOf } from '../../lib/trust/verify.ts';
 import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/trust/edwards.ts';
 
 /** An announcement to start from, genuine or not. */

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes, createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
-  renameSync,
   readdirSync,
+  renameSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -13,20 +13,20 @@ import {
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { advance } from '../../lib/reconciler/advance/advance.ts';
-import { isMarked, removeMarker } from '../../lib/state/markers.ts';
-import type { Config } from '../../lib/config.ts';
-import { readEvents, type LoggedEvent } from '../../lib/system/event-log.ts';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
-import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/state/progress.ts';
+import { contentName, type Update } from '../../lib/announcement/update.ts';
+import { distDirectory } from '../../lib/build.ts';
+import type { Config } from '../../lib/config.ts';
 import {
   connectTransmission,
-  type Torrent,
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
-import { contentName, type Update } from '../../lib/announcement/update.ts';
-import { distDirectory } from '../../lib/wake.ts';
-import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
+import type { Torrent } from '../../lib/daemons/transmission/torrent.ts';
+import { advance } from '../../lib/reconciler/advance/advance.ts';
+import { isMarked, removeMarker } from '../../lib/state/markers.ts';
+import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/state/progress.ts';
+import { type LoggedEvent, readEvents } from '../../lib/system/event-log.ts';
+import { type ApplySide, makeApplySide } from '../support/apply-side.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait-for.ts';
 

@@ -6,19 +6,21 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { buildMetainfo, contentFileName, magnetUri } from '../../lib/announcement/metainfo.ts';
 import { describeContent } from '../../lib/content/hash-content.ts';
 import {
   feedTorrent,
-  takeTurns,
+  kick,
+  kickInfoHash,
+  prepareKick,
   removeLeftOverTrackers,
+  takeTurns,
 } from '../../lib/daemons/transmission/announce-peers.ts';
-import { kick, kickInfoHash, prepareKick } from '../../lib/daemons/transmission/kick.ts';
-import { buildMetainfo, contentFileName, magnetUri } from '../../lib/announcement/metainfo.ts';
-import { ensureSettings, requiredSettings } from '../../lib/daemons/transmission/settings.ts';
 import {
   connectTransmission,
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
+import { ensureSettings, requiredSettings } from '../../lib/daemons/transmission/settings.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 /** A real transmission-daemon with a configuration of its own, on free ports. */

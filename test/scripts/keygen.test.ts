@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process';
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import {
   mkdtempSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
-import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/verify.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { readTree } from '../support/tree.ts';
 

@@ -1,22 +1,23 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parseAnnouncement, type UpdateId } from '../../lib/announcement/update.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
 import { keepKeySet, keySetsDir } from '../../lib/state/key-chain.ts';
+import { publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { nextKeySet } from '../../lib/trust/key-change.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import { publicKeyOf, verifyAnnouncement } from '../../lib/trust/verify.ts';
-import { keepAccepted } from '../../lib/state/facts.ts';
-import { parseAnnouncement, type UpdateId } from '../../lib/announcement/update.ts';
+import { verifyAnnouncement } from '../../lib/trust/verify.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
 import {
   bundleScripts,
   keepAnnouncement,
   makeKeyFiles,
   makeOperator,
-  serveTransmission,
   type Operator,
   type OperatorOptions,
   type Outcome,
+  serveTransmission,
 } from '../support/operator.ts';
 import type { Submitted } from '../support/submit.ts';
 import { readTree } from '../support/tree.ts';

@@ -1,8 +1,10 @@
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { encodeAnnouncement, encodeBody, type Announcement } from '../../lib/announcement/codec.ts';
+import { encodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
+import { publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
-import { publicKeyOf, signBody } from '../../lib/trust/verify.ts';
+import { signBody } from '../../lib/trust/verify.ts';
 
 /** A fleet's keys, made for a test. */
 export interface TestKeys {

@@ -1,20 +1,20 @@
 import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Announcement } from '../../lib/announcement/codec.ts';
-import { applyReady } from '../../lib/reconciler/apply/apply.ts';
-import { markComplete } from '../../lib/state/markers.ts';
-import { parseConfig, type Config } from '../../lib/config.ts';
-import type { LoggedEvent } from '../../lib/system/event-log.ts';
-import { outcomesDir, readProgress, type Progress } from '../../lib/state/progress.ts';
-import { keepAccepted } from '../../lib/state/facts.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { contentLocation, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';
+import { type Config, parseConfig } from '../../lib/config.ts';
+import { applyReady } from '../../lib/reconciler/apply/apply.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
+import { markComplete } from '../../lib/state/markers.ts';
+import { outcomesDir, type Progress, readProgress } from '../../lib/state/progress.ts';
+import type { LoggedEvent } from '../../lib/system/event-log.ts';
 import {
   makeAnnouncement,
   makeKeys,
   signAnnouncement,
-  writeKeySet,
   type TestKeys,
+  writeKeySet,
 } from './announce.ts';
 
 /** One node without daemons: what the apply side finds after a download, and the apply side itself. */

@@ -1,24 +1,24 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { acceptPayload } from '../../lib/state/accept.ts';
-import { advance } from '../../lib/reconciler/advance/advance.ts';
-import { applyReady } from '../../lib/reconciler/apply/apply.ts';
-import { markComplete } from '../../lib/state/markers.ts';
+import { computeInfoHash, contentFileName } from '../../lib/announcement/metainfo.ts';
+import { parseAnnouncement, parseUpdateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { chooseServed, itemOf } from '../../lib/query/holdings.ts';
-import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { formatKeySet } from '../../lib/trust/key-set.ts';
+import { advance } from '../../lib/reconciler/advance/advance.ts';
+import { applyReady } from '../../lib/reconciler/apply/apply.ts';
+import { acceptPayload } from '../../lib/state/accept.ts';
 import { markFor } from '../../lib/state/high-water-mark.ts';
-import { computeInfoHash, contentFileName } from '../../lib/announcement/metainfo.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
+import { markComplete } from '../../lib/state/markers.ts';
 import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import { publicKeyOf } from '../../lib/trust/verify.ts';
 import type { State } from '../../lib/state/states.ts';
-import { parseAnnouncement, parseUpdateKey, type UpdateId } from '../../lib/announcement/update.ts';
+import { publicKeyOf } from '../../lib/trust/ed25519.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, type TestKeys } from './announce.ts';
 import { makeApplySide } from './apply-side.ts';
-import { startedAt, type Announced, type History } from './history.ts';
+import { type Announced, type History, startedAt } from './history.ts';
 import { MemoryTransmission, type SwarmContent } from './memory-transmission.ts';
 
 /** One real run that was seen from outside: a file put in its place, or a call of Puppet. */

@@ -1,18 +1,19 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Announcement } from '../../lib/announcement/codec.ts';
-import type { Config } from '../../lib/config.ts';
-import { eventLogFile, type LoggedEvent } from '../../lib/system/event-log.ts';
-import { markComplete } from '../../lib/state/markers.ts';
-import { keepAccepted, listDirectory } from '../../lib/state/facts.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { contentLocation, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';
+import type { Config } from '../../lib/config.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
+import { markComplete } from '../../lib/state/markers.ts';
+import { listDirectory } from '../../lib/system/directory.ts';
+import { eventLogFile, type LoggedEvent } from '../../lib/system/event-log.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, type TestKeys } from './announce.ts';
-import { makeApplySide, type ApplySide } from './apply-side.ts';
+import { type ApplySide, makeApplySide } from './apply-side.ts';
 import { repository } from './node-files.ts';
+import { serfEnvironment } from './serf-environment.ts';
 import { readState } from './state.ts';
 import { temporaryDirectory } from './temporary.ts';
-import { serfEnvironment } from './serf-environment.ts';
 
 const handler = join(repository, 'dist/handlers/update.cjs');
 

@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { UpdateError } from '../../lib/errors.ts';
+import type { TransmissionClient } from '../../lib/daemons/transmission/client.ts';
 import { requiredSettings } from '../../lib/daemons/transmission/settings.ts';
-import type { Torrent, TransmissionClient } from '../../lib/daemons/transmission/client.ts';
+import type { Torrent } from '../../lib/daemons/transmission/torrent.ts';
+import { UpdateError } from '../../lib/errors.ts';
 
 /** The content of a torrent that some peer of the swarm has. */
 export interface SwarmContent {

@@ -8,11 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, onTestFinished } from 'vitest';
+import { type UpdateId, updateKey } from '../../lib/announcement/update.ts';
 import { type Config, parseConfig } from '../../lib/config.ts';
-import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
-import { publicKeyOf } from '../../lib/trust/verify.ts';
 import { encodeRecord } from '../../lib/system/record.ts';
-import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
+import { publicKeyOf } from '../../lib/trust/ed25519.ts';
+import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import { repository } from './node-files.ts';
 import { temporaryDirectory } from './temporary.ts';
 

@@ -1,5 +1,6 @@
 import { encodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
-import { publicKeyOf, signBody } from '../../lib/trust/verify.ts';
+import { publicKeyOf } from '../../lib/trust/ed25519.ts';
+import { signBody } from '../../lib/trust/verify.ts';
 import { makeAnnouncement, type TestKeys } from './announce.ts';
 
 /** A signed announcement with a name or channel that the encoder would not write. */

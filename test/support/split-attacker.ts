@@ -1,8 +1,8 @@
-import type { Announcement } from '../../lib/announcement/codec.ts';
-import { encodeRecord } from '../../lib/system/record.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { contentName, updateKey } from '../../lib/announcement/update.ts';
+import { encodeRecord } from '../../lib/system/record.ts';
 import { makeKeys, signAnnouncement, type TestKeys } from './announce.ts';
-import { applyDir, downloadDir, stateDir, type ProductionNode } from './split-fleet.ts';
+import { applyDir, downloadDir, type ProductionNode, stateDir } from './split-fleet.ts';
 import type { SplitNode } from './split-node.ts';
 import { announcementOf } from './wire.ts';
 

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { Announcement } from '../../lib/announcement/codec.ts';
-import type { Config } from '../../lib/config.ts';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import {
   buildMetainfo,
   computeInfoHash,
   contentFileName,
 } from '../../lib/announcement/metainfo.ts';
+import type { Config } from '../../lib/config.ts';
 import { makeAnnouncement } from './announce.ts';
 import type { FleetNode } from './fleet-node.ts';
 

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { printable } from '../../content/archive-entry.ts';
 import { UpdateError } from '../../errors.ts';
+import { printable } from '../../system/printable.ts';
 import { endProcessGroup, type ProcessIdentity } from '../../system/process-group.ts';
 import { findCommand, runCommand, type RunOutcome } from '../../system/run-command.ts';
 import { noopChanges, readSummary, type RunSummary } from './run-summary.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { printable } from '../../content/archive-entry.ts';
 import { hasErrno } from '../../errors.ts';
+import { printable } from '../../system/printable.ts';
 
 /** A record has room for so many; the run's log has all. */
 const maxNoopChanges = 100;

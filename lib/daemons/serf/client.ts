@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { UpdateError, hasErrno } from '../../errors.ts';
-import { isRecord, parseMembers, strangeReply, type Member } from './members.ts';
+import { hasErrno, UpdateError } from '../../errors.ts';
+import { isRecord } from '../../system/json.ts';
+import { type Member, parseMembers, strangeReply } from './members.ts';
 
 export interface SerfClient {
   /** Sends a user event to the whole fleet, uncoalesced; `payload` is text without NUL. */

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { UpdateError } from '../../errors.ts';
+import { isRecord } from '../../system/json.ts';
 
 /** One member of the fleet, as the local agent sees it. */
 export interface Member {
@@ -64,8 +65,4 @@ export function strangeReply(): UpdateError {
   return new UpdateError('unavailable', 'the reply of the Serf agent makes no sense', {
     hint: 'compare with: serf members -format json',
   });
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

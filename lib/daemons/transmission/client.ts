@@ -1,46 +1,15 @@
 import { isAbsolute } from 'node:path';
 import { UpdateError } from '../../errors.ts';
+import { TransmissionRpc } from './rpc.ts';
 import {
   asNumber,
   asRecord,
   parseTorrents,
   replyArguments,
+  type Torrent,
   torrentFields,
   unexpected,
 } from './torrent.ts';
-import { TransmissionRpc } from './rpc.ts';
-
-export type TorrentStatus = 'stopped' | 'checking' | 'downloading' | 'seeding' | 'queued';
-
-export interface Torrent {
-  /** 40 lowercase hex digits. */
-  infoHash: string;
-  name: string;
-  status: TorrentStatus;
-  /** 0 to 1. */
-  percentDone: number;
-  /** False for a magnet link whose metadata has not come yet. */
-  hasMetadata: boolean;
-  /** Bytes; 0 without metadata. */
-  totalSize: number;
-  /** Bytes; 0 without metadata. */
-  pieceLength: number;
-  downloadDir: string;
-  /** `name` is the path below `downloadDir`; length in bytes. */
-  files: { name: string; length: number }[];
-  /** Empty when there is none. */
-  error: string;
-  peersConnected: number;
-  /** Bytes per second. */
-  rateDownload: number;
-  /** Unix seconds of the last piece data that came or went; 0: never. */
-  activeAt: number;
-  /** Unix seconds; of a torrent whose own record a crash has cost, when the daemon started. */
-  addedAt: number;
-  /** Bytes. */
-  uploadedEver: number;
-  trackers: { id: number; announce: string }[];
-}
 
 export type NewTorrent = { downloadDir: string; paused?: boolean } & (
   { metainfo: Buffer } | { magnet: string }

@@ -1,5 +1,39 @@
 import { UpdateError } from '../../errors.ts';
-import type { Torrent, TorrentStatus } from './client.ts';
+
+export type TorrentStatus = 'stopped' | 'checking' | 'downloading' | 'seeding' | 'queued';
+
+export interface Torrent {
+  /** 40 lowercase hex digits. */
+  infoHash: string;
+  name: string;
+  status: TorrentStatus;
+  /** 0 to 1. */
+  percentDone: number;
+  /** False for a magnet link whose metadata has not come yet. */
+  hasMetadata: boolean;
+  /** Bytes; 0 without metadata. */
+  totalSize: number;
+  /** Bytes; 0 without metadata. */
+  pieceLength: number;
+  downloadDir: string;
+  /** `name` is the path below `downloadDir`; length in bytes. */
+  files: { name: string; length: number }[];
+  /** Empty when there is none. */
+  error: string;
+  peersConnected: number;
+  /** Bytes per second. */
+  rateDownload: number;
+  /** Unix seconds of the last piece data that came or went; 0: never. */
+  activeAt: number;
+  /** Unix seconds; of a torrent whose own record a crash has cost, when the daemon started. */
+  addedAt: number;
+  /** Bytes. */
+  uploadedEver: number;
+  trackers: { id: number; announce: string }[];
+}
+
+/** Transmission calls a file so until it is complete (rename-partial-files). */
+export const partialSuffix = '.part';
 
 /** The fields of torrent-get that {@link parseTorrents} reads, and no others. */
 export const torrentFields = [

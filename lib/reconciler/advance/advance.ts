@@ -1,31 +1,25 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { acceptPayload } from '../../state/accept.ts';
-import { loadCandidates, type EndedUpdate } from '../../state/candidates.ts';
-import { cleanUp } from './clean-up.ts';
-import { isMarked } from '../../state/markers.ts';
+import { idOf, type Update } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
-import { removeLeftOvers } from '../../system/durable-write.ts';
-import { removeHealed } from '../../state/equivocation.ts';
-import { UpdateError, describeError } from '../../errors.ts';
 import { removeLeftOverTrackers } from '../../daemons/transmission/announce-peers.ts';
-import { decideStep, loadingSeconds, type Step } from './next-step.ts';
-import { isOurAnnounceUrl } from '../../daemons/transmission/tracker.ts';
-import { outcomesDir, readProgress, updatesDir } from '../../state/progress.ts';
-import { listOrphans } from '../../state/prune.ts';
-import { isLegalStep } from '../../state/states.ts';
-import { factDirectories, listPending, prepareStateDir } from '../../state/facts.ts';
-import { takeStep, walkTo, type AdvanceDeps, type Chore } from './take-step.ts';
-import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
-import type { Torrent } from '../../daemons/transmission/client.ts';
 import { ensureSettings } from '../../daemons/transmission/settings.ts';
-import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
-
-/**
- * Does something for one update, which must not hold up the other channels when it cannot go on; comes
- * to undefined then.
- */
-export type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>) => Promise<T | undefined>;
+import type { Torrent } from '../../daemons/transmission/torrent.ts';
+import { isOurAnnounceUrl } from '../../daemons/transmission/tracker.ts';
+import { describeError, UpdateError } from '../../errors.ts';
+import { acceptPayload } from '../../state/accept.ts';
+import { type EndedUpdate, loadCandidates } from '../../state/candidates.ts';
+import { removeHealed } from '../../state/equivocation.ts';
+import { factDirectories, listPending, prepareStateDir } from '../../state/facts.ts';
+import { isMarked } from '../../state/markers.ts';
+import { outcomesDir, readProgress, updatesDir } from '../../state/progress.ts';
+import { listOrphans } from '../../state/retention.ts';
+import { isLegalStep } from '../../state/states.ts';
+import { removeLeftOvers } from '../../system/durable-write.ts';
+import { type Attempt, cleanUp } from './clean-up.ts';
+import { decideStep, loadingSeconds, type Step } from './next-step.ts';
+import { type AdvanceDeps, type Chore, takeStep, walkTo } from './take-step.ts';
+import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
 
 /**
  * Advance's pass over all channels: queues in Transmission what is accepted, notices what is

@@ -1,8 +1,8 @@
+import { contentName, isExpired, type Update } from '../../announcement/update.ts';
+import type { Torrent } from '../../daemons/transmission/torrent.ts';
 import type { Progress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
 import type { TorrentData } from './torrent-data.ts';
-import type { Torrent } from '../../daemons/transmission/client.ts';
-import { contentName, isExpired, type Update } from '../../announcement/update.ts';
 
 const stalledAfterSeconds = 60;
 /** What nobody has is tried ever more seldom. */

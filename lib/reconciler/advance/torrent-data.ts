@@ -1,18 +1,15 @@
-import { lstatSync, rmSync, rmdirSync, unlinkSync, type Stats } from 'node:fs';
+import { lstatSync, rmdirSync, rmSync, type Stats, unlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Config } from '../../config.ts';
-import { hasErrno } from '../../errors.ts';
-import type { Torrent } from '../../daemons/transmission/client.ts';
 import { contentLocation, contentName, type Update } from '../../announcement/update.ts';
+import type { Config } from '../../config.ts';
+import { partialSuffix, type Torrent } from '../../daemons/transmission/torrent.ts';
+import { hasErrno } from '../../errors.ts';
 
 /**
  * What is on disk of a torrent's content: all of it by its size, none, all of it in the other directory
  * that it may be in, or another size. `unseen`: this user cannot tell, or something else is there.
  */
 export type TorrentData = 'whole' | 'missing' | 'elsewhere' | 'cut' | 'unseen';
-
-/** Transmission calls a file so until it is complete (rename-partial-files). */
-export const partialSuffix = '.part';
 
 /** Looks where the daemon says that the content is; nobody tells the daemon when it is deleted. */
 export function lookAtData(config: Config, torrent: Torrent, update: Update): TorrentData {

@@ -1,30 +1,19 @@
 import { hash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { buildMetainfo } from '../../announcement/metainfo.ts';
+import { contentLocation, type Update } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { describeContent } from '../../content/hash-content.ts';
-import { replaceDurably } from '../../system/durable-write.ts';
 import { hasErrno } from '../../errors.ts';
-import { buildMetainfo } from '../../announcement/metainfo.ts';
-import { contentLocation, type Update, type UpdateId } from '../../announcement/update.ts';
+import { torrentFileName } from '../../state/facts.ts';
+import { replaceDurably } from '../../system/durable-write.ts';
 
 /** The .torrent of an update, when its pieces are known; undefined when they travel as metadata. */
 export function metainfoOf(update: Update): Buffer | undefined {
   if (update.metainfo !== null) return update.metainfo;
   const { sha256, pieces } = update;
   return sha256 === null || pieces.length === 0 ? undefined : buildMetainfo({ ...update, sha256 });
-}
-
-/** The name of an update's .torrent below `<stateDir>/torrents`. */
-export function torrentFileName({ channel, version }: UpdateId): string {
-  return `${channel}-${version}.torrent`;
-}
-
-/** Reverses {@link torrentFileName}; undefined for any other file name. */
-export function parseTorrentFileName(name: string): UpdateId | undefined {
-  const match = /^([a-z0-9][a-z0-9._-]{0,23})-([1-9]\d{0,15})\.torrent$/.exec(name);
-  if (match?.[1] === undefined) return undefined;
-  return { channel: match[1], version: Number(match[2]) };
 }
 
 function torrentFile({ stateDir }: Config, update: Update): string {

@@ -1,31 +1,29 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadCandidates } from '../../state/candidates.ts';
+import { idOf, isExpired, type Update, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { isIntact } from '../../content/copy-verified.ts';
 import { detectKind } from '../../content/detect-kind.ts';
-import { UpdateError, describeError } from '../../errors.ts';
-import { applyContent } from './install.ts';
-import { outcomeMode } from './outcomes.ts';
+import type { ApplyResult } from '../../daemons/puppet/puppet.ts';
+import { describeError, UpdateError } from '../../errors.ts';
+import { loadCandidates } from '../../state/candidates.ts';
 import {
   outcomesDir,
+  type Progress,
   readIfIntact,
   readProgress,
   writeProgress,
-  type Progress,
 } from '../../state/progress.ts';
-import type { ApplyResult } from '../../daemons/puppet/puppet.ts';
 import { replaceRecord } from '../../system/record.ts';
+import { applyContent, takeUpKeySet } from './install.ts';
+import { type ApplyDeps, outcomeMode } from './outcomes.ts';
 import {
   absentContent,
   copyToStaging,
   maxBadContent,
   removeStaging,
   stagingOf,
-  type ApplyDeps,
 } from './staging.ts';
-import { takeUpKeySet } from './take-up-key-set.ts';
-import { idOf, isExpired, updateKey, type Update } from '../../announcement/update.ts';
 
 const maxTries = 3;
 /** Seconds before the second and the third try. */

@@ -1,19 +1,19 @@
 import { join } from 'node:path';
-import { prepareApplyDir } from './directories.ts';
-import { applyOne } from './apply-one.ts';
-import { loadCandidates } from '../../state/candidates.ts';
-import { listMarkers, removeMarker } from '../../state/markers.ts';
+import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
-import { removeLeftOvers } from '../../system/durable-write.ts';
-import { UpdateError, describeError } from '../../errors.ts';
+import { describeError, UpdateError } from '../../errors.ts';
+import { loadCandidates } from '../../state/candidates.ts';
 import { keySetsDir } from '../../state/key-chain.ts';
-import { endOutcome, isRollback } from './outcomes.ts';
-import { endProcessGroup } from '../../system/process-group.ts';
+import { listMarkers, removeMarker } from '../../state/markers.ts';
 import { outcomesDir, readProgress } from '../../state/progress.ts';
-import { pruneApplySide } from '../../state/prune.ts';
+import { pruneApplySide } from '../../state/retention.ts';
+import { removeLeftOvers } from '../../system/durable-write.ts';
+import { endProcessGroup } from '../../system/process-group.ts';
 import { readRecord, replaceRecord } from '../../system/record.ts';
-import { removeStaging, stage, type ApplyDeps } from './staging.ts';
-import { idOf, updateKey, type Update, type UpdateId } from '../../announcement/update.ts';
+import { applyOne } from './apply-one.ts';
+import { prepareApplyDir } from './directories.ts';
+import { type ApplyDeps, endOutcome, isRollback } from './outcomes.ts';
+import { removeStaging, stage } from './staging.ts';
 
 /** What is ready at once is applied in this order (design: kinds of update). */
 const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];

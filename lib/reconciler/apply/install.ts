@@ -1,13 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { constants, createReadStream } from 'node:fs';
+import { constants, createReadStream, readFileSync } from 'node:fs';
 import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { Kind } from '../../announcement/codec.ts';
+import type { Kind } from '../../announcement/fields.ts';
+import type { Update } from '../../announcement/update.ts';
+import type { Config } from '../../config.ts';
 import { badArchive } from '../../content/archive-entry.ts';
 import { findRoot, unpackArchive } from '../../content/archive.ts';
-import { makePublicDirectory } from '../../system/directory.ts';
-import { fsyncDirectory } from '../../system/durable-write.ts';
-import { UpdateError, hasErrno } from '../../errors.ts';
 import { installModule } from '../../daemons/puppet/install-module.ts';
 import {
   applyManifest,
@@ -15,6 +14,11 @@ import {
   type PuppetSettings,
   type RunContext,
 } from '../../daemons/puppet/puppet.ts';
+import { hasErrno, UpdateError } from '../../errors.ts';
+import { currentKeySet, keepKeySet, readChained } from '../../state/key-chain.ts';
+import { makePublicDirectory } from '../../system/directory.ts';
+import { fsyncDirectory } from '../../system/durable-write.ts';
+import { parseKeySet } from '../../trust/key-set.ts';
 
 /** The verified copy of one update's content, and where its effects go. */
 export interface ApplyRequest extends RunContext {
@@ -134,4 +138,30 @@ async function deliverFile({ contentPath, name, config }: ApplyRequest): Promise
   }
   fsyncDirectory(deliveryDir);
   return { ok: true, reason: 'applied', exitCode: null, changed: 1, failed: 0 };
+}
+
+/**
+ * Makes the next key set the one that this node trusts. The announcement, which the caller has
+ * verified, is the signature of the root keys in force over these bytes; here is checked that the
+ * bytes are the next link of this fleet's chain.
+ *
+ * @param copy the verified copy of the content, which nobody else can write
+ * @throws UpdateError `malformed` when it is not; `configuration` when the keys in force cannot be read
+ */
+export function takeUpKeySet(config: Config, update: Update, copy: string): ApplyResult {
+  const text = readFileSync(copy, 'latin1');
+  const next = parseKeySet(text);
+  const now = currentKeySet(config);
+  const done = { ok: true, exitCode: null, changed: null, failed: null };
+  // An interruption came between the chain and the outcome.
+  if (readChained(config.applyDir, update.version)?.payload === update.payload)
+    return { ...done, reason: `key set ${update.version} is in force` };
+  if (next.fleet !== now.fleet || next.epoch !== update.version || next.epoch !== now.epoch + 1)
+    throw new UpdateError(
+      'malformed',
+      `it is key set ${next.epoch} of fleet ${next.fleet}; fleet ${now.fleet} needs ${now.epoch + 1}`,
+      { hint: 'make key sets with scripts/keys.ts' },
+    );
+  keepKeySet(config.applyDir, next.epoch, { text, payload: update.payload });
+  return { ...done, reason: `key set ${next.epoch} is in force`, changed: 1 };
 }

@@ -1,14 +1,20 @@
+import type { Update, UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
 import {
   listRecords,
   outcomesDir,
+  type Progress,
   readIfIntact,
   readProgress,
   writeProgress,
-  type Progress,
 } from '../../state/progress.ts';
-import type { ApplyDeps } from './staging.ts';
-import type { Update, UpdateId } from '../../announcement/update.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
+
+export interface ApplyDeps {
+  /** Unix seconds. */
+  now: () => number;
+  log: (event: Omit<LoggedEvent, 'handler'>) => void;
+}
 
 /** Published: the other users of the node read outcomes, and only the apply side writes them. */
 export const outcomeMode = 0o644;

@@ -1,10 +1,8 @@
 import { join } from 'node:path';
-import { applyLock, prepareApplyDir } from './directories.ts';
-import { loadCandidates, type Candidates } from '../../state/candidates.ts';
+import { idOf, isExpired, nameOf, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { UpdateError } from '../../errors.ts';
-import { runExclusively } from '../../system/lock.ts';
-import { isRollback, outcomeMode } from './outcomes.ts';
+import { type Candidates, loadCandidates } from '../../state/candidates.ts';
 import {
   listRecords,
   outcomesDir,
@@ -12,8 +10,9 @@ import {
   readProgress,
   writeProgress,
 } from '../../state/progress.ts';
-import type { ApplyDeps } from './staging.ts';
-import { idOf, isExpired, nameOf, updateKey, type UpdateId } from '../../announcement/update.ts';
+import { runExclusively } from '../../system/lock.ts';
+import { applyLock, prepareApplyDir } from './directories.ts';
+import { type ApplyDeps, isRollback, outcomeMode } from './outcomes.ts';
 
 /** What became of one update that had been given up. */
 export interface Retried {

@@ -1,39 +1,32 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Config } from '../../config.ts';
-import { copyVerified } from '../../content/copy-verified.ts';
-import { UpdateError } from '../../errors.ts';
-import type { LoggedEvent } from '../../system/event-log.ts';
-import { isMarked } from '../../state/markers.ts';
-import { lastApplied, outcomeMode } from './outcomes.ts';
-import {
-  newProgress,
-  outcomesDir,
-  readProgress,
-  writeProgress,
-  type Progress,
-} from '../../state/progress.ts';
-import { isPastContent } from '../../state/states.ts';
-import { partialSuffix } from '../advance/torrent-data.ts';
 import {
   contentLocation,
   idOf,
   isExpired,
-  updateKey,
   type Update,
   type UpdateId,
+  updateKey,
 } from '../../announcement/update.ts';
+import type { Config } from '../../config.ts';
+import { copyVerified } from '../../content/copy-verified.ts';
+import { partialSuffix } from '../../daemons/transmission/torrent.ts';
+import { UpdateError } from '../../errors.ts';
+import { isMarked } from '../../state/markers.ts';
+import {
+  newProgress,
+  outcomesDir,
+  type Progress,
+  readProgress,
+  writeProgress,
+} from '../../state/progress.ts';
+import { isPastContent } from '../../state/states.ts';
+import { type ApplyDeps, lastApplied, outcomeMode } from './outcomes.ts';
 
 /** How often content with the wrong hash is checked, and looked at again. */
 export const maxBadContent = 2;
 /** As copyVerified says it. */
 export const absentContent = 'there is no such file';
-
-export interface ApplyDeps {
-  /** Unix seconds. */
-  now: () => number;
-  log: (event: Omit<LoggedEvent, 'handler'>) => void;
-}
 
 /** The directory of one update's staged copy, and the copy, which has the announced name. */
 export function stagingOf(applyDir: string, update: Update): { directory: string; copy: string } {

@@ -1,37 +1,28 @@
+import type { Config } from '../../config.ts';
+import { describeError } from '../../errors.ts';
+import { listHoldings } from '../../query/holdings.ts';
+import { epochOf } from '../../state/key-chain.ts';
 import {
+  type CatchUpRecord,
   decideCatchUp,
   readCatchUp,
   readJoinedAt,
   stillRefused,
   writeCatchUp,
-  type CatchUpRecord,
 } from './due.ts';
-import { askNeighbour, meetNeighbours, querySeconds, type Run } from './neighbours.ts';
-import { planRound, type OwnState } from './plan.ts';
-import type { Config } from '../../config.ts';
-import { describeError } from '../../errors.ts';
-import type { LoggedEvent } from '../../system/event-log.ts';
-import { listHoldings } from '../../query/holdings.ts';
-import { epochOf } from '../../query/latest.ts';
-import type { SerfClient } from '../../daemons/serf/client.ts';
+import {
+  askNeighbour,
+  type CatchUpDeps,
+  meetNeighbours,
+  querySeconds,
+  type Run,
+} from './neighbours.ts';
+import { type OwnState, planRound } from './plan.ts';
 
 /** How many members are asked. */
 const maxNeighbours = 3;
 /** With Serf's own processes. */
 const roundMs = querySeconds * 1000 + 500;
-
-export interface CatchUpDeps {
-  serf: Pick<SerfClient, 'members' | 'selfName' | 'query'>;
-  /** Unix milliseconds. */
-  now: () => number;
-  /** Unix seconds; see DecisionInput. */
-  buildTime: number;
-  log: (event: Omit<LoggedEvent, 'handler'>) => void;
-  /** From 0 to below 1. */
-  random: () => number;
-  /** The milliseconds that are left for it all. */
-  leftMs: () => number;
-}
 
 /**
  * Begins a catch-up if one is due, and records that, so that no other process begins one too: to be

@@ -1,19 +1,33 @@
-import { whatOf, type Ask, type Neighbour, type OwnState } from './plan.ts';
-import { takeDelivered, type Verdict } from './take.ts';
-import type { CatchUpDeps } from './catch-up.ts';
-import type { CatchUpRecord } from './due.ts';
 import type { Config } from '../../config.ts';
+import type { SerfClient } from '../../daemons/serf/client.ts';
 import { UpdateError } from '../../errors.ts';
-import { chooseServed, itemOf, type Holding } from '../../query/holdings.ts';
+import { chooseServed, type Holding, itemOf } from '../../query/holdings.ts';
 import {
   digestOfAll,
   formatRequest,
   latestQuery,
+  type LatestRequest,
   parseDigest,
   parseTexts,
-  shownName,
-  type LatestRequest,
 } from '../../query/latest.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
+import { shownName } from '../../system/printable.ts';
+import type { CatchUpRecord } from './due.ts';
+import { type Ask, type Neighbour, type OwnState, whatOf } from './plan.ts';
+import { takeDelivered, type Verdict } from './take.ts';
+
+export interface CatchUpDeps {
+  serf: Pick<SerfClient, 'members' | 'selfName' | 'query'>;
+  /** Unix milliseconds. */
+  now: () => number;
+  /** Unix seconds; see DecisionInput. */
+  buildTime: number;
+  log: (event: Omit<LoggedEvent, 'handler'>) => void;
+  /** From 0 to below 1. */
+  random: () => number;
+  /** The milliseconds that are left for it all. */
+  leftMs: () => number;
+}
 
 /** How long one query takes, whoever answers: Serf waits the whole of it. */
 export const querySeconds = 2;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Announcement } from '../../../lib/announcement/codec.ts';
+import type { Announcement } from '../../../lib/announcement/fields.ts';
 
 const uint32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const text = (first: string, others: string, max: number): fc.Arbitrary<string> => {

@@ -9,8 +9,8 @@ import {
   isContentName,
   maxPayloadChars,
   pieceBudget,
-  type Announcement,
 } from '../../../lib/announcement/codec.ts';
+import type { Announcement } from '../../../lib/announcement/fields.ts';
 import { signBody } from '../../../lib/trust/verify.ts';
 import { refusal } from '../../support/refusal.ts';
 import { announcements } from './arbitraries.ts';

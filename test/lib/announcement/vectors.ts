@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Announcement } from '../../../lib/announcement/codec.ts';
+import type { Announcement } from '../../../lib/announcement/fields.ts';
 
 /** The test vectors as docs/announcement.md publishes them, so that page and code cannot drift. */
 export interface Vectors {
@@ -17,7 +17,7 @@ export interface Vectors {
   }[];
 }
 
-const page = readFileSync(join(import.meta.dirname, '../../docs/announcement.md'), 'utf8');
+const page = readFileSync(join(import.meta.dirname, '../../../docs/announcement.md'), 'utf8');
 
 export const vectors = JSON.parse(codeBlock('json vectors')) as Vectors;
 

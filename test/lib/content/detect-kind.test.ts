@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { detectKind } from '../../../lib/content/detect-kind.ts';
-import { parseMetadata } from '../../../lib/daemons/puppet/install-module.ts';
+import { parseMetadata } from '../../../lib/content/module-metadata.ts';
+import { type TarEntry, tarOf, zipOf } from '../../support/archives.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
-import { tarOf, zipOf, type TarEntry } from '../../support/archives.ts';
 import { writeTree } from '../../support/tree.ts';
 
 let dir: string;

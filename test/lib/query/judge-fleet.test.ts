@@ -1,12 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import {
-  judgeFleet,
-  verdictStatuses,
-  type FleetStatus,
-  type NodeSummary,
-} from '../../../lib/query/judge-fleet.ts';
+import { type FleetStatus, judgeFleet, verdictStatuses } from '../../../lib/query/judge-fleet.ts';
+import type { ChannelFacts, NodeSummary } from '../../../lib/query/node-summary.ts';
 import type { NodeState } from '../../../lib/query/update-status.ts';
-import type { ChannelFacts } from '../../../lib/query/node-summary.ts';
 
 const now = 1_900_000_000;
 

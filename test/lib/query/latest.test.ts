@@ -1,22 +1,21 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Announcement } from '../../../lib/announcement/codec.ts';
-import { keySetChannel } from '../../../lib/announcement/fields.ts';
-import { parseConfig, type Config } from '../../../lib/config.ts';
+import { type Announcement, keySetChannel } from '../../../lib/announcement/fields.ts';
+import { parseAnnouncement, updateKey } from '../../../lib/announcement/update.ts';
+import { type Config, parseConfig } from '../../../lib/config.ts';
 import { UpdateError } from '../../../lib/errors.ts';
-import { keepKeySet } from '../../../lib/state/key-chain.ts';
-import { formatKeySet } from '../../../lib/trust/key-set.ts';
 import {
   answerRequest,
+  type Digest,
   parseDigest,
   parseNewest,
   parseRequest,
   parseTexts,
-  type Digest,
 } from '../../../lib/query/latest.ts';
 import { keepAccepted } from '../../../lib/state/facts.ts';
-import { parseAnnouncement, updateKey } from '../../../lib/announcement/update.ts';
+import { keepKeySet } from '../../../lib/state/key-chain.ts';
+import { formatKeySet } from '../../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../../support/announce.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 

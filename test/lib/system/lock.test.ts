@@ -63,7 +63,7 @@ describe('runExclusively', () => {
 
   it('is freed by kill -9 of the holder, and a child of the holder does not keep it', async () => {
     const file = join(temporaryDirectory(), 'lock');
-    const lock = join(import.meta.dirname, '../../lib/lock.ts');
+    const lock = join(import.meta.dirname, '../../../lib/system/lock.ts');
     const script = `
       import { spawn } from 'node:child_process';
       import { runExclusively } from ${JSON.stringify(lock)};
@@ -75,7 +75,7 @@ describe('runExclusively', () => {
     const holder = spawn(
       process.execPath,
       ['--import', 'tsx', '--input-type=module', '-e', script],
-      { cwd: join(import.meta.dirname, '../..'), stdio: ['ignore', 'pipe', 'inherit'] },
+      { cwd: join(import.meta.dirname, '../../..'), stdio: ['ignore', 'pipe', 'inherit'] },
     );
     const [output] = (await once(holder.stdout, 'data')) as [Buffer];
     const flock = (): number | null => spawnSync('flock', ['--nonblock', file, 'true']).status;

@@ -1,14 +1,14 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { type PublicKey, publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import {
   describeKeyChange,
+  type KeyChange,
   nextKeySet,
   signableChannels,
-  type KeyChange,
 } from '../../../lib/trust/key-change.ts';
 import type { KeySet, ReleaseKey } from '../../../lib/trust/key-set.ts';
 import { chooseSigners } from '../../../lib/trust/root-signers.ts';
-import { publicKeyOf, type PublicKey } from '../../../lib/trust/verify.ts';
 import { refusal } from '../../support/refusal.ts';
 
 const sorted = (keys: PublicKey[]): PublicKey[] => keys.sort((a, b) => (a.id < b.id ? -1 : 1));

@@ -1,19 +1,20 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { decodeAnnouncement, encodeBody } from '../../../lib/announcement/codec.ts';
+import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { nextKeySet } from '../../../lib/trust/key-change.ts';
 import { formatProposal } from '../../../lib/trust/key-proposal-file.ts';
 import {
   completePayload,
+  type KeyProposal,
   missingSigners,
   parseProposal,
   proposeKeySet,
   signProposal,
-  type KeyProposal,
 } from '../../../lib/trust/key-proposal.ts';
-import { formatKeySet, parseKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
-import { publicKeyOf, signBody, verifyAnnouncement } from '../../../lib/trust/verify.ts';
+import { formatKeySet, type KeySet, parseKeySet } from '../../../lib/trust/key-set.ts';
 import type { Signer } from '../../../lib/trust/signing.ts';
+import { signBody, verifyAnnouncement } from '../../../lib/trust/verify.ts';
 import { refusal } from '../../support/refusal.ts';
 
 const makeSigner = (): Signer => {

@@ -1,10 +1,10 @@
 import { createPublicKey, sign, verify } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { formatKeySet, isFleetId, parseKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
-import { publicKeyOf } from '../../../lib/trust/verify.ts';
+import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
+import { formatKeySet, isFleetId, type KeySet, parseKeySet } from '../../../lib/trust/key-set.ts';
 import { refusal } from '../../support/refusal.ts';
-import { encodePoint } from './edwards.ts';
 import { keySetText, vectorKey, vectors } from '../announcement/vectors.ts';
+import { encodePoint } from './edwards.ts';
 
 const keys = vectors.keys.map(({ id }) => publicKeyOf(vectorKey(id)));
 const [a, b, c, root] = keys as [KeyOf, KeyOf, KeyOf, KeyOf];

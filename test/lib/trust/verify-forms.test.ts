@@ -1,6 +1,6 @@
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { isGoodSignature, publicKeyFromRaw, publicKeyOf } from '../../../lib/trust/verify.ts';
+import { isGoodSignature, publicKeyFromRaw, publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { refusal } from '../../support/refusal.ts';
 import {
   encodePoint,

@@ -8,15 +8,11 @@ import {
   type SignedAnnouncement,
 } from '../../../lib/announcement/codec.ts';
 import { UpdateError } from '../../../lib/errors.ts';
-import { parseKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
-import {
-  publicKeyFromPem,
-  publicKeyFromRaw,
-  publicKeyOf,
-  signBody,
-  verifyAnnouncement,
-} from '../../../lib/trust/verify.ts';
+import { publicKeyFromPem, publicKeyFromRaw, publicKeyOf } from '../../../lib/trust/ed25519.ts';
+import { type KeySet, parseKeySet } from '../../../lib/trust/key-set.ts';
+import { signBody, verifyAnnouncement } from '../../../lib/trust/verify.ts';
 import { refusal } from '../../support/refusal.ts';
+import { keySetText, vectorFields, vectorKey, vectors } from '../announcement/vectors.ts';
 import {
   encodePoint,
   fromLittleEndian,
@@ -24,7 +20,6 @@ import {
   littleEndian,
   smallOrderPoints,
 } from './edwards.ts';
-import { keySetText, vectorFields, vectorKey, vectors } from '../announcement/vectors.ts';
 
 const keySet = parseKeySet(keySetText);
 const [a = '', b = '', c = '', root = ''] = vectors.keys.map(({ id }) => id);

@@ -9,7 +9,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { isGoodSignature, publicKeyFromPem, publicKeyFromRaw } from '../../../lib/trust/verify.ts';
+import { isGoodSignature, publicKeyFromPem, publicKeyFromRaw } from '../../../lib/trust/ed25519.ts';
 
 interface Vectors {
   numberOfTests: number;

@@ -5,7 +5,7 @@ import { planSetup, type SetupStep, type SetupWish } from '../../../scripts/setu
 import { formatMode, type Found, type Machine } from '../../../scripts/setup/rules.ts';
 import { refusal } from '../../support/refusal.ts';
 
-const specification = join(import.meta.dirname, '../../docs/announcement.md');
+const specification = join(import.meta.dirname, '../../../docs/announcement.md');
 const keySet =
   /```text keyset\n([^`]*)```/.exec(readFileSync(specification, 'utf8'))?.[1] ?? 'no example';
 

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { contentName, type Update } from '../../../../lib/announcement/update.ts';
+import type { Torrent } from '../../../../lib/daemons/transmission/torrent.ts';
 import { decideStep, type StepInput } from '../../../../lib/reconciler/advance/next-step.ts';
 import { newProgress, type Progress } from '../../../../lib/state/progress.ts';
 import type { State } from '../../../../lib/state/states.ts';
-import type { Torrent } from '../../../../lib/daemons/transmission/client.ts';
-import { contentName, type Update } from '../../../../lib/announcement/update.ts';
 
 const now = 1_900_000_000;
 const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();

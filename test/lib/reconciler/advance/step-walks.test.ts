@@ -1,19 +1,20 @@
 import { mkdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { contentName, parseAnnouncement, updateKey } from '../../../../lib/announcement/update.ts';
 import { parseConfig } from '../../../../lib/config.ts';
+import type { TransmissionClient } from '../../../../lib/daemons/transmission/client.ts';
+import type { Torrent } from '../../../../lib/daemons/transmission/torrent.ts';
 import { decideStep } from '../../../../lib/reconciler/advance/next-step.ts';
+import { type AdvanceDeps, takeStep } from '../../../../lib/reconciler/advance/take-step.ts';
 import {
   newProgress,
+  type Progress,
   readProgress,
   updatesDir,
-  type Progress,
 } from '../../../../lib/state/progress.ts';
-import { replaceRecord } from '../../../../lib/system/record.ts';
 import type { State } from '../../../../lib/state/states.ts';
-import { takeStep, type AdvanceDeps } from '../../../../lib/reconciler/advance/take-step.ts';
-import type { Torrent, TransmissionClient } from '../../../../lib/daemons/transmission/client.ts';
-import { contentName, parseAnnouncement, updateKey } from '../../../../lib/announcement/update.ts';
+import { replaceRecord } from '../../../../lib/system/record.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../../../support/announce.ts';
 import { temporaryDirectory } from '../../../support/temporary.ts';
 

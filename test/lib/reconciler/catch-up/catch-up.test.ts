@@ -1,23 +1,23 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Announcement } from '../../../../lib/announcement/codec.ts';
-import { keySetChannel } from '../../../../lib/announcement/fields.ts';
+import { type Announcement, keySetChannel } from '../../../../lib/announcement/fields.ts';
+import { nameOf, parseAnnouncement, updateKey } from '../../../../lib/announcement/update.ts';
+import { type Config, parseConfig } from '../../../../lib/config.ts';
+import { UpdateError } from '../../../../lib/errors.ts';
+import { itemOf } from '../../../../lib/query/holdings.ts';
+import { answerRequest, formatDigest, parseRequest } from '../../../../lib/query/latest.ts';
+import { beginCatchUp } from '../../../../lib/reconciler/catch-up/catch-up.ts';
 import {
+  type CatchUpRecord,
   readCatchUp,
   writeCatchUp,
-  type CatchUpRecord,
 } from '../../../../lib/reconciler/catch-up/due.ts';
-import { beginCatchUp, type CatchUpDeps } from '../../../../lib/reconciler/catch-up/catch-up.ts';
-import { parseConfig, type Config } from '../../../../lib/config.ts';
-import { UpdateError } from '../../../../lib/errors.ts';
-import type { LoggedEvent } from '../../../../lib/system/event-log.ts';
-import { itemOf } from '../../../../lib/query/holdings.ts';
-import { keepKeySet } from '../../../../lib/state/key-chain.ts';
-import { formatKeySet } from '../../../../lib/trust/key-set.ts';
-import { answerRequest, formatDigest, parseRequest } from '../../../../lib/query/latest.ts';
+import type { CatchUpDeps } from '../../../../lib/reconciler/catch-up/neighbours.ts';
 import { keepAccepted, listAccepted, readAccepted } from '../../../../lib/state/facts.ts';
-import { nameOf, parseAnnouncement, updateKey } from '../../../../lib/announcement/update.ts';
+import { keepKeySet } from '../../../../lib/state/key-chain.ts';
+import type { LoggedEvent } from '../../../../lib/system/event-log.ts';
+import { formatKeySet } from '../../../../lib/trust/key-set.ts';
 import {
   makeAnnouncement,
   makeKeys,

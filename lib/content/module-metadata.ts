@@ -1,0 +1,50 @@
+import { badArchive } from './archive-entry.ts';
+
+/** What a Puppet module's metadata.json says about it. */
+export interface ModuleMetadata {
+  /** `author-name`, as the Forge writes it. */
+  forgeName: string;
+  /** The module's own name: its directory in a module path. */
+  name: string;
+  version: string;
+}
+
+export const maxMetadataBytes = 1 << 20;
+
+const correct = 'correct metadata.json and pack the module again';
+
+// Puppet::ModuleTool.username_and_modname_from and semver.org's grammar.
+const forgeNamePattern = /^([a-zA-Z0-9]+)[-/]([a-z][a-z0-9_]*)$/;
+
+const versionPattern =
+  /^(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$/;
+
+/** Checks a module's metadata.json; throws 'malformed' when its name or version cannot be used. */
+export function parseMetadata(text: string): ModuleMetadata {
+  let metadata: unknown;
+  try {
+    metadata = JSON.parse(text);
+  } catch {
+    throw badArchive('metadata.json is not JSON', correct);
+  }
+  const get = (key: string): unknown =>
+    typeof metadata === 'object' && metadata !== null && key in metadata
+      ? (metadata as Record<string, unknown>)[key]
+      : undefined;
+  const name = get('name');
+  const version = get('version');
+  const parts = typeof name === 'string' ? forgeNamePattern.exec(name) : null;
+  if (parts === null || (name as string).length > 100)
+    throw badArchive('the "name" in metadata.json is not of the form "author-name"', correct);
+  if (typeof version !== 'string' || !versionPattern.test(version))
+    throw badArchive('the "version" in metadata.json is not a version such as "1.2.3"', correct);
+  // Puppet::Module.load_metadata fails without any of these.
+  for (const key of ['author', 'license', 'source', 'dependencies']) {
+    const value = get(key);
+    const isFit = key === 'dependencies' ? Array.isArray(value) : typeof value === 'string';
+    if (!isFit)
+      throw badArchive(`metadata.json has no "${key}", without which Puppet fails`, correct);
+  }
+  const [, author = '', own = ''] = parts;
+  return { forgeName: `${author}-${own}`, name: own, version };
+}

@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { nameOf, parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
+import type { Config } from '../config.ts';
+import { UpdateError } from '../errors.ts';
+import { listDirectory } from '../system/directory.ts';
+import { decodeRecord } from '../system/record.ts';
+
+/** What stays on disk of a submission, so that it can be sent again byte for byte. */
+export interface PublishedUpdate extends UpdateId {
+  payload: string;
+  /** The .torrent, base64; null for a withdrawal, which has no content. */
+  metainfo: string | null;
+}
+
+export function announcementsDir({ publishDir }: Pick<Config, 'publishDir'>): string {
+  return join(publishDir, 'announcements');
+}
+
+/** Every announcement kept here, as the file names say, the highest version first. */
+export function listPublished(config: Pick<Config, 'publishDir'>): UpdateId[] {
+  const kept = listDirectory(announcementsDir(config)).flatMap(
+    (name) => parseUpdateKey(name) ?? [],
+  );
+  return kept.sort((a, b) => b.version - a.version);
+}
+
+/**
+ * A kept announcement.
+ *
+ * @throws UpdateError `configuration` when its record is damaged
+ */
+export function readPublished(config: Config, id: UpdateId): PublishedUpdate {
+  const file = join(announcementsDir(config), updateKey(id));
+  const record = decodeRecord(readFileSync(file, 'utf8'), file);
+  if (record === undefined)
+    throw new UpdateError('configuration', `the record ${file} is corrupt`, {
+      hint: 'submit the file again',
+    });
+  return record.value as PublishedUpdate;
+}
+
+/**
+ * The kept announcement that a person names.
+ *
+ * @param key `channel@version` as submit printed it; undefined: the highest version of all
+ * @throws UpdateError `usage` when there is none, `configuration` when its record is damaged
+ */
+export function findPublished(config: Config, key: string | undefined): PublishedUpdate {
+  const kept = listPublished(config);
+  const wanted = key === undefined ? kept[0] : kept.find((id) => nameOf(id) === key);
+  if (wanted === undefined) throw notKept(key, kept);
+  return readPublished(config, wanted);
+}
+
+/** The error for a `channel@version` that is none of the kept ones. */
+export function notKept(key: string | undefined, kept: readonly UpdateId[]): UpdateError {
+  const known = kept.slice(0, 5).map(nameOf);
+  return new UpdateError('usage', `no announcement ${key ?? 'that fits'} was kept here`, {
+    hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'submit a file first',
+  });
+}
