@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    reporters: ['default', './test/support/closing-line.ts'],
+    reporters: ['default', './test/support/run/closing-line.ts'],
     projects: [
       {
         test: {
@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           // Real daemons in network namespaces. They look at processes: one file at a time in a sandbox;
-          // test/support/run-tests.ts has several sandboxes.
+          // test/support/run/run-tests.ts has several sandboxes.
           name: 'integration',
           include: ['test/{integration,attacks}/**/*.test.ts'],
           fileParallelism: false,

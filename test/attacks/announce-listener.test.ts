@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { withAnnounceAnswer, type Peer } from '../../lib/daemons/transmission/tracker.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 
 const infoHash = '00ff7e25' + 'ab'.repeat(16);
 const query = `?info_hash=${infoHash.replace(/../g, '%$&')}&peer_id=-TR3000-abcdefghijkl&port=51413`;

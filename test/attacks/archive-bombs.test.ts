@@ -4,19 +4,12 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { archiveLimits, checkArchive, unpackArchive } from '../../lib/content/archive.ts';
-import { makeApplySide, stagedIn } from '../support/apply-side.ts';
-import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/archives.ts';
-import {
-  gzipBomb,
-  nestedTar,
-  nestedZip,
-  overlappingZip,
-  repeatedEntry,
-  zipBomb,
-} from '../support/bombs.ts';
-import { honestEntries } from '../support/hostile-archives.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { makeApplySide, stagedIn } from '../support/fleet/apply-side.ts';
+import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/run/archives.ts';
+import { gzipBomb, nestedTar, nestedZip, overlappingZip, repeatedEntry, zipBomb } from './bombs.ts';
+import { honestEntries } from '../support/hostile/archives.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 
 // Zip and tar bombs: bytes are counted while unpacking, and there are at most 10,000 entries.
 
@@ -47,7 +40,7 @@ interface Probe {
 }
 
 function probe(action: 'detect' | 'unpack', file: string, destination: string): Probe {
-  const script = join(import.meta.dirname, '../support/bomb-probe.ts');
+  const script = join(import.meta.dirname, 'bomb-probe.ts');
   const args = ['--import', 'tsx', script, action, file, destination];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     encoding: 'utf8',

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { makeLoneNode, type LoneNode } from '../support/fleet/lone-node.ts';
 
 /** What faketime(1) sets for a clock: the real handler is run under it. */
 function clockOf(time: string): Record<string, string> {

@@ -8,7 +8,7 @@ import {
   rootsFiles,
   strangersKeys,
   type Offer,
-} from '../support/split-attacker.ts';
+} from '../support/split/attacker.ts';
 import {
   downloadDir,
   outcomeOn,
@@ -20,7 +20,7 @@ import {
   writing,
   type ProductionNode,
   type SplitFleet,
-} from '../support/split-fleet.ts';
+} from '../support/split/fleet.ts';
 
 const why = whyNoUsers();
 const announcements = `${stateDir}/announcements`;

@@ -4,8 +4,8 @@ import {
   makeKeys,
   signAnnouncement,
   type TestKeys,
-} from '../support/announce.ts';
-import { UpdateNode } from '../support/update-node.ts';
+} from '../support/fleet/announce.ts';
+import { UpdateNode } from '../support/fleet/update-node.ts';
 
 // A corrupted extra signature: every listed signer must be trusted and verify, also those beyond
 // the threshold.

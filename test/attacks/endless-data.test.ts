@@ -6,13 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/fields.ts';
 import { contentFileName, wrapInfo } from '../../lib/announcement/metainfo.ts';
 import { readProgress, updatesDir } from '../../lib/state/progress.ts';
-import { signAnnouncement } from '../support/announce.ts';
-import type { FleetNode, RunResult } from '../support/fleet-node.ts';
-import { type Fleet, startFleet } from '../support/fleet.ts';
-import { makeLoneNode } from '../support/lone-node.ts';
-import { repository } from '../support/node-files.ts';
-import { readState } from '../support/state.ts';
-import { eventsOf, hasEvent, outcomeOf } from '../support/submit.ts';
+import { signAnnouncement } from '../support/fleet/announce.ts';
+import type { FleetNode, RunResult } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { makeLoneNode } from '../support/fleet/lone-node.ts';
+import { eventsOf, hasEvent, outcomeOf } from '../support/fleet/submit.ts';
 import {
   addTorrent,
   announcementOf,
@@ -20,7 +18,9 @@ import {
   seed,
   sendEvent,
   torrentsOn,
-} from '../support/wire.ts';
+} from '../support/fleet/wire.ts';
+import { repository } from '../support/run/repository.ts';
+import { readState } from '../support/run/state.ts';
 
 let fleet: Fleet;
 let liar: FleetNode;

@@ -5,9 +5,9 @@ import { updateKey } from '../../lib/announcement/update.ts';
 import { equivocationOf, removeHealed } from '../../lib/state/equivocation.ts';
 import { listDirectory } from '../../lib/system/directory.ts';
 import { decodeRecord } from '../../lib/system/record.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { type Answer, type LoneNode, makeLoneNode } from '../support/lone-node.ts';
-import { readState } from '../support/state.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { type Answer, type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
+import { readState } from '../support/run/state.ts';
 
 const now = Math.floor(Date.now() / 1000);
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode } from '../support/lone-node.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
+import { makeLoneNode } from '../support/fleet/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 const content = Buffer.from('late');

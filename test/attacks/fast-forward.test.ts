@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { makeLoneNode } from '../support/lone-node.ts';
+import { makeLoneNode } from '../support/fleet/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 

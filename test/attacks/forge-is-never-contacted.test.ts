@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { detectKind } from '../../lib/content/detect-kind.ts';
-import { makeApplySide, type ApplySide } from '../support/apply-side.ts';
-import { tarOf, zipOf } from '../support/archives.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { readTree } from '../support/tree.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { makeApplySide, type ApplySide } from '../support/fleet/apply-side.ts';
+import { tarOf, zipOf } from '../support/run/archives.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { readTree } from '../support/run/tree.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 
 // Dependencies come from outside? Never: the Forge is not contacted, whatever a module asks for. Every
 // address has a route here, into a network card that swallows and counts what is sent.

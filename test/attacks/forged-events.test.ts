@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { buildMetainfo } from '../../lib/announcement/metainfo.ts';
-import { makeKeys, signAnnouncement } from '../support/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { readState } from '../support/state.ts';
-import { hasEvent } from '../support/submit.ts';
-import { announcementOf, seed, sendEvent, torrentsOn } from '../support/wire.ts';
+import { makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { readState } from '../support/run/state.ts';
+import { hasEvent } from '../support/fleet/submit.ts';
+import { announcementOf, seed, sendEvent, torrentsOn } from '../support/fleet/wire.ts';
 
 let fleet: Fleet;
 let member: FleetNode;

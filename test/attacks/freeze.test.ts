@@ -2,12 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
-import { repository } from '../support/node-files.ts';
-import { bundleScripts, type Outcome } from '../support/operator.ts';
-import { serfEnvironment } from '../support/serf-environment.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
+import { bundleScripts, type Outcome } from '../support/fleet/operator.ts';
+import { serfEnvironment } from '../support/fleet/serf-environment.ts';
+import { repository } from '../support/run/repository.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
 
 const handler = join(repository, 'dist/handlers/status.cjs');
 const run = bundleScripts('status');

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { rootsFiles } from '../support/split-attacker.ts';
+import { rootsFiles } from '../support/split/attacker.ts';
 import {
   applyDir,
   startSplitFleet,
@@ -7,9 +7,9 @@ import {
   whyNoUsers,
   type ProductionNode,
   type SplitFleet,
-} from '../support/split-fleet.ts';
-import { codeDir, systemPath } from '../support/split-node.ts';
-import type { RunResult } from '../support/fleet-node.ts';
+} from '../support/split/fleet.ts';
+import { codeDir, systemPath } from '../support/split/node.ts';
+import type { RunResult } from '../support/fleet/fleet-node.ts';
 
 const why = whyNoUsers();
 const infoHash = 'ab'.repeat(20);

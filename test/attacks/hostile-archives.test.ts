@@ -5,11 +5,11 @@ import { describe, expect, test } from 'vitest';
 import { unpackArchive } from '../../lib/content/archive.ts';
 import { detectKind } from '../../lib/content/detect-kind.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { makeApplySide } from '../support/apply-side.ts';
-import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/archives.ts';
-import { escapedName, honestEntries, hostileArchives } from '../support/hostile-archives.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { readTree } from '../support/tree.ts';
+import { makeApplySide } from '../support/fleet/apply-side.ts';
+import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/run/archives.ts';
+import { escapedName, honestEntries, hostileArchives } from '../support/hostile/archives.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { readTree } from '../support/run/tree.ts';
 
 // Zip slip, links, hard links, devices, set-id bits: refused before anything is written outside staging.
 
@@ -90,7 +90,7 @@ test('no system call creates or changes anything before an archive was checked a
   place('0 honest.zip', zipOf(honestEntries));
   for (const { name, bytes } of hostileArchives) place(name, bytes);
   const trace = join(directory, 'trace');
-  const script = join(import.meta.dirname, '../support/unpack-traced.ts');
+  const script = join(import.meta.dirname, 'unpack-traced.ts');
   const calls =
     'access,faccessat,faccessat2,open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,symlink,symlinkat,' +
     'link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,truncate,ftruncate,chmod,fchmod,' +

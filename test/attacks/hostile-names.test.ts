@@ -7,14 +7,14 @@ import { isContentName } from '../../lib/announcement/codec.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { prepareSubmission } from '../../lib/submit/submission.ts';
 import { parsePayload } from '../../lib/announcement/update.ts';
-import { makeKeys, writeKeySet } from '../support/announce.ts';
-import { makeApplySide, stagedIn, type ApplySide } from '../support/apply-side.ts';
-import { fileNames, hostileNames, texts } from '../support/hostile-names.ts';
-import { signWith } from '../support/sign-hostile.ts';
-import { readState } from '../support/state.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { readTree } from '../support/tree.ts';
-import { serfEnvironment } from '../support/serf-environment.ts';
+import { makeKeys, writeKeySet } from '../support/fleet/announce.ts';
+import { makeApplySide, stagedIn, type ApplySide } from '../support/fleet/apply-side.ts';
+import { fileNames, hostileNames, texts } from './hostile-names.ts';
+import { signWith } from './sign-hostile.ts';
+import { readState } from '../support/run/state.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { readTree } from '../support/run/tree.ts';
+import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 
 // Hostile names: refused by the parser and by submit; only canonical names reach the disk, and none a shell.
 

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { formatKeySet, parseKeySet } from '../../lib/trust/key-set.ts';
 import { encodePoint, smallOrderPoints } from '../lib/trust/edwards.ts';
-import { makeKeys } from '../support/announce.ts';
-import { refusal } from '../support/refusal.ts';
+import { makeKeys } from '../support/fleet/announce.ts';
+import { refusal } from '../support/run/refusal.ts';
 
 // A hostile .pem: Ed25519 public keys only, in their one form, and none of small order or in a
 // non-canonical encoding.

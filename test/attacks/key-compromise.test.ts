@@ -11,8 +11,8 @@ import {
   makeKeys,
   signAnnouncement,
   type TestKeys,
-} from '../support/announce.ts';
-import { type LoneNode, makeLoneNode } from '../support/lone-node.ts';
+} from '../support/fleet/announce.ts';
+import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 
 const generate = () => generateKeyPairSync('ed25519').privateKey;
 

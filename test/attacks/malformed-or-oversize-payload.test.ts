@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { UpdateNode } from '../support/update-node.ts';
-import { repository } from '../support/node-files.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { UpdateNode } from '../support/fleet/update-node.ts';
+import { repository } from '../support/run/repository.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
 
 // Malformed and oversize payloads: refused as malformed, with no more than the limit read.
 

@@ -14,18 +14,18 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { acceptPayload } from '../../lib/state/accept.ts';
 import { buildTime } from '../../lib/build.ts';
+import { acceptPayload } from '../../lib/state/accept.ts';
 import { loadCandidates } from '../../lib/state/candidates.ts';
-import { completeDir } from '../../lib/state/markers.ts';
-import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { listAccepted } from '../../lib/state/facts.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
-import { repository } from '../support/node-files.ts';
-import { readTree } from '../support/tree.ts';
-import { announcementOf } from '../support/wire.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
+import { completeDir } from '../../lib/state/markers.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
+import { announcementOf } from '../support/fleet/wire.ts';
+import { repository } from '../support/run/repository.ts';
+import { readTree } from '../support/run/tree.ts';
 
 /** One run of the apply side, as a path unit starts it. */
 function runApply(node: LoneNode): { status: number | null; stderr: string } {

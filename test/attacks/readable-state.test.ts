@@ -10,7 +10,7 @@ import {
   writing,
   type ProductionNode,
   type SplitFleet,
-} from '../support/split-fleet.ts';
+} from '../support/split/fleet.ts';
 
 const why = whyNoUsers();
 

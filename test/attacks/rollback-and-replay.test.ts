@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { makeLoneNode } from '../support/lone-node.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { makeLoneNode } from '../support/fleet/lone-node.ts';
 import { acceptPayload } from '../../lib/state/accept.ts';
 import { buildTime } from '../../lib/build.ts';
 import { loadCandidates } from '../../lib/state/candidates.ts';

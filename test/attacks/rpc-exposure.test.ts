@@ -2,14 +2,20 @@ import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'no
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Announcement } from '../../lib/announcement/fields.ts';
-import { signAnnouncement } from '../support/announce.ts';
-import { Daemon } from '../support/daemon.ts';
-import type { FleetNode, RunResult } from '../support/fleet-node.ts';
-import { type Fleet, startFleet } from '../support/fleet.ts';
-import { repository } from '../support/node-files.ts';
-import { readState } from '../support/state.ts';
-import { eventsOf, hasEvent } from '../support/submit.ts';
-import { announcementOf, configure, rpcCommand, sendEvent, torrentsOn } from '../support/wire.ts';
+import { signAnnouncement } from '../support/fleet/announce.ts';
+import { Daemon } from '../support/fleet/daemon.ts';
+import type { FleetNode, RunResult } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { eventsOf, hasEvent } from '../support/fleet/submit.ts';
+import {
+  announcementOf,
+  configure,
+  rpcCommand,
+  sendEvent,
+  torrentsOn,
+} from '../support/fleet/wire.ts';
+import { repository } from '../support/run/repository.ts';
+import { readState } from '../support/run/state.ts';
 
 let fleet: Fleet;
 let node: FleetNode;

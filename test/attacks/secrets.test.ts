@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { repository } from '../support/node-files.ts';
-import { hasEvent, submit } from '../support/submit.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { hasEvent, submit } from '../support/fleet/submit.ts';
+import { repository } from '../support/run/repository.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;

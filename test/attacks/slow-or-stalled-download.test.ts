@@ -4,12 +4,18 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/fields.ts';
 import { readProgress, updatesDir } from '../../lib/state/progress.ts';
-import { signAnnouncement } from '../support/announce.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { type Fleet, startFleet } from '../support/fleet.ts';
-import { repository } from '../support/node-files.ts';
-import { eventsOf, hasEvent } from '../support/submit.ts';
-import { announcementOf, callTransmission, seed, sendEvent, torrentsOn } from '../support/wire.ts';
+import { signAnnouncement } from '../support/fleet/announce.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { eventsOf, hasEvent } from '../support/fleet/submit.ts';
+import {
+  announcementOf,
+  callTransmission,
+  seed,
+  sendEvent,
+  torrentsOn,
+} from '../support/fleet/wire.ts';
+import { repository } from '../support/run/repository.ts';
 
 let fleet: Fleet;
 let seeder: FleetNode;

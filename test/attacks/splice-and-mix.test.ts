@@ -10,8 +10,8 @@ import {
   makeKeys,
   signAnnouncement,
   type TestKeys,
-} from '../support/announce.ts';
-import { UpdateNode } from '../support/update-node.ts';
+} from '../support/fleet/announce.ts';
+import { UpdateNode } from '../support/fleet/update-node.ts';
 
 // Splice and mix-and-match: one signature covers every field, so nothing of one genuine announcement
 // can be put into another.

@@ -4,10 +4,10 @@ import { existsSync, linkSync, readFileSync, rmSync, statSync, writeFileSync } f
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { contentLocation } from '../../lib/announcement/update.ts';
-import { makeApplySide, stagedIn } from '../support/apply-side.ts';
-import { bindDevice, content, hostilePlaces, run, writeInto } from '../support/hostile-places.ts';
-import { readState } from '../support/state.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { makeApplySide, stagedIn } from '../support/fleet/apply-side.ts';
+import { bindDevice, content, hostilePlaces, run, writeInto } from './hostile-places.ts';
+import { readState } from '../support/run/state.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
 
 // What Transmission's user can put in the place of a download: no link is followed, only regular
 // files are read, nothing is waited for, and at most one byte more than announced is read.
@@ -60,7 +60,7 @@ describe('at most one byte more than announced is read', () => {
     const target = `${place}.target`;
     const trace = `${place}.trace`;
     const sha256 = createHash('sha256').update(announced).digest('hex');
-    const script = join(import.meta.dirname, '../support/copy-probe.ts');
+    const script = join(import.meta.dirname, 'copy-probe.ts');
     const strace = ['-f', '-qq', '-P', place, '-e', 'trace=read,pread64,readv,preadv', '-o', trace];
     const probe = [process.execPath, '--import', 'tsx', script];
     const { status, stdout, stderr } = spawnSync(

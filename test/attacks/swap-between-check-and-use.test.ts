@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { copyToStaging, stagingOf } from '../../lib/reconciler/apply/staging.ts';
 import { contentLocation } from '../../lib/announcement/update.ts';
-import { makeApplySide } from '../support/apply-side.ts';
-import { startSwapper } from '../support/swapper.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { makeApplySide } from '../support/fleet/apply-side.ts';
+import { startSwapper } from './swapper.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
 
 // Whoever can write into the download directory swaps content between its check and its use: only
 // root's own copy, hashed while it is made, is ever applied.

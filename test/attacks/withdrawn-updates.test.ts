@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/fields.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { type LoneNode, makeLoneNode } from '../support/lone-node.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 const withdrawal = (change: Partial<Announcement> = {}): Announcement =>

@@ -7,7 +7,12 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement, writeKeySet } from '../support/announce.ts';
+import {
+  makeAnnouncement,
+  makeKeys,
+  signAnnouncement,
+  writeKeySet,
+} from '../support/fleet/announce.ts';
 import { commandLine } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:start -- [--rounds N] [--json]

@@ -1,13 +1,13 @@
 /**
  * How long an update takes from the event being sent until every node has it, on three nodes with
- * real daemons. Runs in test/support/sandbox.sh (`npm run bench:swarm`); see docs/performance.md.
+ * real daemons. Runs in test/support/run/sandbox.sh (`npm run bench:swarm`); see docs/performance.md.
  */
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { startFleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { startFleet } from '../support/fleet/fleet.ts';
 import { commandLine } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:swarm -- [--mib N] [--rounds N] [--json]

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { keepPending } from '../../lib/state/facts.ts';
 import { contentLocation, type Update } from '../../lib/announcement/update.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 import { withdrawal } from './apply-cases.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import { torrentOf, type CrashNode } from './crash-node.ts';

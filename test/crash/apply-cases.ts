@@ -8,7 +8,7 @@ import { stagingOf } from '../../lib/reconciler/apply/staging.ts';
 import type { State } from '../../lib/state/states.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import { tarOf } from '../support/archives.ts';
+import { tarOf } from '../support/run/archives.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import type { CrashNode } from './crash-node.ts';
 

@@ -22,8 +22,8 @@ import {
   writeProgress,
 } from '../../lib/state/progress.ts';
 import type { State } from '../../lib/state/states.ts';
-import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
-import { type ApplySide, makeApplySide } from '../support/apply-side.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
+import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 
 const pieceLength = 16_384;
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
-import { repository } from '../support/node-files.ts';
+import { repository } from '../support/run/repository.ts';
 
 /** What is taken out of lib/system/durable-write.ts: its one call of fsync(2) on a directory. */
 const flush = /(export function fsyncDirectory\([^{]*\{[\s\S]*?)fsyncSync\(descriptor\);/;

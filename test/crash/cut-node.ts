@@ -6,7 +6,7 @@ import { describeError } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
 import { readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, type Update } from '../../lib/announcement/update.ts';
-import { serfEnvironment } from '../support/serf-environment.ts';
+import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { makeCrashNode, type CrashNode } from './crash-node.ts';
 import type { CutDisk, DiskImage } from './cut-image.ts';
 import type { Ended } from './cut-pauses.ts';

@@ -2,8 +2,8 @@ import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { build } from 'esbuild';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { repository } from '../support/node-files.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { repository } from '../support/run/repository.ts';
 import type { Content, SentUpdate } from './kill-updates.ts';
 
 const attempts = 20;

@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { moduleTarball } from '../support/module.ts';
-import { writeTree } from '../support/tree.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { moduleTarball } from '../support/fleet/module.ts';
+import { writeTree } from '../support/run/tree.ts';
 import type { Random } from '../fuzz/random.ts';
 import { readText } from './read-text.ts';
 

@@ -1,7 +1,7 @@
 import { listAccepted, readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, updateKey } from '../../lib/announcement/update.ts';
-import type { Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
+import type { Fleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { countedRuns, effectOn, isInEffect, type SentUpdate } from './kill-updates.ts';
 import type { Invariant } from './result.ts';
 import { isApplied } from './two-reconciles.ts';

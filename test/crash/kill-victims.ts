@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { distDirectory } from '../../lib/build.ts';
-import type { Daemon } from '../support/daemon.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { serfEnvironment } from '../support/serf-environment.ts';
+import type { Daemon } from '../support/fleet/daemon.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { killNow, processesOf, programsOf, puppetRunsOf } from './node-processes.ts';
 

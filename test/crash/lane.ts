@@ -7,7 +7,7 @@ import {
   connectTransmission,
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 import type { CrashCase, Prepared } from './cases.ts';
 import { makeCrashNode, type CrashNode } from './crash-node.ts';
 import type { Ending, Program } from './strace.ts';

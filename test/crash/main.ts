@@ -1,6 +1,6 @@
 /**
  * Kills, starves and cuts off the real programs at every instant that matters, and counts what must
- * never happen: docs/reliability.md. Runs in test/support/sandbox.sh (`npm run crash`).
+ * never happen: docs/reliability.md. Runs in test/support/run/sandbox.sh (`npm run crash`).
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -92,7 +92,7 @@ async function withMemory<T>(action: (directory: string) => Promise<T>): Promise
 
 function requireTools(): void {
   if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside')
-    throw usage('this runs in test/support/sandbox.sh only: npm run crash');
+    throw usage('this runs in test/support/run/sandbox.sh only: npm run crash');
   for (const command of ['strace', 'flock', 'transmission-daemon'])
     if (!(process.env['PATH'] ?? '').split(':').some((path) => existsSync(join(path, command))))
       throw new UpdateError('unavailable', `${command} is missing`, {

@@ -18,7 +18,7 @@ const sizes = {
  * Cuts the power of a node whose files are on an ext4 image: after a handler or apply has ended with 0,
  * at instants within a run of apply, and of a whole node with its daemons. What had been promised has to
  * be on the disk, and the rest has to be made up for. The same programs without the flush of directories
- * have to fail. Runs in test/support/sandbox.sh only; where no image can be mounted the row says why.
+ * have to fail. Runs in test/support/run/sandbox.sh only; where no image can be mounted the row says why.
  */
 export async function runPowerCuts({
   short,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { moduleTarball } from '../support/module.ts';
+import { moduleTarball } from '../support/fleet/module.ts';
 import { Random } from '../fuzz/random.ts';
 import { makeImage } from './cut-image.ts';
 import {

@@ -4,8 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../lib/errors.ts';
 import { listAccepted } from '../../lib/state/facts.ts';
 import { nameOf } from '../../lib/announcement/update.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
+import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { Random } from '../fuzz/random.ts';
 import { bundleSubmit, resend, submitUpdate } from './kill-submit.ts';
 import { makeContent, newestOf, updateKinds, type SentUpdate } from './kill-updates.ts';
@@ -20,7 +20,7 @@ const totals = { full: 200, short: 6 };
 /**
  * Kills random processes of random nodes by SIGKILL while updates of all kinds go through a fleet of
  * real daemons, and checks after each round that two reconciles bring every node to the newest of
- * each channel. Runs in test/support/sandbox.sh only.
+ * each channel. Runs in test/support/run/sandbox.sh only.
  *
  * A round's choices follow from the seed and its number alone, its instants from the machine as well.
  */

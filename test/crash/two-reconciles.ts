@@ -7,8 +7,8 @@ import { distDirectory } from '../../lib/build.ts';
 import { partialSuffix } from '../../lib/daemons/transmission/torrent.ts';
 import { hasErrno } from '../../lib/errors.ts';
 import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import type { Fleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import type { Fleet } from '../support/fleet/fleet.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { processesOf } from './node-processes.ts';
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LoggedLine } from '../../lib/system/event-log.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type DemoUpdate, hasEffect } from './contents.ts';
 import { type Screen, seconds } from './screen.ts';
 

@@ -1,13 +1,13 @@
 /**
  * Brings up a fleet of three nodes on this machine, each with a Serf agent, a Transmission daemon and
  * Puppet directories of its own, sends it updates, and shows what becomes of them. Runs in
- * test/support/sandbox.sh (`npm run demo`), so that nothing of the machine is touched.
+ * test/support/run/sandbox.sh (`npm run demo`), so that nothing of the machine is touched.
  */
 import { mkdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { type Fleet, startFleet } from '../support/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { type DemoUpdate, writeContents } from './contents.ts';
 import { type NodeOutcome, type Sent, follow, followRefusal } from './follow.ts';
 import { Screen, seconds, table } from './screen.ts';

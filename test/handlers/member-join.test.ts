@@ -3,11 +3,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeCatchUp } from '../../lib/reconciler/catch-up/due.ts';
-import { eventLogFile } from '../../lib/system/event-log.ts';
 import { joinedFile } from '../../lib/state/facts.ts';
-import { makeLoneNode, type LoneNode } from '../support/lone-node.ts';
-import { repository } from '../support/node-files.ts';
-import { serfEnvironment } from '../support/serf-environment.ts';
+import { eventLogFile } from '../../lib/system/event-log.ts';
+import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
+import { serfEnvironment } from '../support/fleet/serf-environment.ts';
+import { repository } from '../support/run/repository.ts';
 
 const handler = join(repository, 'dist/handlers/member-join.cjs');
 

@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { readState } from '../support/state.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { readState } from '../support/run/state.ts';
 
 const handler = join(import.meta.dirname, '../../dist/handlers/transmission-done.cjs');
 const infoHash = '0123456789abcdef0123456789abcdef01234567';

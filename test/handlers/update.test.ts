@@ -10,10 +10,10 @@ import {
   signAnnouncement,
   writeKeySet,
   type TestKeys,
-} from '../support/announce.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { readState } from '../support/state.ts';
-import { serfEnvironment } from '../support/serf-environment.ts';
+} from '../support/fleet/announce.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { readState } from '../support/run/state.ts';
+import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 
 const handler = join(import.meta.dirname, '../../dist/handlers/update.cjs');
 const now = Math.floor(Date.now() / 1000);

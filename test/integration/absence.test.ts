@@ -1,18 +1,18 @@
-import { createHash } from 'node:crypto';
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keySetChannel } from '../../lib/announcement/fields.ts';
+import { nameOf, type UpdateId, updateKey } from '../../lib/announcement/update.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { nameOf, updateKey, type UpdateId } from '../../lib/announcement/update.ts';
-import { signAnnouncement } from '../support/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { repository } from '../support/node-files.ts';
-import { makeKeyFiles } from '../support/operator.ts';
-import { outcomeOf, submit } from '../support/submit.ts';
-import { announcementOf, seed, sendEvent } from '../support/wire.ts';
+import { signAnnouncement } from '../support/fleet/announce.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { makeKeyFiles } from '../support/fleet/operator.ts';
+import { outcomeOf, submit } from '../support/fleet/submit.ts';
+import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
+import { repository } from '../support/run/repository.ts';
 
 // Five nodes, each with its own fault, all over at the same moment: what brings back what they have
 // missed is the timer and the query of catch-up, since no agent replays events.

@@ -10,11 +10,11 @@ import { formatDigest } from '../../lib/query/latest.ts';
 import { listAccepted } from '../../lib/state/facts.ts';
 import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { programsOf } from '../crash/node-processes.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import { repository, type FleetNode } from '../support/fleet-node.ts';
-import { eventsOf, outcomeOf } from '../support/submit.ts';
-import { announcementOf, configure, seed, sendEvent } from '../support/wire.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
+import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
+import { repository, type FleetNode } from '../support/fleet/fleet-node.ts';
+import { eventsOf, outcomeOf } from '../support/fleet/submit.ts';
+import { announcementOf, configure, seed, sendEvent } from '../support/fleet/wire.ts';
 
 // No agent replays events: what a node has missed comes back by asking alone.
 

@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DamagedNode, a2, a6, keyOf } from '../support/damaged-node.ts';
-import { repository } from '../support/node-files.ts';
-import { serfEnvironment } from '../support/serf-environment.ts';
-import { readTree } from '../support/tree.ts';
+import { serfEnvironment } from '../support/fleet/serf-environment.ts';
+import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
+import { repository } from '../support/run/repository.ts';
+import { readTree } from '../support/run/tree.ts';
 
 /** Another user, for whom modes count. */
 const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', 'true'];

@@ -2,9 +2,9 @@ import { readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { UpdateError } from '../../lib/errors.ts';
-import { damages, everyDamageOf } from '../support/damage.ts';
-import { DamagedNode, a1, a2, a6, b3, b4, b7, keyOf } from '../support/damaged-node.ts';
-import { secondKeySet } from '../support/history-node.ts';
+import { damages, everyDamageOf } from './damage.ts';
+import { DamagedNode, a1, a2, a6, b3, b4, b7, keyOf } from '../support/history/damaged-node.ts';
+import { secondKeySet } from '../support/history/node.ts';
 
 /** What an action comes to: its result, or the code of its refusal; anything else is a fault of ours. */
 async function outcomeOf(action: () => unknown): Promise<string> {

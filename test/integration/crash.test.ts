@@ -5,7 +5,7 @@ import { countFailures } from '../crash/result.ts';
 import { sampler } from '../crash/sample.ts';
 import { findPoints } from '../crash/strace.ts';
 import { isStateChanging, keyOf, parseTrace, requestMethod } from '../crash/trace.ts';
-import { repository } from '../support/node-files.ts';
+import { repository } from '../support/run/repository.ts';
 
 const script = join(repository, 'test/crash/main.ts');
 

@@ -26,9 +26,9 @@ import { advance } from '../../lib/reconciler/advance/advance.ts';
 import { isMarked, removeMarker } from '../../lib/state/markers.ts';
 import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/state/progress.ts';
 import { type LoggedEvent, readEvents } from '../../lib/system/event-log.ts';
-import { type ApplySide, makeApplySide } from '../support/apply-side.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 
 // One real daemon, killed as a power cut or the OOM killer would, and what advance makes of what is left.
 

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { computeInfoHash, contentFileName } from '../../lib/announcement/metainfo.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
-import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { repository } from '../support/node-files.ts';
-import { hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { hasEvent, outcomeOf, submit, type Submitted } from '../support/fleet/submit.ts';
+import { repository } from '../support/run/repository.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { describeError } from '../../lib/errors.ts';
-import { follow } from '../support/follow-history.ts';
-import { history, tell } from '../support/history.ts';
+import { follow } from './follow-history.ts';
+import { history, tell } from '../support/history/history.ts';
 
 const numRuns = Number(process.env['HISTORIES'] ?? 1000);
 const seed = Number(process.env['HISTORIES_SEED'] ?? 20261123);

@@ -2,10 +2,10 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { makeKeyFiles, type KeyFiles } from '../support/operator.ts';
-import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
+import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { makeKeyFiles, type KeyFiles } from '../support/fleet/operator.ts';
+import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/fleet/submit.ts';
 
 // Two operators on two of three nodes, with the keys and the commands that they have in life.
 

@@ -2,10 +2,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { moduleTarball } from '../support/module.ts';
-import { eventsOf, hasEvent, submit, type Submitted } from '../support/submit.ts';
+import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { moduleTarball } from '../support/fleet/module.ts';
+import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;

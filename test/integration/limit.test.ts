@@ -1,8 +1,8 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { makeAnnouncement, signAnnouncement } from '../support/announce.ts';
-import { startFleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { hasEvent } from '../support/submit.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
+import { startFleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { hasEvent } from '../support/fleet/submit.ts';
 
 /** Full to the last byte of 351: texts and pieces of 188, 116 and 44 bytes. */
 const full = [

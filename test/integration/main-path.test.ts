@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/submit.ts';
+import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/fleet/submit.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;

@@ -24,9 +24,9 @@ import {
   type ProcessIdentity,
 } from '../../lib/system/process-group.ts';
 import { checkManifest, type ApplyResult } from '../../lib/daemons/puppet/puppet.ts';
-import { tarOf, zipOf } from '../support/archives.ts';
-import { readTree, writeTree } from '../support/tree.ts';
-import { waitFor as poll } from '../support/wait-for.ts';
+import { tarOf, zipOf } from '../support/run/archives.ts';
+import { readTree, writeTree } from '../support/run/tree.ts';
+import { waitFor as poll } from '../support/run/wait-for.ts';
 
 // One node's directories for the whole file, as in life: what one run leaves the next one finds.
 let node: string;

@@ -10,8 +10,8 @@ import {
 } from '../../lib/announcement/codec.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { type SerfClient, type SerfSettings, connectSerf } from '../../lib/daemons/serf/client.ts';
-import { type FleetNode, repository } from '../support/fleet-node.ts';
-import { type Fleet, startFleet } from '../support/fleet.ts';
+import { type FleetNode, repository } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 
 // Each event's bytes, as a handler gets them on stdin, in a file named by Lamport time. Serf runs one
 // handler at a time.

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readCronFile, runCronJob } from '../support/split-cron.ts';
+import { readCronFile, runCronJob } from './split-cron.ts';
 import {
   applyDir,
   outcomeOn,
@@ -12,8 +12,8 @@ import {
   writing,
   type ProductionNode,
   type SplitFleet,
-} from '../support/split-fleet.ts';
-import { codeDir } from '../support/split-node.ts';
+} from '../support/split/fleet.ts';
+import { codeDir } from '../support/split/node.ts';
 
 const why = whyNoUsers();
 const units = ['p2p-update-advance', 'p2p-update-apply'];

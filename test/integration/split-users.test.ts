@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { rootsFiles } from '../support/split-attacker.ts';
+import { rootsFiles } from '../support/split/attacker.ts';
 import {
   applyDir,
   operator,
@@ -11,9 +11,9 @@ import {
   writing,
   type ProductionNode,
   type SplitFleet,
-} from '../support/split-fleet.ts';
-import { codeDir } from '../support/split-node.ts';
-import { ProcessSampler } from '../support/split-sampler.ts';
+} from '../support/split/fleet.ts';
+import { codeDir } from '../support/split/node.ts';
+import { ProcessSampler } from './split-sampler.ts';
 
 const why = whyNoUsers();
 const apply = 'p2p-update-apply.service';

@@ -2,11 +2,11 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';
-import { startFleet, type Fleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { repository } from '../support/node-files.ts';
-import { readState } from '../support/state.ts';
-import type { Submitted } from '../support/submit.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import type { Submitted } from '../support/fleet/submit.ts';
+import { repository } from '../support/run/repository.ts';
+import { readState } from '../support/run/state.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;

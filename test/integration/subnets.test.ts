@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
-import { startFleet } from '../support/fleet.ts';
-import type { FleetNode } from '../support/fleet-node.ts';
-import { hasEvent, submit } from '../support/submit.ts';
+import { startFleet } from '../support/fleet/fleet.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { hasEvent, submit } from '../support/fleet/submit.ts';
 
 it('reaches another subnet, without multicast, by magnet', async () => {
   const fleet = await startFleet({ nodes: 4, subnets: 2 });

@@ -21,7 +21,7 @@ import {
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
 import { ensureSettings, requiredSettings } from '../../lib/daemons/transmission/settings.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 
 /** A real transmission-daemon with a configuration of its own, on free ports. */
 class TestDaemon {

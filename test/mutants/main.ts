@@ -48,7 +48,7 @@ function runTests(copy: string, tests: readonly string[]): Run {
     spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8' });
   const build = node(['--import', 'tsx', 'scripts/build.ts']);
   if (build.status !== 0) throw new Error(`the copy does not build:\n${build.stderr}`);
-  const sandbox = join(copy, 'test/support/sandbox.sh');
+  const sandbox = join(copy, 'test/support/run/sandbox.sh');
   const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
   const { stdout, stderr } = spawnSync(
     'sh',

@@ -15,8 +15,8 @@ import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
-import { readTree } from '../support/tree.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
+import { readTree } from '../support/run/tree.ts';
 
 const root = join(import.meta.dirname, '../..');
 const script = join(root, 'scripts/keygen.ts');

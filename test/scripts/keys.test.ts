@@ -5,7 +5,7 @@ import { encodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts'
 import { formatKeySet, parseKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import { signBody, verifyAnnouncement } from '../../lib/trust/verify.ts';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';
-import { makeAnnouncement } from '../support/announce.ts';
+import { makeAnnouncement } from '../support/fleet/announce.ts';
 import {
   bundleScripts,
   makeKeyFiles,
@@ -15,8 +15,8 @@ import {
   type KeyFiles,
   type Operator,
   type OperatorOptions,
-} from '../support/operator.ts';
-import { readTree } from '../support/tree.ts';
+} from '../support/fleet/operator.ts';
+import { readTree } from '../support/run/tree.ts';
 
 const run = bundleScripts('keys', 'submit');
 

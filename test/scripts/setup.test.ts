@@ -2,23 +2,23 @@ import {
   chmodSync,
   chownSync,
   mkdirSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { repository } from '../support/node-files.ts';
+import { repository } from '../support/run/repository.ts';
+import { temporaryDirectory } from '../support/run/temporary.ts';
 import {
-  Image,
   bundleSetup,
+  Image,
+  type Outcome,
   runProgram,
   whyNoImage,
-  type Outcome,
-} from '../support/setup-image.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+} from '../support/split/setup-image.ts';
 
 const code = '/opt/p2p-update';
 const keySet =

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ChannelRow, NodeRow } from '../../lib/query/judge-fleet.ts';
 import { parseCommand } from '../../scripts/status/arguments.ts';
 import { age, statusJson, statusLines, type Report } from '../../scripts/status/report.ts';
-import { refusal } from '../support/refusal.ts';
+import { refusal } from '../support/run/refusal.ts';
 
 // What needs a fleet is in test/integration/fleet-status.test.ts and test/attacks/freeze.test.ts.
 

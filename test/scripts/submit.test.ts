@@ -8,7 +8,7 @@ import { publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { nextKeySet } from '../../lib/trust/key-change.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { verifyAnnouncement } from '../../lib/trust/verify.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/announce.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import {
   bundleScripts,
   keepAnnouncement,
@@ -18,9 +18,9 @@ import {
   type OperatorOptions,
   type Outcome,
   serveTransmission,
-} from '../support/operator.ts';
-import type { Submitted } from '../support/submit.ts';
-import { readTree } from '../support/tree.ts';
+} from '../support/fleet/operator.ts';
+import type { Submitted } from '../support/fleet/submit.ts';
+import { readTree } from '../support/run/tree.ts';
 
 // What needs the real daemons is in test/integration/.
 

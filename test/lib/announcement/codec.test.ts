@@ -12,7 +12,7 @@ import {
 } from '../../../lib/announcement/codec.ts';
 import type { Announcement } from '../../../lib/announcement/fields.ts';
 import { signBody } from '../../../lib/trust/verify.ts';
-import { refusal } from '../../support/refusal.ts';
+import { refusal } from '../../support/run/refusal.ts';
 import { announcements } from './arbitraries.ts';
 import { vectorFields, vectorKey, vectors } from './vectors.ts';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checkTarget, matchesTarget, type NodeIdentity } from '../../../lib/announcement/target.ts';
-import { refusal } from '../../support/refusal.ts';
+import { refusal } from '../../support/run/refusal.ts';
 import { targets } from './arbitraries.ts';
 import { codeBlock } from './vectors.ts';
 

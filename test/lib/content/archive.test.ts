@@ -4,10 +4,10 @@ import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { checkArchive, findRoot, unpackArchive } from '../../../lib/content/archive.ts';
 import { UpdateError } from '../../../lib/errors.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
-import { paxRecord, tarOf, zipOf, type TarEntry } from '../../support/archives.ts';
-import { hostileArchives } from '../../support/hostile-archives.ts';
-import { readTree } from '../../support/tree.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
+import { paxRecord, tarOf, zipOf, type TarEntry } from '../../support/run/archives.ts';
+import { hostileArchives } from '../../support/hostile/archives.ts';
+import { readTree } from '../../support/run/tree.ts';
 
 let dir: string;
 beforeEach(() => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { copyVerified, isIntact } from '../../../lib/content/copy-verified.ts';
 import type { Update } from '../../../lib/announcement/update.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const content = Buffer.alloc(40_000, 'p2p');
 

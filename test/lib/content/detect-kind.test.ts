@@ -5,9 +5,9 @@ import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { detectKind } from '../../../lib/content/detect-kind.ts';
 import { parseMetadata } from '../../../lib/content/module-metadata.ts';
-import { type TarEntry, tarOf, zipOf } from '../../support/archives.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
-import { writeTree } from '../../support/tree.ts';
+import { type TarEntry, tarOf, zipOf } from '../../support/run/archives.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
+import { writeTree } from '../../support/run/tree.ts';
 
 let dir: string;
 beforeEach(() => {

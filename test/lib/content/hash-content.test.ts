@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { describeContent } from '../../../lib/content/hash-content.ts';
 import { buildMetainfo, contentFileName } from '../../../lib/announcement/metainfo.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const pieceLength = 16_384;
 

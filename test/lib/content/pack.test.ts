@@ -16,8 +16,8 @@ import { gunzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { unpackArchive } from '../../../lib/content/archive.ts';
 import { packDirectory } from '../../../lib/content/pack.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
-import { readTree, writeTree } from '../../support/tree.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
+import { readTree, writeTree } from '../../support/run/tree.ts';
 
 let dir: string;
 beforeEach(() => {

@@ -16,8 +16,8 @@ import {
 import { keepAccepted } from '../../../lib/state/facts.ts';
 import { keepKeySet } from '../../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../../lib/trust/key-set.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../../support/announce.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../../support/fleet/announce.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const keys = makeKeys();
 const now = Math.floor(Date.now() / 1000);

@@ -12,8 +12,8 @@ import { replaceRecord } from '../../../lib/system/record.ts';
 import { listAccepted } from '../../../lib/state/facts.ts';
 import { parsePage, summaryPage, type SummaryPage } from '../../../lib/query/summary-page.ts';
 import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
-import { makeAnnouncement, signAnnouncement } from '../../support/announce.ts';
-import { makeLoneNode, type LoneNode } from '../../support/lone-node.ts';
+import { makeAnnouncement, signAnnouncement } from '../../support/fleet/announce.ts';
+import { makeLoneNode, type LoneNode } from '../../support/fleet/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { UpdateError } from '../../../lib/errors.ts';
 import { askBySerf, chooseVersion, findNewest } from '../../../lib/submit/known-updates.ts';
 import { keepAccepted } from '../../../lib/state/facts.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const now = 1_800_000_000;
 

@@ -12,8 +12,8 @@ import {
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { eventLogFile, logEvent, readEvents, rotateLog } from '../../../lib/system/event-log.ts';
-import { repository } from '../../support/node-files.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { repository } from '../../support/run/repository.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const mebibyte = 2 ** 20;
 const event = (reason: string) => ({ handler: 'test', decision: 'accept', reason });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { runExclusively } from '../../../lib/system/lock.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 describe('runExclusively', () => {
   it('leaves the work to whoever holds the lock', async () => {

@@ -8,7 +8,7 @@ import {
   readRecord,
   replaceRecord,
 } from '../../../lib/system/record.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 describe('createDurably', () => {
   it('creates a file once, and leaves what is there', () => {

@@ -16,8 +16,8 @@ import {
   type RunOptions,
   type RunOutcome,
 } from '../../../lib/system/run-command.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
-import { waitFor } from '../../support/wait-for.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
+import { waitFor } from '../../support/run/wait-for.ts';
 
 let dir: string;
 const strays: ChildProcess[] = [];

@@ -9,7 +9,7 @@ import {
 } from '../../../lib/trust/key-change.ts';
 import type { KeySet, ReleaseKey } from '../../../lib/trust/key-set.ts';
 import { chooseSigners } from '../../../lib/trust/root-signers.ts';
-import { refusal } from '../../support/refusal.ts';
+import { refusal } from '../../support/run/refusal.ts';
 
 const sorted = (keys: PublicKey[]): PublicKey[] => keys.sort((a, b) => (a.id < b.id ? -1 : 1));
 const make = (count: number): PublicKey[] =>

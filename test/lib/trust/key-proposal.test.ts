@@ -15,7 +15,7 @@ import {
 import { formatKeySet, type KeySet, parseKeySet } from '../../../lib/trust/key-set.ts';
 import type { Signer } from '../../../lib/trust/signing.ts';
 import { signBody, verifyAnnouncement } from '../../../lib/trust/verify.ts';
-import { refusal } from '../../support/refusal.ts';
+import { refusal } from '../../support/run/refusal.ts';
 
 const makeSigner = (): Signer => {
   const key: KeyObject = generateKeyPairSync('ed25519').privateKey;

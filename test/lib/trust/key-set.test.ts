@@ -2,7 +2,7 @@ import { createPublicKey, sign, verify } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { formatKeySet, isFleetId, type KeySet, parseKeySet } from '../../../lib/trust/key-set.ts';
-import { refusal } from '../../support/refusal.ts';
+import { refusal } from '../../support/run/refusal.ts';
 import { keySetText, vectorKey, vectors } from '../announcement/vectors.ts';
 import { encodePoint } from './edwards.ts';
 

@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { isGoodSignature, publicKeyFromRaw, publicKeyOf } from '../../../lib/trust/ed25519.ts';
-import { refusal } from '../../support/refusal.ts';
+import { refusal } from '../../support/run/refusal.ts';
 import {
   encodePoint,
   fromLittleEndian,

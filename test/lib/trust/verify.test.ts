@@ -11,7 +11,7 @@ import { UpdateError } from '../../../lib/errors.ts';
 import { publicKeyFromPem, publicKeyFromRaw, publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { type KeySet, parseKeySet } from '../../../lib/trust/key-set.ts';
 import { signBody, verifyAnnouncement } from '../../../lib/trust/verify.ts';
-import { refusal } from '../../support/refusal.ts';
+import { refusal } from '../../support/run/refusal.ts';
 import { keySetText, vectorFields, vectorKey, vectors } from '../announcement/vectors.ts';
 import {
   encodePoint,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { SetupStep } from '../../../scripts/setup/plan.ts';
 import { takeSetupStep } from '../../../scripts/setup/execute.ts';
-import { temporaryDirectory } from '../../support/temporary.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const ownership = { owner: 'root', group: 'root', mode: 0o640 };
 const found = { type: 'file', uid: 0, gid: 0, mode: 0o600 } as const;

@@ -3,14 +3,14 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../lib/config.ts';
 import { schedulerFiles } from '../../../scripts/setup/scheduler.ts';
-import { repository } from '../../support/node-files.ts';
+import { repository } from '../../support/run/repository.ts';
 import {
-  Image,
   bundleSetup,
+  Image,
+  type Outcome,
   runProgram,
   whyNoImage,
-  type Outcome,
-} from '../../support/setup-image.ts';
+} from '../../support/split/setup-image.ts';
 
 const code = '/opt/p2p-update';
 

@@ -1,12 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { logEvent } from '../../../lib/system/event-log.ts';
-import { newProgress, updatesDir, writeProgress } from '../../../lib/state/progress.ts';
 import { prepareStateDir } from '../../../lib/state/facts.ts';
-import { makeLoneNode, type LoneNode } from '../../support/lone-node.ts';
-import { repository } from '../../support/node-files.ts';
-import { waitFor } from '../../support/wait-for.ts';
+import { newProgress, updatesDir, writeProgress } from '../../../lib/state/progress.ts';
+import { logEvent } from '../../../lib/system/event-log.ts';
+import { type LoneNode, makeLoneNode } from '../../support/fleet/lone-node.ts';
+import { repository } from '../../support/run/repository.ts';
+import { waitFor } from '../../support/run/wait-for.ts';
 
 const tsx = join(repository, 'node_modules/.bin/tsx');
 const script = join(repository, 'scripts/status.ts');

@@ -8,8 +8,8 @@ import {
   connectTransmission,
   type TransmissionClient,
 } from '../../../../lib/daemons/transmission/client.ts';
-import { refusal } from '../../../support/refusal.ts';
-import { temporaryDirectory } from '../../../support/temporary.ts';
+import { refusal } from '../../../support/run/refusal.ts';
+import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
 // What only the real daemon can show is in test/integration/transmission.test.ts.
 

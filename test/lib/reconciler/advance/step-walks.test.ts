@@ -15,8 +15,8 @@ import {
 } from '../../../../lib/state/progress.ts';
 import type { State } from '../../../../lib/state/states.ts';
 import { replaceRecord } from '../../../../lib/system/record.ts';
-import { makeAnnouncement, makeKeys, signAnnouncement } from '../../../support/announce.ts';
-import { temporaryDirectory } from '../../../support/temporary.ts';
+import { makeAnnouncement, makeKeys, signAnnouncement } from '../../../support/fleet/announce.ts';
+import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
 const now = Math.floor(Date.now() / 1000);
 const payload = signAnnouncement(makeAnnouncement({}), makeKeys());

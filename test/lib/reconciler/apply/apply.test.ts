@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { makeApplySide } from '../../../support/apply-side.ts';
-import { temporaryDirectory } from '../../../support/temporary.ts';
+import { makeApplySide } from '../../../support/fleet/apply-side.ts';
+import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
 const now = Math.floor(Date.now() / 1000);
 

@@ -7,8 +7,8 @@ import {
   requireOwnership,
   requireUnwritable,
 } from '../../../../lib/reconciler/apply/ownership.ts';
-import { refusal } from '../../../support/refusal.ts';
-import { temporaryDirectory } from '../../../support/temporary.ts';
+import { refusal } from '../../../support/run/refusal.ts';
+import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
 const lesserUser = 12_345;
 /** Only root can give files away. */

@@ -1,14 +1,14 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
 import { contentLocation, nameOf, type Update } from '../../../../lib/announcement/update.ts';
-import { makeApplySide, stagedIn, type ApplySide } from '../../../support/apply-side.ts';
-import { repository } from '../../../support/node-files.ts';
-import { temporaryDirectory } from '../../../support/temporary.ts';
-import { waitFor } from '../../../support/wait-for.ts';
+import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
+import { type ApplySide, makeApplySide, stagedIn } from '../../../support/fleet/apply-side.ts';
+import { repository } from '../../../support/run/repository.ts';
+import { temporaryDirectory } from '../../../support/run/temporary.ts';
+import { waitFor } from '../../../support/run/wait-for.ts';
 
 const now = Math.floor(Date.now() / 1000);
 const content = Buffer.from('notice("x")\n');

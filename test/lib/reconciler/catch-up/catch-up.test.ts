@@ -23,8 +23,8 @@ import {
   makeKeys,
   signAnnouncement,
   type TestKeys,
-} from '../../../support/announce.ts';
-import { temporaryDirectory } from '../../../support/temporary.ts';
+} from '../../../support/fleet/announce.ts';
+import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
 const keys = makeKeys();
 const now = Math.floor(Date.now() / 1000);

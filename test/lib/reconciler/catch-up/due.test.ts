@@ -9,7 +9,7 @@ import {
   writeCatchUp,
   type CatchUpRecord,
 } from '../../../../lib/reconciler/catch-up/due.ts';
-import { temporaryDirectory } from '../../../support/temporary.ts';
+import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
 const now = 1_800_000_000_000;
 const last = (change: Partial<CatchUpRecord> & { ageMs?: number } = {}): CatchUpRecord => {

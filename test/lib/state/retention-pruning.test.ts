@@ -1,0 +1,90 @@
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { acceptPayload } from '../../../lib/state/accept.ts';
+import { advance } from '../../../lib/reconciler/advance/advance.ts';
+import { listAccepted } from '../../../lib/state/facts.ts';
+import { updateKey, type Update } from '../../../lib/announcement/update.ts';
+import { makeApplySide, type ApplySide } from '../../support/fleet/apply-side.ts';
+import { MemoryTransmission } from '../../support/fleet/memory-transmission.ts';
+import { temporaryDirectory } from '../../support/run/temporary.ts';
+
+const now = Math.floor(Date.now() / 1000);
+
+/** A node that has been sent many versions, and applied them one by one. */
+async function makeUsedNode(count: number): Promise<{ node: ApplySide; updates: Update[] }> {
+  const node = makeApplySide(temporaryDirectory());
+  const updates: Update[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const change = { kind: 'manifest', name: 'a.pp', version: now + index } as const;
+    updates.push(node.receive(change, Buffer.from(`# ${index}\n`)));
+    await node.apply();
+  }
+  return { node, updates };
+}
+
+/** A pass of advance with a daemon that has none of it. */
+const pass = async ({ config }: ApplySide): Promise<void> => {
+  const chores = await advance(config, {
+    transmission: new MemoryTransmission(new Map(), config.downloadDir).connect(),
+    feed: () => Promise.resolve(),
+    now: () => now,
+    buildTime: 0,
+    log: () => undefined,
+    warn: () => undefined,
+    hook: '',
+  });
+  await Promise.all(chores);
+};
+
+const names = (directory: string): string[] => readdirSync(directory).sort();
+
+describe('after many updates', () => {
+  it('a node holds the newest announcement, and refuses every one that it held before', async () => {
+    const { node, updates } = await makeUsedNode(20);
+    const { stateDir, downloadDir } = node.config;
+    await pass(node);
+    await pass(node);
+    const newest = updates.at(-1);
+    expect(listAccepted(stateDir).map(updateKey)).toEqual([newest && updateKey(newest)]);
+    expect(names(downloadDir)).toHaveLength(1);
+    for (const { payload } of updates.slice(0, -1)) {
+      const { decision } = await acceptPayload(Buffer.from(payload), node.config, {
+        now,
+        buildTime: 0,
+      });
+      expect(decision.kind).toBe('refuse');
+      expect(decision.reason).toMatch(/older/);
+    }
+    // Whoever owns the store puts them back: the mark of the apply side holds as well.
+    const applied = names(join(node.config.applyDir, 'outcomes'));
+    for (const update of updates.slice(0, 3)) {
+      node.receive({ kind: 'manifest', name: 'a.pp', version: update.version }, Buffer.from('# x'));
+      expect(await node.apply()).toEqual([]);
+    }
+    expect(names(join(node.config.applyDir, 'outcomes'))).toEqual(applied);
+  });
+
+  it('it has the newest 16 outcomes, their logs, and nothing staged', async () => {
+    const { node, updates } = await makeUsedNode(20);
+    const { applyDir } = node.config;
+    const at = (...parts: string[]): string => join(applyDir, ...parts);
+    // What somebody else put there is not ours to remove.
+    for (const name of ['outcomes', 'runs', 'staging']) {
+      writeFileSync(at(name, 'notes.txt'), '');
+      mkdirSync(at(name, 'default'));
+    }
+    // A kill came between the outcome and the removal of the copy.
+    const [first, last] = [updates[0], updates.at(-1)] as [Update, Update];
+    mkdirSync(at('staging', updateKey(last)));
+    writeFileSync(at('runs', `${updateKey(first)}-1.log`), '');
+    await node.apply();
+    const kept = updates.slice(4).map(updateKey);
+    const foreign = ['default', 'notes.txt'];
+    const outcomes = names(at('outcomes')).filter((name) => !name.endsWith('.previous'));
+    expect(outcomes).toEqual([...kept, ...foreign].sort());
+    expect(names(at('runs'))).toEqual([...kept.map((key) => `${key}-1.log`), ...foreign].sort());
+    expect(names(at('staging'))).toEqual(foreign);
+    expect(existsSync(at('outcomes', `${updateKey(first)}.previous`))).toBe(false);
+  });
+});

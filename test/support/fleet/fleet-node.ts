@@ -1,0 +1,163 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Config } from '../../../lib/config.ts';
+import { type Member, parseMembers } from '../../../lib/daemons/serf/members.ts';
+import { eventLogFile, type LoggedLine, readEvents } from '../../../lib/system/event-log.ts';
+import { repository } from '../run/repository.ts';
+import { Daemon, tail } from './daemon.ts';
+import {
+  type NodeSettings,
+  writeConfig,
+  writeSerfConfig,
+  writeTransmissionSettings,
+} from './node-files.ts';
+
+export { repository };
+
+export interface RunResult {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  input?: string | Buffer;
+  /** Added to the node's own environment. */
+  env?: Record<string, string>;
+  /** After this time the command and its children are ended, and that is an error. */
+  timeoutMs?: number;
+}
+
+/** One machine of a test fleet: its files, its daemons, and a way to run commands on it. */
+export class FleetNode {
+  readonly name: string;
+  readonly address: string;
+  readonly directory: string;
+  readonly configFile: string;
+  readonly config: Config;
+  /** The environment of its daemons and commands, complete. */
+  readonly env: Record<string, string>;
+  readonly serf: Daemon;
+  readonly transmission: Daemon;
+  readonly namespace: string;
+  readonly #rpcKey: string;
+
+  constructor(settings: NodeSettings) {
+    const { name, place, directory, secrets } = settings;
+    this.name = name;
+    this.address = place.address;
+    this.directory = directory;
+    this.namespace = place.namespace;
+    this.#rpcKey = secrets.rpcKey;
+    this.config = writeConfig(settings);
+    this.configFile = join(directory, 'etc', 'config.json');
+    this.env = {
+      PATH: `${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin`,
+      HOME: join(directory, 'home'),
+      P2P_UPDATE_CONFIG: this.configFile,
+    };
+    writeSerfConfig(settings);
+    this.serf = new Daemon({
+      namespace: place.namespace,
+      command: ['serf', 'agent', '-config-dir', join(directory, 'serf')],
+      env: this.env,
+      logFile: join(directory, 'serf.log'),
+      port: 7373,
+    });
+    writeTransmissionSettings(settings, this.config);
+    this.transmission = new Daemon({
+      namespace: place.namespace,
+      command: [
+        'transmission-daemon',
+        '--foreground',
+        '--config-dir',
+        join(directory, 'transmission'),
+      ],
+      env: this.env,
+      logFile: join(directory, 'transmission.log'),
+      port: 9091,
+    });
+  }
+
+  /** Runs a command on this node, with the repository as its working directory. */
+  run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const { input = '', env = {}, timeoutMs = 60_000 } = options;
+    return new Promise((resolve, reject) => {
+      const child = spawn('ip', ['netns', 'exec', this.namespace, ...argv], {
+        cwd: repository,
+        env: { ...this.env, ...env },
+        // A group of its own, to be ended as a whole.
+        detached: true,
+      });
+      const stdout: Buffer[] = [];
+      const stderr: Buffer[] = [];
+      const timer = setTimeout(() => {
+        if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+        const output = Buffer.concat([...stdout, ...stderr]).toString();
+        reject(
+          new Error(`${this.name}: ${argv.join(' ')}: no end after ${timeoutMs} ms\n${output}`),
+        );
+      }, timeoutMs);
+      child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+      child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+      // A command that does not read its input is no fault here.
+      child.stdin.on('error', () => undefined);
+      child.stdin.end(input);
+      child.on('error', reject);
+      child.on('close', (status) => {
+        clearTimeout(timer);
+        resolve({
+          status,
+          stdout: Buffer.concat(stdout).toString(),
+          stderr: Buffer.concat(stderr).toString(),
+        });
+      });
+    });
+  }
+
+  /** Runs a script of ours from scripts/, as an operator on this node would. */
+  script(name: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const tsx = join(repository, 'node_modules', '.bin', 'tsx');
+    // tsx keeps a directory per user id in there; outside the sandbox that one may be somebody else's.
+    const env = { TMPDIR: tmpdir(), ...options.env };
+    return this.run([tsx, join(repository, 'scripts', name), ...args], { ...options, env });
+  }
+
+  /** Runs Serf's own command against this node's agent. */
+  serfCommand(args: readonly string[]): Promise<RunResult> {
+    return this.run(['serf', ...args], { env: { SERF_RPC_AUTH: this.#rpcKey } });
+  }
+
+  /** The members that this node's agent holds to be alive; empty while the agent is down. */
+  async aliveMembers(): Promise<Member[]> {
+    const { status, stdout } = await this.serfCommand(['members', '-format', 'json']);
+    if (status !== 0) return [];
+    return parseMembers(JSON.parse(stdout)).filter((member) => member.status === 'alive');
+  }
+
+  /** What both sides of this node have logged so far, in the order of time. */
+  events(): LoggedLine[] {
+    const { stateDir, applyDir } = this.config;
+    return [stateDir, applyDir]
+      .flatMap(readEvents)
+      .sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
+  }
+
+  /** The tail of every log: its daemons', events.log, and one for each run of Puppet. */
+  logs(): string {
+    const { stateDir, applyDir } = this.config;
+    const runs = join(applyDir, 'runs');
+    return [
+      this.serf.logFile,
+      this.transmission.logFile,
+      eventLogFile(stateDir),
+      eventLogFile(applyDir),
+      ...(existsSync(runs) ? readdirSync(runs).map((name) => join(runs, name)) : []),
+    ]
+      .filter((file) => existsSync(file))
+      .map((file) => tail(file, 10))
+      .join('\n');
+  }
+}

@@ -1,0 +1,136 @@
+import { spawnSync } from 'node:child_process';
+
+/** Where one machine of the network is. */
+export interface Place {
+  /** The name of its network namespace, for `ip netns exec`. */
+  namespace: string;
+  address: string;
+}
+
+/** A private network of machines, each a network namespace. */
+export interface Network {
+  places: Place[];
+  /** Ends every process in it, by SIGKILL, and removes it. */
+  remove(): void;
+}
+
+/**
+ * Lays a network: one switch, or two subnets (machines alternate) with a router between them and no
+ * multicast anywhere.
+ *
+ * @param names of the machines, at most 6 characters each
+ * @throws Error when not in the sandbox
+ */
+export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
+  if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside') {
+    throw new Error(
+      'network namespaces are made in the sandbox only: sh test/support/run/sandbox.sh COMMAND',
+    );
+  }
+  const id = claimBridge();
+  const namespaces: string[] = [];
+  const bridges = [`p2p${id}`];
+  const remove = (): void => {
+    for (const namespace of namespaces) killAll(namespace);
+    for (const namespace of namespaces) ip(['netns', 'delete', namespace]);
+    for (const bridge of bridges) ip(['link', 'delete', bridge]);
+  };
+  const plug = (machine: string, port: string, device: string, bridge: string): string => `
+    link add ${port} type veth peer name ${device} netns ${machine}
+    link set ${port} master ${bridge} up`;
+
+  try {
+    if (subnets === 2) {
+      ip(['link', 'add', `p2p${id}b`, 'type', 'bridge']);
+      bridges.push(`p2p${id}b`);
+    }
+    for (const bridge of bridges) ip(['link', 'set', bridge, 'up']);
+
+    const places = names.map((name, index) => {
+      const subnet = index % subnets;
+      const namespace = `p2p${id}-${name}`;
+      const address = `10.${id}.${subnet}.${index + 1}`;
+      // Nothing else may be reachable, and at once so: Facter asks a cloud's metadata server, and waits.
+      const route =
+        subnets === 1
+          ? 'route add 224.0.0.0/4 dev eth0'
+          : `route add default via 10.${id}.${subnet}.254
+             route add unreachable 224.0.0.0/4`;
+      ip(['netns', 'add', namespace]);
+      namespaces.push(namespace);
+      batch([], plug(namespace, `p2p${id}-${index}`, 'eth0', bridges[subnet] ?? ''));
+      batch(
+        ['-n', namespace],
+        `link set lo up
+         link set eth0 up
+         addr add ${address}/24 dev eth0
+         ${route}`,
+      );
+      return { namespace, address };
+    });
+
+    if (subnets === 2) {
+      const router = `p2p${id}-router`;
+      ip(['netns', 'add', router]);
+      namespaces.push(router);
+      batch([], bridges.map((b, i) => plug(router, `p2p${id}-r${i}`, `eth${i}`, b)).join(''));
+      batch(
+        ['-n', router],
+        bridges
+          .map((_, i) => `link set eth${i} up\naddr add 10.${id}.${i}.254/24 dev eth${i}`)
+          .join('\n'),
+      );
+      ip(['netns', 'exec', router, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward']);
+    }
+    return { places, remove };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+/** Makes a bridge with the first free number: making one is atomic, so two networks never share it. */
+function claimBridge(): number {
+  for (let id = 1; id < 255; id += 1) {
+    const { status, stderr } = run(['link', 'add', `p2p${id}`, 'type', 'bridge']);
+    if (status === 0) return id;
+    if (!stderr.includes('File exists')) throw new Error(`ip link add p2p${id}: ${stderr}`);
+  }
+  throw new Error('254 networks are in use');
+}
+
+function killAll(namespace: string): void {
+  // A process can have a child just before it dies: look again until none is left.
+  for (;;) {
+    const pids = run(['netns', 'pids', namespace])
+      .stdout.split('\n')
+      .filter((pid) => pid !== '');
+    if (pids.length === 0) return;
+    for (const pid of pids) {
+      try {
+        process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+}
+
+/** Runs `ip` commands, one a line. */
+function batch(options: readonly string[], commands: string): void {
+  ip([...options, '-batch', '-'], commands);
+}
+
+function ip(args: readonly string[], input = ''): void {
+  const { status, stderr } = run(args, input);
+  if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}${input}`);
+}
+
+function run(
+  args: readonly string[],
+  input = '',
+): { status: number | null; stdout: string; stderr: string } {
+  const result = spawnSync('ip', args, { input, encoding: 'utf8' });
+  if (result.error !== undefined) throw result.error;
+  return result;
+}
