@@ -59,45 +59,45 @@ export interface Config {
 
 type Guard<T> = (value: unknown, name: string) => T;
 
-class Unfit extends Error {}
+class Invalid extends Error {}
 
 const absolutePath: Guard<string> = (value, name) => {
   if (typeof value !== 'string' || !value.startsWith('/') || value.includes('\0'))
-    throw new Unfit(`"${name}" must be an absolute path`);
+    throw new Invalid(`"${name}" must be an absolute path`);
   return value;
 };
 const text: Guard<string> = (value, name) => {
-  if (typeof value !== 'string' || value === '') throw new Unfit(`"${name}" must be text`);
+  if (typeof value !== 'string' || value === '') throw new Invalid(`"${name}" must be text`);
   return value;
 };
 const textByText: Guard<Record<string, string>> = (value, name) => {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new Unfit(`"${name}" must be an object`);
+    throw new Invalid(`"${name}" must be an object`);
   const entries = Object.entries(value).map(([key, entry]) => [key, text(entry, `${name}.${key}`)]);
   return Object.fromEntries(entries) as Record<string, string>;
 };
 const flag: Guard<boolean> = (value, name) => {
-  if (typeof value !== 'boolean') throw new Unfit(`"${name}" must be true or false`);
+  if (typeof value !== 'boolean') throw new Invalid(`"${name}" must be true or false`);
   return value;
 };
 const oneOf =
   <T extends string>(...choices: T[]): Guard<T> =>
   (value, name) => {
     const choice = choices.find((candidate) => candidate === value);
-    if (choice === undefined) throw new Unfit(`"${name}" must be one of ${choices.join(', ')}`);
+    if (choice === undefined) throw new Invalid(`"${name}" must be one of ${choices.join(', ')}`);
     return choice;
   };
 const integer =
   (min: number, max: number): Guard<number> =>
   (value, name) => {
     if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max)
-      throw new Unfit(`"${name}" must be a whole number from ${min} to ${max}`);
+      throw new Invalid(`"${name}" must be a whole number from ${min} to ${max}`);
     return value;
   };
 const listOf =
   <T>(guard: Guard<T>): Guard<T[]> =>
   (value, name) => {
-    if (!Array.isArray(value)) throw new Unfit(`"${name}" must be a list`);
+    if (!Array.isArray(value)) throw new Invalid(`"${name}" must be a list`);
     return value.map((entry, index) => guard(entry, `${name}[${index}]`));
   };
 const orNull =
@@ -110,13 +110,13 @@ const record =
   <T extends object>(members: { [K in keyof T]: [Guard<T[K]>, T[K]] }): Guard<T> =>
   (value, name) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value))
-      throw new Unfit(name === '' ? 'it must be a JSON object' : `"${name}" must be an object`);
+      throw new Invalid(name === '' ? 'it must be a JSON object' : `"${name}" must be an object`);
     const prefix = name === '' ? '' : `${name}.`;
     const given = new Map<string, unknown>(Object.entries(value));
     const entries = Object.entries<[Guard<unknown>, unknown]>(members);
     const unknown = [...given.keys()].filter((key) => !Object.hasOwn(members, key));
     if (unknown.length > 0)
-      throw new Unfit(
+      throw new Invalid(
         `unknown key ${unknown.map((key) => JSON.stringify(prefix + key)).join(', ')}`,
       );
     return Object.fromEntries<unknown>(
@@ -129,7 +129,7 @@ const record =
 
 const channelName: Guard<string> = (value, name) => {
   if (typeof value !== 'string' || !/^[a-z0-9][a-z0-9._-]{0,23}$/.test(value))
-    throw new Unfit(`"${name}" must be a channel: 1 to 24 of a-z 0-9 . _ -`);
+    throw new Invalid(`"${name}" must be a channel: 1 to 24 of a-z 0-9 . _ -`);
   return value;
 };
 
@@ -217,10 +217,10 @@ export function parseConfig(json: string, file: string): Config {
   try {
     return schema(JSON.parse(json), '');
   } catch (cause) {
-    const why = cause instanceof Unfit ? cause.message : 'it is not JSON';
+    const why = cause instanceof Invalid ? cause.message : 'it is not JSON';
     throw new UpdateError('configuration', `the configuration ${file} is not usable: ${why}`, {
       hint: 'correct the file; the README lists every key with its default',
-      ...(cause instanceof Unfit ? {} : { cause }),
+      ...(cause instanceof Invalid ? {} : { cause }),
     });
   }
 }

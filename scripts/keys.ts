@@ -68,7 +68,13 @@ async function change({ request, keySetFile, dryRun, json }: Of<'change'>): Prom
   else process.stdout.write(proposalText(facts, file) + closing(dryRun, `written to ${file}`));
 }
 
-function signToo({ file, rootKeyFiles, keySetFile, dryRun, json }: Of<'countersign'>): void {
+function countersignProposal({
+  file,
+  rootKeyFiles,
+  keySetFile,
+  dryRun,
+  json,
+}: Of<'countersign'>): void {
   const { current, config } = loadTrust(keySetFile);
   const before = parseProposal(readText(file), current);
   const after = countersign(before, rootKeyFiles, current);
@@ -116,7 +122,7 @@ async function main(): Promise<void> {
       await change(command);
       return;
     case 'countersign':
-      signToo(command);
+      countersignProposal(command);
       return;
     case 'send':
       await send(command);

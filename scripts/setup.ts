@@ -9,9 +9,9 @@ import { planSetup } from './setup/plan.ts';
 import { help, parseRequest, type SetupRequest } from './setup/arguments.ts';
 import { checkCode } from './setup/code.ts';
 import { takeSetupStep } from './setup/execute.ts';
-import { decideLeft } from './setup/left.ts';
+import { decideFollowUps } from './setup/left.ts';
 import { readMachine } from './setup/machine.ts';
-import { describeStep, formatLeft, formatRows } from './setup/report.ts';
+import { describeStep, formatFollowUps, formatRows } from './setup/report.ts';
 import { detectScheduler, schedulerDirectories, schedulerFiles } from './setup/scheduler.ts';
 
 function main(): void {
@@ -44,7 +44,7 @@ function setUp({ root, dryRun, json, ...request }: SetupRequest, ownDir: string)
     },
     machine,
   );
-  const left = decideLeft(plan, machine, { scheduler, codeDir, root });
+  const left = decideFollowUps(plan, machine, { scheduler, codeDir, root });
   const rows = plan.steps.map((step) => describeStep(step, machine));
   if (!json && rows.length === 0) process.stdout.write('nothing to do\n');
   // The table first: of a step that fails one then knows which it was, and what was still to come.
@@ -68,7 +68,7 @@ function setUp({ root, dryRun, json, ...request }: SetupRequest, ownDir: string)
   process.stdout.write(
     json
       ? `${JSON.stringify({ dryRun, root, code: codeDir, scheduler, steps: rows, left })}\n`
-      : formatLeft(left),
+      : formatFollowUps(left),
   );
 }
 

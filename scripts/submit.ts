@@ -28,7 +28,7 @@ import {
   help,
   keyOptions,
   parseCommand,
-  type Patience,
+  type WaitOptions,
   updateOptions,
 } from './submit/arguments.ts';
 import { explainUnfinished, followUpdate, formatNodes } from './submit/follow.ts';
@@ -37,7 +37,7 @@ import { describeAnnouncement, report } from './submit/report.ts';
 interface Options {
   dryRun: boolean;
   json: boolean;
-  patience: Patience | null;
+  wait: WaitOptions | null;
 }
 
 type SubmitCommand = Extract<Command, { kind: 'submit' }>;
@@ -159,16 +159,16 @@ async function reportSent(
   payload: string,
   config: Config,
   targets: TargetedMembers | null,
-  { json, patience }: Options,
+  { json, wait }: Options,
 ): Promise<void> {
   const { update } = parseAnnouncement(payload);
   const facts = describeAnnouncement(payload, config, targets);
   const sentAt = new Date();
-  if (!json || patience === null) report(facts, sentAt, json);
-  if (patience === null) return;
-  const progress = await follow(update, config, patience).catch((error: unknown) => {
+  if (!json || wait === null) report(facts, sentAt, json);
+  if (wait === null) return;
+  const progress = await follow(update, config, wait).catch((error: unknown) => {
     warn(`it is sent, but the fleet cannot be asked about it: ${describeError(error)}`);
-    if (patience.isStrict) process.exitCode = exitStatus(error);
+    if (wait.failOnTimeout) process.exitCode = exitStatus(error);
     return null;
   });
   const { verdict = null, nodes = null } = progress ?? {};
@@ -176,14 +176,14 @@ async function reportSent(
   if (progress === null) return;
   if (!json) process.stdout.write(formatNodes(progress.nodes));
   const unfinished = explainUnfinished(update, progress);
-  if (!patience.isStrict || unfinished === undefined) return;
+  if (!wait.failOnTimeout || unfinished === undefined) return;
   const { message, hint } = unfinished;
   process.stderr.write(`submit: error: ${message}\nsubmit: hint: ${hint}\n`);
   process.exitCode = verdictStatuses[progress.verdict];
 }
 
 /** Follows an update with a bar on a terminal. */
-async function follow(update: Update, config: Config, { seconds }: Patience) {
+async function follow(update: Update, config: Config, { seconds }: WaitOptions) {
   const bar = progressBar(update.noop ? 'noop' : 'applied', { name: 'nodes', size: 1, min: 1 });
   const progress = await followUpdate(update, connectSerf(config.serf), seconds * 1000, bar);
   // A bar that is not full has not ended its line.

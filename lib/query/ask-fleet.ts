@@ -42,7 +42,7 @@ export async function askMembers(
  * Asks the named members for everything they say of themselves, page after page; who does not answer is
  * asked once more.
  *
- * @returns null for an answer that makes no sense; nothing for who did not answer to the end
+ * @returns null for a malformed response; nothing for who did not answer to the end
  */
 export async function askSummaries(
   serf: Asker,

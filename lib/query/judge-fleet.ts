@@ -80,7 +80,7 @@ export function judgeFleet(input: JudgeInput): FleetStatus {
     const isAlive = member.status === 'alive';
     const summary = summaries.get(name);
     if (summary === undefined) {
-      const silence = answers.has(name) ? 'its answer makes no sense' : 'no answer';
+      const silence = answers.has(name) ? 'malformed response' : 'no answer';
       const why = isAlive ? silence : 'down';
       const place = isAlive ? 'alive' : 'down';
       return [{ name, member: place, verdict: 'pending', why, facts: null, channels: [] }];

@@ -51,7 +51,7 @@ export function parseRequest(text: string): LatestRequest {
     return { kind, keys: words };
   if (kind === 'newest' && word !== undefined && words.length === 1 && isChannel(word))
     return { kind, channel: word };
-  throw new UpdateError('malformed', 'the query asks for nothing that there is', {
+  throw new UpdateError('malformed', 'unknown request', {
     hint: 'ask for: digest [KEY], get KEY…, or newest CHANNEL (docs/serf.md)',
   });
 }

@@ -131,13 +131,13 @@ export function channelFacts(
     const announcement = readHeld(config, id);
     // One that is damaged counts: taking it for nothing could bring back what is older.
     const role =
-      announcement === undefined ? 'real' : roleOfUpdate(config, announcement.update).role;
+      announcement === undefined ? 'active' : roleOfUpdate(config, announcement.update).role;
     if (announcement?.update.noop === true) continue;
     newest ??= {
       version: id.version,
       isExpired: announcement !== undefined && isExpired(announcement.update, now),
     };
-    if (role !== 'real') continue;
+    if (role !== 'active') continue;
     current = currentOf(config, id, announcement, epoch);
     break;
   }

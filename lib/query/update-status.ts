@@ -56,7 +56,7 @@ export function statusOf(config: Config, id: UpdateId): UpdateStatus {
     return config.channels?.includes(id.channel) === false && id.channel !== keySetChannel
       ? { state: 'OTHER', reason: 'this node does not follow the channel' }
       : { state: 'UNKNOWN', reason: 'not heard of, or refused' };
-  if (roleOf(config, id).role === 'other') return { state: 'OTHER', reason: 'not a target' };
+  if (roleOf(config, id).role === 'not-targeted') return { state: 'OTHER', reason: 'not a target' };
   return { state: 'ACCEPTED', reason: 'accepted' };
 }
 

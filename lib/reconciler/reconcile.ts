@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { buildTime, distDirectory } from '../build.ts';
 import type { Config } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
-import { feedTorrent, takeTurns } from '../daemons/transmission/announce-peers.ts';
+import { announcePeers, announceLimiter } from '../daemons/transmission/announce-peers.ts';
 import { connectTransmission } from '../daemons/transmission/client.ts';
 import { type Peer, peersFromMembers } from '../daemons/transmission/tracker.ts';
 import { describeError, stateError } from '../errors.ts';
@@ -202,19 +202,19 @@ function advanceDeps(
   const serf = connectSerf(config.serf);
   const peers = async (): Promise<Peer[]> =>
     peersFromMembers(await serf.members(), await serf.selfName());
-  const fed = new Set<string>();
+  const announced = new Set<string>();
   const warned = new Set<string>();
-  const turn = takeTurns();
+  const turn = announceLimiter();
   return {
     transmission,
-    feed: async (infoHash) => {
+    announcePeers: async (infoHash) => {
       // From an earlier round, which goes on.
-      if (fed.has(infoHash)) return;
-      fed.add(infoHash);
+      if (announced.has(infoHash)) return;
+      announced.add(infoHash);
       const tell = (reason: string): void => {
         log({ decision: 'wait', reason });
       };
-      await feedTorrent({
+      await announcePeers({
         ...{ transmission, infoHash, peers, turn, log: tell },
         timeoutMs: feedTimeoutMs,
       });

@@ -50,7 +50,7 @@ export async function acceptPayload(
     created: offer.source === 'announcement' ? offer.signed.announcement.created : update.version,
     expires: update.expires,
     length: update.length,
-    isForUs: roleOfUpdate(config, update).role !== 'other',
+    isForUs: roleOfUpdate(config, update).role !== 'not-targeted',
     stored: stored === 'damaged' ? 'same' : stored,
     mark,
     knownChannels: new Set(
@@ -75,7 +75,7 @@ export async function acceptPayload(
         break;
       case 'wait':
         // One for each channel: what is for others, or a trial, must not take its place.
-        if (roleOfUpdate(config, update).role === 'real')
+        if (roleOfUpdate(config, update).role === 'active')
           keepPending(config.stateDir, update, offer.text);
         break;
       case 'refuse':

@@ -12,7 +12,7 @@ import { listAccepted, readAccepted } from './facts.ts';
 import { parsePayload, updateKey, type Update, type UpdateId } from '../announcement/update.ts';
 
 /** The updates of a node's announcements, split by what is to be done with them. */
-export interface Candidates {
+export interface VerifiedUpdates {
   /** The newest of each channel that this node should run, and a noop that is newer still. */
   current: Update[];
   /** What must not go on. */
@@ -41,7 +41,7 @@ const maxPerChannel = 128;
  * What is newest and cannot be trusted any more leaves its channel without an update: an older one
  * must not come back.
  */
-export async function loadCandidates(config: Config): Promise<Candidates> {
+export async function loadVerified(config: Config): Promise<VerifiedUpdates> {
   let known: KeySet | undefined;
   const keySet = (): KeySet => (known ??= currentKeySet(config));
   const channels = new Map<string, UpdateId[]>();
@@ -51,7 +51,7 @@ export async function loadCandidates(config: Config): Promise<Candidates> {
     else if (id.channel === keySetChannel || isFollowed(config, id.channel, channels.size))
       channels.set(id.channel, [id]);
   }
-  const candidates: Candidates = { current: [], ended: [], unusable: [] };
+  const candidates: VerifiedUpdates = { current: [], ended: [], unusable: [] };
   for (const [channel, held] of channels) {
     const newest = held.slice(0, maxPerChannel);
     await (channel === keySetChannel
@@ -74,7 +74,7 @@ async function choose(
   config: Config,
   keySet: () => KeySet,
   held: readonly UpdateId[],
-  candidates: Candidates,
+  candidates: VerifiedUpdates,
 ): Promise<void> {
   const { current, ended } = candidates;
   let newest: { id: UpdateId; state: EndedUpdate['state']; reason: string } | undefined;
@@ -85,7 +85,7 @@ async function choose(
       continue;
     }
     const { role } = roleOf(config, id);
-    if (role === 'other') {
+    if (role === 'not-targeted') {
       const reason = 'this node is not its target (any more)';
       ended.push({ id, state: 'SUPERSEDED', reason, isForOthers: true });
       continue;
@@ -97,7 +97,7 @@ async function choose(
     const update = await readVerified(config, keySet, id);
     // Advance prunes what is past, and the apply side does not hold its lock.
     if (update instanceof UpdateError && !isStored(config, id)) continue;
-    if (update instanceof UpdateError) passOver(candidates, id, update);
+    if (update instanceof UpdateError) classifyUnverified(candidates, id, update);
     else current.push(update);
     // What it would supersede waits, and is not ended: nobody can tell what it is to this node.
     if (update instanceof UpdateError && update.code !== 'untrusted') return;
@@ -116,7 +116,7 @@ async function chooseKeySets(
   config: Config,
   keySet: () => KeySet,
   held: readonly UpdateId[],
-  candidates: Candidates,
+  candidates: VerifiedUpdates,
 ): Promise<void> {
   const { current } = candidates;
   for (const id of held) {
@@ -128,12 +128,16 @@ async function chooseKeySets(
       continue;
     }
     const update = await readVerified(config, keySet, id);
-    if (update instanceof UpdateError) passOver(candidates, id, update);
+    if (update instanceof UpdateError) classifyUnverified(candidates, id, update);
     else current.push(update);
   }
 }
 
-function passOver({ ended, unusable }: Candidates, id: UpdateId, error: UpdateError): void {
+function classifyUnverified(
+  { ended, unusable }: VerifiedUpdates,
+  id: UpdateId,
+  error: UpdateError,
+): void {
   const reason = describeError(error);
   if (error.code === 'untrusted') ended.push({ id, state: 'WITHDRAWN', reason, isRevoked: true });
   else unusable.push({ id, reason });

@@ -91,8 +91,11 @@ function isHealed(config: Config, { channel, version }: UpdateId): boolean {
     .map((id) => roleOf(config, id))
     .some(
       (is) =>
-        is.role === 'real' ||
-        (is.role === 'other' && !is.noop && was.role === 'other' && is.target === was.target),
+        is.role === 'active' ||
+        (is.role === 'not-targeted' &&
+          !is.noop &&
+          was.role === 'not-targeted' &&
+          is.target === was.target),
     );
 }
 

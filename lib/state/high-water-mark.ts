@@ -16,11 +16,11 @@ import {
 /** What an accepted announcement is to this node. */
 export type Held =
   /** It counts: what is older is past. */
-  | { role: 'real' }
+  | { role: 'active' }
   /** A trial run: past are only older ones. */
   | { role: 'noop' }
   /** For other nodes. */
-  | { role: 'other'; target: string; noop: boolean };
+  | { role: 'not-targeted'; target: string; noop: boolean };
 
 /**
  * What a stored announcement is to this node, from its text alone; verifying it is another matter.
@@ -29,11 +29,11 @@ export type Held =
 export function roleOf(config: Config, id: UpdateId): Held {
   const stored = readAccepted(config.stateDir, id);
   if (stored === undefined || looksLikeTorrent(Buffer.from(stored.payload)))
-    return { role: 'real' };
+    return { role: 'active' };
   try {
     return roleOfUpdate(config, parseAnnouncement(stored.payload).update);
   } catch (error) {
-    if (error instanceof UpdateError) return { role: 'real' };
+    if (error instanceof UpdateError) return { role: 'active' };
     throw error;
   }
 }
@@ -43,8 +43,9 @@ export function roleOfUpdate(
   config: Config,
   { channel, target, noop }: Pick<Update, 'channel' | 'target' | 'noop'>,
 ): Held {
-  if (!matchesTarget(target, channel, identityOf(config))) return { role: 'other', target, noop };
-  return { role: noop ? 'noop' : 'real' };
+  if (!matchesTarget(target, channel, identityOf(config)))
+    return { role: 'not-targeted', target, noop };
+  return { role: noop ? 'noop' : 'active' };
 }
 
 /**
@@ -71,9 +72,11 @@ function heldMark(config: Config, offered: Update): number {
   const offer = roleOfUpdate(config, offered);
   const isPast = (id: UpdateId): boolean => {
     const other = roleOf(config, id);
-    if (offer.role === 'other')
-      return other.role === 'other' && other.target === offer.target && other.noop === offer.noop;
-    return other.role === 'real' || (other.role === 'noop' && offer.role === 'noop');
+    if (offer.role === 'not-targeted')
+      return (
+        other.role === 'not-targeted' && other.target === offer.target && other.noop === offer.noop
+      );
+    return other.role === 'active' || (other.role === 'noop' && offer.role === 'noop');
   };
   return held.find(isPast)?.version ?? 0;
 }
@@ -85,7 +88,7 @@ function heldMark(config: Config, offered: Update): number {
  */
 function begunMark(config: Config, offered: Update): number {
   const { channel, version, infoHash } = offered;
-  if (channel === keySetChannel || roleOfUpdate(config, offered).role === 'other') return 0;
+  if (channel === keySetChannel || roleOfUpdate(config, offered).role === 'not-targeted') return 0;
   const held = new Set(listAccepted(config.stateDir).map(updateKey));
   let mark = 0;
   for (const directory of [updatesDir(config.stateDir), outcomesDir(config.applyDir)])

@@ -22,7 +22,7 @@ export interface HeldAnnouncement {
  * noop, every key set, and what is damaged. With these no mark falls, whatever this node's tags are or
  * become: the newest of all that target it is the newest of its own target, too (lib/state/high-water-mark.ts).
  */
-export function announcementsThatStay(held: readonly HeldAnnouncement[]): Set<string> {
+export function retainedAnnouncements(held: readonly HeldAnnouncement[]): Set<string> {
   const newest = new Map<string, UpdateId>();
   const stay = new Set<string>();
   for (const { id, target, noop } of held) {
@@ -46,7 +46,7 @@ export function announcementsThatStay(held: readonly HeldAnnouncement[]): Set<st
  * @param ids of one channel
  * @param read the outcome of one; undefined when there is none, as when only a log is left
  */
-export function outcomesThatStay(
+export function retainedOutcomes(
   ids: readonly UpdateId[],
   read: (id: UpdateId) => Progress | undefined,
 ): Set<string> {
@@ -113,7 +113,7 @@ export function pruneApplySide({ applyDir }: Config): void {
   }
   let left = maxPruned;
   for (const ids of channels.values()) {
-    const stay = outcomesThatStay([...ids.values()], (id) => readIfIntact(directory, id));
+    const stay = retainedOutcomes([...ids.values()], (id) => readIfIntact(directory, id));
     for (const key of ids.keys()) {
       if (stay.has(key) || left === 0) continue;
       left -= 1;

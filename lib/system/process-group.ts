@@ -14,7 +14,7 @@ export interface ProcessIdentity {
 export const runVariable = 'P2P_UPDATE_RUN';
 
 /** The value of {@link runVariable} for one run. */
-export function runMark({ processGroup, startTime }: ProcessIdentity): string {
+export function runId({ processGroup, startTime }: ProcessIdentity): string {
   return `${processGroup}-${startTime}`;
 }
 
@@ -72,7 +72,7 @@ async function findRun(run: ProcessIdentity): Promise<number[]> {
   const isLeader = (p: ProcessStat): boolean =>
     p.pid === run.processGroup && p.startTime === run.startTime;
   const isLedByUs = processes.some(isLeader);
-  const mark = runMark(run);
+  const mark = runId(run);
 
   const found = new Set<number>();
   for (const p of processes) {

@@ -4,7 +4,7 @@ import { constants, fchmodSync, openSync, closeSync, writeSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { endProcessGroup, readProcess, runVariable, runMark } from './process-group.ts';
+import { endProcessGroup, readProcess, runVariable, runId } from './process-group.ts';
 import type { ProcessIdentity } from './process-group.ts';
 
 /** A run's log is cut off here, so that a talkative manifest cannot fill the disk. */
@@ -97,7 +97,7 @@ export async function runCommand(options: RunOptions): Promise<RunOutcome> {
     try {
       identity = await identify(child.pid);
       await onStart?.(identity);
-      child.stdin.end(`${runMark(identity)}\n`);
+      child.stdin.end(`${runId(identity)}\n`);
     } catch (error) {
       child.stdin.end();
       await exited;

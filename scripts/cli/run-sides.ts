@@ -14,7 +14,7 @@ import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/u
 import { commandLine } from './command-line.ts';
 
 /** What a person asks for on the command line. */
-interface Asked {
+interface Options {
   help: boolean;
   /** What was given up is to be tried again: all of it, or one update. */
   retry: 'nothing' | 'all' | UpdateId;
@@ -124,7 +124,7 @@ function notOurs(config: Config, wanted: readonly Side[]): UpdateError {
   });
 }
 
-function parseCommandLine(name: string, options: { retry: boolean }): Asked {
+function parseCommandLine(name: string, options: { retry: boolean }): Options {
   const { parse, usage } = commandLine(name);
   const flag = { type: 'boolean', default: false } as const;
   const { values, positionals } = parse({

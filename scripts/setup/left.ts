@@ -5,7 +5,7 @@ import type { Scheduler } from './arguments.ts';
 import { cronFile, dropIn, unitDirectory, wakers } from './scheduler.ts';
 
 /** What a person has to do next, since setup starts and stops nothing. */
-export interface LeftToDo {
+export interface FollowUp {
   what: string;
   commands: string[];
 }
@@ -13,7 +13,7 @@ export interface LeftToDo {
 /** What serf.json registers; an installation from before one of them was there lacks it. */
 const serfHandlers = ['update', 'status', 'latest', 'member-join'];
 
-export interface LeftOptions {
+export interface FollowUpOptions {
   scheduler: Scheduler;
   /** Where the code is, seen from the machine. */
   codeDir: string;
@@ -22,19 +22,27 @@ export interface LeftOptions {
 }
 
 /** Decides what is left to do once the plan's steps are taken; the machine is as it was before. */
-export function decideLeft(plan: SetupPlan, machine: Machine, options: LeftOptions): LeftToDo[] {
+export function decideFollowUps(
+  plan: SetupPlan,
+  machine: Machine,
+  options: FollowUpOptions,
+): FollowUp[] {
   return [
-    ...leftToPlace(plan, machine, options),
-    ...leftToSuspect(plan),
-    ...leftToGive(plan, machine, options),
+    ...followUpsOfFiles(plan, machine, options),
+    ...followUpsOfDoubts(plan),
+    ...followUpsOfAccess(plan, machine, options),
     ...(options.scheduler === 'systemd' ? leftForSystemd : leftForCron)(plan, machine, options),
   ];
 }
 
-function leftToPlace({ config, steps }: SetupPlan, machine: Machine, options: LeftOptions) {
+function followUpsOfFiles(
+  { config, steps }: SetupPlan,
+  machine: Machine,
+  options: FollowUpOptions,
+) {
   const { keySetFile, transmission, trigger } = config;
   const { codeDir } = options;
-  const left: LeftToDo[] = [];
+  const left: FollowUp[] = [];
   const willExist = (path: string): boolean =>
     machine.look(path) !== undefined || steps.some((step) => 'path' in step && step.path === path);
   if (!willExist(keySetFile))
@@ -78,7 +86,7 @@ function names({ list, read }: Machine, directory: string, program: string): boo
 }
 
 /** A file that others could write may say what others want. */
-function leftToSuspect({ steps }: SetupPlan): LeftToDo[] {
+function followUpsOfDoubts({ steps }: SetupPlan): FollowUp[] {
   const isOpen = ({ type, uid, mode }: Found): boolean =>
     type === 'file' && (uid !== 0 || (mode & 0o022) !== 0);
   return steps
@@ -91,7 +99,11 @@ function leftToSuspect({ steps }: SetupPlan): LeftToDo[] {
 }
 
 /** Files that an earlier run as root left where p2p-update has to write. */
-function leftToGive({ config }: SetupPlan, machine: Machine, { scheduler }: LeftOptions) {
+function followUpsOfAccess(
+  { config }: SetupPlan,
+  machine: Machine,
+  { scheduler }: FollowUpOptions,
+) {
   const uid = machine.users.get(nodeUser)?.uid;
   const { look, list } = machine;
   const state = [config.stateDir, ...list(config.stateDir).map((d) => join(config.stateDir, d))];
@@ -109,8 +121,8 @@ function leftToGive({ config }: SetupPlan, machine: Machine, { scheduler }: Left
   }));
 }
 
-function leftForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: LeftOptions) {
-  const left: LeftToDo[] = [];
+function leftForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: FollowUpOptions) {
+  const left: FollowUp[] = [];
   const written = steps.flatMap((step) => (step.kind === 'write-file' ? step.path : []));
   const enabled = (unit: string): boolean => {
     const target = unit.endsWith('.path') ? 'paths.target.wants' : 'timers.target.wants';
@@ -147,8 +159,8 @@ function leftForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: LeftO
   return left;
 }
 
-function leftForCron(_plan: SetupPlan, { look, read }: Machine, { root }: LeftOptions) {
-  const left: LeftToDo[] = [];
+function leftForCron(_plan: SetupPlan, { look, read }: Machine, { root }: FollowUpOptions) {
+  const left: FollowUp[] = [];
   if (look('/usr/sbin/cron') === undefined)
     left.push({ what: 'install cron', commands: ['apt-get install cron'] });
   const defaults = '/etc/default/serf';

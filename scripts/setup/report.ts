@@ -1,6 +1,6 @@
 import type { SetupStep } from './plan.ts';
 import { formatMode, type Found, type Machine, type Ownership } from './rules.ts';
-import type { LeftToDo } from './left.ts';
+import type { FollowUp } from './left.ts';
 
 /** One step as a line of the table: what is done, to what, what it is then, and why. */
 export interface StepRow {
@@ -54,7 +54,7 @@ export function formatRows(rows: readonly StepRow[]): string {
     .join('');
 }
 
-export function formatLeft(left: readonly LeftToDo[]): string {
+export function formatFollowUps(left: readonly FollowUp[]): string {
   if (left.length === 0) return '';
   const items = left.map(
     ({ what, commands }, index) =>

@@ -56,21 +56,21 @@ const { parse, usage } = commandLine('submit.ts');
 
 const defaultExpiry = '1y';
 const defaultWait = '10m';
-/** A download by magnet, three tries of Puppet's first seconds, and some patience. */
+/** A download by magnet, three tries of Puppet's first seconds, and some time to spare. */
 const defaultTrial = '2m';
 
 /** How long to follow what the fleet makes of it. */
-export interface Patience {
+export interface WaitOptions {
   seconds: number;
   /** Whether the exit status says how it went; of a trial the report is enough. */
-  isStrict: boolean;
+  failOnTimeout: boolean;
 }
 
 interface Common {
   dryRun: boolean;
   json: boolean;
   /** null: not at all. */
-  patience: Patience | null;
+  wait: WaitOptions | null;
 }
 
 export type Command =
@@ -98,7 +98,7 @@ export function parseCommand(args: string[], now: number): Command {
   if (values.help === true) return { kind: 'help' };
   if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
   const dryRun = values['dry-run'] ?? false;
-  const common = { dryRun, json: values.json ?? false, patience: parsePatience(values, now) };
+  const common = { dryRun, json: values.json ?? false, wait: parseWaitOptions(values, now) };
   const given = Object.keys(values);
   const target = values.target === undefined ? undefined : parseTarget(values.target);
   const version = values.version === undefined ? undefined : parseVersion(values.version);
@@ -160,10 +160,10 @@ function parseOptions(args: string[]) {
   });
 }
 
-function parsePatience(
+function parseWaitOptions(
   values: ReturnType<typeof parseOptions>['values'],
   now: number,
-): Patience | null {
+): WaitOptions | null {
   const { wait = false, timeout, noop = false, 'not-before': notBefore } = values;
   if (!wait && timeout !== undefined && !noop)
     throw usage('--timeout has no meaning without --wait');
@@ -174,12 +174,12 @@ function parsePatience(
   const waitsFor = notBefore === undefined ? 0 : parseMoment(notBefore, now) - now;
   if (!wait) {
     const seconds = parseSpan(timeout ?? defaultTrial);
-    return noop && waitsFor <= 0 ? { seconds, isStrict: false } : null;
+    return noop && waitsFor <= 0 ? { seconds, failOnTimeout: false } : null;
   }
   const seconds = parseSpan(timeout ?? defaultWait);
   if (waitsFor >= seconds)
     throw usage('--wait would be over before --not-before: give a longer --timeout');
-  return { seconds, isStrict: true };
+  return { seconds, failOnTimeout: true };
 }
 
 function refuseOthers(mode: string, given: readonly string[], allowed: readonly string[]): void {

@@ -20,7 +20,7 @@ const maxPauseMs = 10_000;
 const maxNamed = 5;
 
 /**
- * Asks the fleet until no member that is alive is waited for any more, or until `patienceMs` are over.
+ * Asks the fleet until no member that is alive is waited for any more, or until `timeoutMs` are over.
  * What a member says is for people: nothing is decided by it.
  *
  * @param onProgress told how many of the targets, as far as they are known, have ended
@@ -29,7 +29,7 @@ const maxNamed = 5;
 export async function followUpdate(
   update: Pick<Update, 'channel' | 'version' | 'target'>,
   serf: Pick<SerfClient, 'query' | 'members'>,
-  patienceMs: number,
+  timeoutMs: number,
   onProgress?: (done: number, total: number) => void,
 ): Promise<UpdateProgress> {
   const begin = performance.now();
@@ -65,7 +65,7 @@ export async function followUpdate(
       onProgress?.(total - waitedFor(known).length, total);
     }
     const elapsedMs = performance.now() - begin;
-    if (known !== undefined && (known.isOver || elapsedMs > patienceMs)) return known;
+    if (known !== undefined && (known.isOver || elapsedMs > timeoutMs)) return known;
     await sleep(Math.min(maxPauseMs, elapsedMs / pauseShare));
   }
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { withAnnounceAnswer, type Peer } from '../../lib/daemons/transmission/tracker.ts';
+import { serveOneAnnounce, type Peer } from '../../lib/daemons/transmission/tracker.ts';
 import { waitFor } from '../support/run/wait-for.ts';
 
 const infoHash = '00ff7e25' + 'ab'.repeat(16);
@@ -23,7 +23,7 @@ async function listening(
   probe: (listener: Listener) => Promise<void>,
 ): Promise<boolean> {
   let disclosed = 0;
-  return withAnnounceAnswer({
+  return serveOneAnnounce({
     infoHash,
     timeoutMs,
     peers: () => {

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { buildTime } from '../../lib/build.ts';
 import { acceptPayload } from '../../lib/state/accept.ts';
-import { loadCandidates } from '../../lib/state/candidates.ts';
+import { loadVerified } from '../../lib/state/candidates.ts';
 import { listAccepted } from '../../lib/state/facts.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { completeDir } from '../../lib/state/markers.ts';
@@ -176,7 +176,7 @@ describe('a flood of channels', () => {
     const node = makeLoneNode();
     for (let i = 0; i < 1000; i += 1)
       node.plant(signAnnouncement(makeAnnouncement({ channel: `flood-${i}` }), node.keys));
-    const { current, ended, unusable } = await loadCandidates(node.config);
+    const { current, ended, unusable } = await loadVerified(node.config);
     expect(current.length + ended.length + unusable.length).toBeLessThanOrEqual(65);
     expect(runApply(node)).toEqual({ status: 0, stderr: '' });
     expect(readFileSync(node.configFile, 'utf8')).toContain('"channels":null');

@@ -3,7 +3,7 @@ import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/a
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
 import { acceptPayload } from '../../lib/state/accept.ts';
 import { buildTime } from '../../lib/build.ts';
-import { loadCandidates } from '../../lib/state/candidates.ts';
+import { loadVerified } from '../../lib/state/candidates.ts';
 import { UpdateError } from '../../lib/errors.ts';
 
 const now = Math.floor(Date.now() / 1000);
@@ -41,7 +41,7 @@ describe('a replay of the whole history', () => {
             if (!(error instanceof UpdateError)) throw error;
           },
         );
-        const { current } = await loadCandidates(config);
+        const { current } = await loadVerified(config);
         const version = current.find(({ noop }) => !noop)?.version ?? 0;
         expect(version).toBeGreaterThanOrEqual(top);
         top = version;

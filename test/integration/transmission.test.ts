@@ -9,12 +9,12 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { buildMetainfo, contentFileName, magnetUri } from '../../lib/announcement/metainfo.ts';
 import { describeContent } from '../../lib/content/hash-content.ts';
 import {
-  feedTorrent,
-  kick,
-  kickInfoHash,
-  prepareKick,
+  announcePeers,
+  forceRechoke,
+  rechokeInfoHash,
+  prepareRechoke,
   removeLeftOverTrackers,
-  takeTurns,
+  announceLimiter,
 } from '../../lib/daemons/transmission/announce-peers.ts';
 import {
   connectTransmission,
@@ -300,18 +300,18 @@ it('the sample settings are what a swarm needs', async () => {
 describe('a kick', () => {
   const isStopped = () =>
     waitFor('it is stopped', async () => {
-      const dummy = await transmission.get(kickInfoHash);
+      const dummy = await transmission.get(rechokeInfoHash);
       return dummy?.status === 'stopped' && dummy.percentDone === 0;
     });
 
   it('starts and stops a torrent that stays, also after one that was killed half-way', async () => {
-    await prepareKick(transmission, daemon.downloadDir);
-    await prepareKick(transmission, daemon.downloadDir);
+    await prepareRechoke(transmission, daemon.downloadDir);
+    await prepareRechoke(transmission, daemon.downloadDir);
     await isStopped();
-    await kick(transmission);
+    await forceRechoke(transmission);
     await isStopped();
-    await transmission.start(kickInfoHash);
-    await kick(transmission);
+    await transmission.start(rechokeInfoHash);
+    await forceRechoke(transmission);
     await isStopped();
     expect(existsSync(join(daemon.downloadDir, 'p2p-update-kick'))).toBe(false);
   });
@@ -321,9 +321,9 @@ describe('feeding', () => {
   const feed = async (infoHash: string, timeoutMs: number, peers = () => Promise.resolve([])) => {
     const told: string[] = [];
     const log = (message: string) => void told.push(message);
-    const outcome = await feedTorrent({
+    const outcome = await announcePeers({
       ...{ transmission, infoHash, peers, timeoutMs, log },
-      turn: takeTurns(),
+      turn: announceLimiter(),
     });
     return { outcome, told };
   };

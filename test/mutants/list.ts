@@ -118,7 +118,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'let an announcement for others move the mark',
     file: 'lib/state/high-water-mark.ts',
-    find: "return other.role === 'real' || (other.role === 'noop' && offer.role === 'noop');",
+    find: "return other.role === 'active' || (other.role === 'noop' && offer.role === 'noop');",
     replace: 'return true;',
     tests: [attack('rollback-and-replay')],
   },

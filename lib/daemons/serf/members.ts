@@ -62,7 +62,7 @@ function parseTags(tags: unknown): Record<string, string> {
 
 /** The error for a reply of Serf that has another shape than it should. */
 export function strangeReply(): UpdateError {
-  return new UpdateError('unavailable', 'the reply of the Serf agent makes no sense', {
+  return new UpdateError('unavailable', 'malformed response of the Serf agent', {
     hint: 'compare with: serf members -format json',
   });
 }

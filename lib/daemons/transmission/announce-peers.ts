@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../../errors.ts';
 import type { TransmissionClient } from './client.ts';
-import { isOurAnnounceUrl, type Peer, withAnnounceAnswer } from './tracker.ts';
+import { isOurAnnounceUrl, type Peer, serveOneAnnounce } from './tracker.ts';
 
 const pollMs = 250;
 
@@ -12,19 +12,19 @@ const pollMs = 250;
  * before that is in vain: so kick often until the first piece is here, then now and then. A seed cannot
  * see when that is, only that somebody has come.
  */
-const kickEveryMs = { early: 500, later: 2000 };
+const rechokeEveryMs = { early: 500, later: 2000 };
 const seedHurriesMs = 3000;
 
 /** Transmission announces within about 1 s of being given a tracker. */
 const announceTimeoutMs = 5000;
-const feedAgainAfterMs = 6000;
+const announceAgainAfterMs = 6000;
 
 /**
  * A seed waits for others to call. It holds the torrent before they do, and a peer that it calls too
  * early is put off for 15 min (getReconnectIntervalSecs in peer-mgr.c); each of them calls when it adds
  * the torrent. But where nobody can reach the seed it has to call, and by then they are ready.
  */
-const seedFeedsAfterMs = 4000;
+const seedAnnouncesAfterMs = 4000;
 
 /**
  * A daemon closes a connection from an address that is shaking hands with it already, and is then put off
@@ -38,10 +38,10 @@ const seedStaysMs = 15_000;
 const maxRemovals = 5;
 
 /** Lets one after another go on, each some time after the one before. */
-export type Turns = () => Promise<void>;
+export type AnnounceLimiter = () => Promise<void>;
 
 /** The turns of all torrents that are fed by one process. */
-export function takeTurns(): Turns {
+export function announceLimiter(): AnnounceLimiter {
   let next = Promise.resolve();
   return () => {
     const mine = next;
@@ -64,11 +64,11 @@ export function takeTurns(): Turns {
  *   torrent (any more).
  * @throws UpdateError of the RPC.
  */
-export async function feedTorrent(options: {
+export async function announcePeers(options: {
   transmission: TransmissionClient;
   infoHash: string;
   peers: () => Promise<Peer[]>;
-  turn: Turns;
+  turn: AnnounceLimiter;
   timeoutMs: number;
   log: (message: string) => void;
 }): Promise<'complete' | 'incomplete' | 'missing'> {
@@ -76,11 +76,11 @@ export async function feedTorrent(options: {
   const startedAt = Date.now();
   const first = await transmission.get(infoHash);
   if (first === undefined) return 'missing';
-  await prepareKick(transmission, first.downloadDir);
+  await prepareRechoke(transmission, first.downloadDir);
 
   let announce = Promise.resolve();
-  let feedAt = startedAt;
-  let kickAt = startedAt;
+  let announceAt = startedAt;
+  let rechokeAt = startedAt;
   let peersBefore = 0;
   let peersSince = 0;
   let wasDownloading = false;
@@ -97,21 +97,26 @@ export async function feedTorrent(options: {
       const endsAt = startedAt + Math.min(options.timeoutMs, isComplete ? seedStaysMs : 30_000);
       if (now >= endsAt) return isComplete ? 'complete' : 'incomplete';
 
-      const isFed = now < feedAt || (isComplete && now < startedAt + seedFeedsAfterMs);
-      if (peersConnected === 0 && !isFed && (status === 'downloading' || status === 'seeding')) {
+      const isAnnounced =
+        now < announceAt || (isComplete && now < startedAt + seedAnnouncesAfterMs);
+      if (
+        peersConnected === 0 &&
+        !isAnnounced &&
+        (status === 'downloading' || status === 'seeding')
+      ) {
         // Not again while this one waits for its turn.
-        feedAt = Infinity;
+        announceAt = Infinity;
         void options.turn().then(() => {
-          feedAt = Date.now() + feedAgainAfterMs;
+          announceAt = Date.now() + announceAgainAfterMs;
           const timeoutMs = Math.min(announceTimeoutMs, endsAt - Date.now());
-          if (timeoutMs > 0) announce = announcePeers({ ...options, timeoutMs });
+          if (timeoutMs > 0) announce = announceOnce({ ...options, timeoutMs });
         });
       }
-      if (peersConnected > peersBefore || (peersConnected > 0 && now >= kickAt)) {
-        await kick(transmission);
+      if (peersConnected > peersBefore || (peersConnected > 0 && now >= rechokeAt)) {
+        await forceRechoke(transmission);
         if (peersConnected > peersBefore) peersSince = now;
         const isEarly = isComplete ? now - peersSince < seedHurriesMs : percentDone === 0;
-        kickAt = now + (isEarly ? kickEveryMs.early : kickEveryMs.later);
+        rechokeAt = now + (isEarly ? rechokeEveryMs.early : rechokeEveryMs.later);
       }
       peersBefore = peersConnected;
       await sleep(pollMs);
@@ -122,11 +127,11 @@ export async function feedTorrent(options: {
 }
 
 /** Lets the torrent announce to us once; never throws. */
-async function announcePeers(options: Parameters<typeof feedTorrent>[0]): Promise<void> {
+async function announceOnce(options: Parameters<typeof announcePeers>[0]): Promise<void> {
   const { transmission, infoHash, log } = options;
   try {
     let given: string | undefined;
-    const answered = await withAnnounceAnswer({
+    const answered = await serveOneAnnounce({
       ...options,
       async use(announceUrl) {
         given = announceUrl;
@@ -208,10 +213,10 @@ const info = Buffer.concat([
 const metainfo = Buffer.concat([Buffer.from('d4:info'), info, Buffer.from('e')]);
 
 /** The dummy torrent that stays in Transmission's list, paused; the same on every node. */
-export const kickInfoHash = createHash('sha1').update(info).digest('hex');
+export const rechokeInfoHash = createHash('sha1').update(info).digest('hex');
 
 /** Puts the dummy torrent in place; does nothing when it is there. */
-export async function prepareKick(
+export async function prepareRechoke(
   transmission: TransmissionClient,
   downloadDir: string,
 ): Promise<void> {
@@ -223,7 +228,7 @@ export async function prepareKick(
  * and whenever any torrent starts (tr_peerMgrStartTorrent calls rechokePulse), for all torrents. Killed
  * half-way it leaves the dummy running, which the next kick puts right.
  */
-export async function kick(transmission: TransmissionClient): Promise<void> {
-  await transmission.start(kickInfoHash);
-  await transmission.stop(kickInfoHash);
+export async function forceRechoke(transmission: TransmissionClient): Promise<void> {
+  await transmission.start(rechokeInfoHash);
+  await transmission.stop(rechokeInfoHash);
 }

@@ -36,7 +36,7 @@ function parsePort(text: string | undefined): number | undefined {
   return port <= 65535 ? port : undefined;
 }
 
-/** True for an address that {@link withAnnounceAnswer} gave out, in this process or an earlier one. */
+/** True for an address that {@link serveOneAnnounce} gave out, in this process or an earlier one. */
 export function isOurAnnounceUrl(url: string): boolean {
   return announceUrlPattern.test(url);
 }
@@ -53,7 +53,7 @@ export function isOurAnnounceUrl(url: string): boolean {
  * @returns whether the announce came in time.
  * @throws whatever `use` or `peers` throws.
  */
-export async function withAnnounceAnswer(options: {
+export async function serveOneAnnounce(options: {
   infoHash: string;
   peers: () => Promise<Peer[]>;
   timeoutMs: number;

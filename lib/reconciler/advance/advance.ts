@@ -8,7 +8,7 @@ import type { Torrent } from '../../daemons/transmission/torrent.ts';
 import { isOurAnnounceUrl } from '../../daemons/transmission/tracker.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { acceptPayload } from '../../state/accept.ts';
-import { type EndedUpdate, loadCandidates } from '../../state/candidates.ts';
+import { type EndedUpdate, loadVerified } from '../../state/candidates.ts';
 import { removeHealed } from '../../state/equivocation.ts';
 import { factDirectories, listPending, prepareStateDir } from '../../state/facts.ts';
 import { isMarked } from '../../state/markers.ts';
@@ -18,7 +18,7 @@ import { isLegalStep } from '../../state/states.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
 import { type Attempt, cleanUp } from './clean-up.ts';
 import { decideStep, loadingSeconds, type Step } from './next-step.ts';
-import { type AdvanceDeps, type Chore, takeStep, walkTo } from './take-step.ts';
+import { type AdvanceDeps, type BackgroundTask, takeStep, transitionTo } from './take-step.ts';
 import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
 
 /**
@@ -30,29 +30,29 @@ import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
  * @returns the chores that it began, to be awaited without the lock; a damaged record is one that failed
  * @throws UpdateError `unavailable` and others when Transmission does not answer; all facts stay
  */
-export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[]> {
+export async function advance(config: Config, deps: AdvanceDeps): Promise<BackgroundTask[]> {
   const { now, log } = deps;
   prepareStateDir(config.stateDir);
   for (const name of ['', ...factDirectories])
     removeLeftOvers(join(config.stateDir, name), now() * 1000);
   await offerPending(config, deps);
   removeHealed(config, now());
-  const { current, ended, unusable } = await loadCandidates(config);
+  const { current, ended, unusable } = await loadVerified(config);
   for (const { id, reason } of unusable) log({ decision: 'wait', reason, ...idOf(id) });
-  const chores: Chore[] = [];
+  const tasks: BackgroundTask[] = [];
   const attempt: Attempt = async (id, work) => {
     try {
       return await work();
     } catch (error) {
       log({ decision: 'wait', reason: describeError(error), ...idOf(id) });
       if (error instanceof UpdateError && error.code === 'configuration')
-        chores.push(failedChore(error));
+        tasks.push(failedTask(error));
       return undefined;
     }
   };
   const take = async (update: Update, step: Step | undefined): Promise<void> => {
     const begun = await attempt(update, () => step && takeStep(step, config, deps, update));
-    chores.push(...(begun ?? []));
+    tasks.push(...(begun ?? []));
   };
 
   const isWithdrawal = ({ kind }: Update): boolean => kind === 'withdraw';
@@ -65,7 +65,7 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
     await attempt(each.id, () => {
       end(config, deps, each);
     });
-  if (current.length + ended.length + listOrphans(config).length === 0) return chores;
+  if (current.length + ended.length + listOrphans(config).length === 0) return tasks;
 
   const daemon = await askDaemon(deps);
   const planned: { update: Update; step: Step | undefined }[] = [];
@@ -90,7 +90,7 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Chore[
     attempt,
   );
   for (const { update, step } of goesOn) await take(update, step);
-  return chores;
+  return tasks;
 }
 
 /** What Transmission has, with its settings put right. */
@@ -103,9 +103,9 @@ async function askDaemon({ transmission, hook, warn, log }: AdvanceDeps): Promis
   // Asked first: how old the list is must not be overrated.
   const seconds = await transmission.secondsActive();
   const listed = await transmission.list();
-  const isFed = ({ trackers }: Torrent): boolean =>
+  const hasOurTracker = ({ trackers }: Torrent): boolean =>
     trackers.some(({ announce }) => isOurAnnounceUrl(announce));
-  if (listed.some(isFed))
+  if (listed.some(hasOurTracker))
     await removeLeftOverTrackers(transmission).catch((error: unknown) => {
       // They do no harm: the next wake-up removes them.
       log({ decision: 'wait', reason: describeError(error) });
@@ -138,8 +138,8 @@ function nextStep(
 }
 
 /** A fault that is told at the end, when the chores are awaited. */
-function failedChore(error: UpdateError): Chore {
-  const chore: Chore = Promise.reject(error);
+function failedTask(error: UpdateError): BackgroundTask {
+  const chore: BackgroundTask = Promise.reject(error);
   chore.catch(() => undefined);
   return chore;
 }
@@ -150,7 +150,7 @@ function end(config: Config, deps: AdvanceDeps, { id, state, reason }: EndedUpda
   if (progress === undefined || progress.state === state) return;
   const isOpen = isLegalStep(progress.state, state) || progress.state === 'STALLED';
   const isBegun = readProgress(outcomesDir(config.applyDir), id) !== undefined;
-  if (isOpen && !isBegun) walkTo(config, deps, { ...id, ...progress }, state, reason);
+  if (isOpen && !isBegun) transitionTo(config, deps, { ...id, ...progress }, state, reason);
 }
 
 /** Looks again at what waited for a plausible clock. */

@@ -13,7 +13,7 @@ import {
   updatesDir,
 } from '../../state/progress.ts';
 import {
-  announcementsThatStay,
+  retainedAnnouncements,
   type HeldAnnouncement,
   listOrphans,
   pruneAnnouncements,
@@ -51,7 +51,7 @@ export async function cleanUp(
   attempt: Attempt,
 ): Promise<void> {
   const held = await listHeld(config);
-  const stay = announcementsThatStay(held);
+  const stay = retainedAnnouncements(held);
   const spared: Update[] = [];
   const leaving: { id: UpdateId; what: Update | Progress | undefined }[] = [];
   for (const { id, isRevoked, isForOthers } of past) {
@@ -68,7 +68,14 @@ export async function cleanUp(
   const wanted = wantedBy([...current, ...spared]);
   const isReleased = async (id: UpdateId, what: Update | Progress | undefined): Promise<boolean> =>
     what === undefined ||
-    (await release(config, daemon, wanted, what, newestAcceptedAt(config, held, id), now));
+    (await removeUnreferenced(
+      config,
+      daemon,
+      wanted,
+      what,
+      newestAcceptedAt(config, held, id),
+      now,
+    ));
   const gone: UpdateId[] = [];
   for (const { id, what } of leaving) {
     const isGone = await attempt(id, () => isReleased(id, what));
@@ -159,7 +166,7 @@ function contentOf({ infoHash, sha256 }: Pick<Update, 'infoHash' | 'sha256'>): s
  * @param now unix seconds
  * @returns whether nothing of it is left; at the earliest in the pass after the one that removed it
  */
-export async function release(
+export async function removeUnreferenced(
   config: Config,
   { transmission, torrents, isSettled }: Daemon,
   wanted: Wanted,

@@ -23,12 +23,12 @@ export type Step =
   /** Nothing can be said for some seconds. */
   | { kind: 'wait'; seconds: number; reason: string }
   /** There is nothing to download. */
-  | { kind: 'tell'; mark: boolean }
+  | { kind: 'mark-complete'; mark: boolean }
   /** Give the torrent to Transmission; `copy`: the apply side will want a copy of the content. */
   | { kind: 'add'; copy: boolean }
   /** Take the torrent out, leave what is on disk, and give it to Transmission anew, which then checks it. */
   | {
-      kind: 'again';
+      kind: 're-add';
       state: 'QUEUED' | 'STALLED';
       where: Where;
       copy: boolean;
@@ -40,17 +40,17 @@ export type Step =
   /** Have Transmission check its pieces; `resume`: and start it then, since it is stopped. */
   | { kind: 'verify'; badContent: number; reason: string; resume: boolean }
   /**
-   * Transmission has all of it; `mark`: tell the apply side; `resume`: it is stopped; `feed`: it knows
+   * Transmission has all of it; `mark`: tell the apply side; `resume`: it is stopped; `announcePeers`: it knows
    * none of those who want it.
    */
-  | { kind: 'complete'; mark: boolean; resume: boolean; feed: boolean }
-  /** Transmission is at it; `resume`: it was stopped; `feed`: it knows no peer. */
+  | { kind: 'complete'; mark: boolean; resume: boolean; announcePeers: boolean }
+  /** Transmission is at it; `resume`: it was stopped; `announcePeers`: it knows no peer. */
   | {
       kind: 'download';
       state: 'QUEUED' | 'STALLED';
       reason: string;
       resume: boolean;
-      feed: boolean;
+      announcePeers: boolean;
     };
 
 /** What the decision rests on; nothing else is looked at. */
@@ -79,7 +79,7 @@ export function decideStep(input: StepInput): Step {
   const { update, torrent, data, progress, outcome, isMarked, now } = input;
 
   if (update.kind === 'withdraw')
-    return outcome === undefined ? { kind: 'tell', mark: !isMarked } : { kind: 'nothing' };
+    return outcome === undefined ? { kind: 'mark-complete', mark: !isMarked } : { kind: 'nothing' };
   // The apply side is past the content, but the fleet may still want it from us.
   const isPast = outcome !== undefined && isPastContent(outcome.state);
   const end = ending(input, isPast);
@@ -102,8 +102,8 @@ export function decideStep(input: StepInput): Step {
   const isGone = data === 'missing' || data === 'elsewhere';
   const resume = torrent.status === 'stopped';
   const isComplete = torrent.hasMetadata && torrent.percentDone === 1;
-  const again = (reason: string, more: Partial<Extract<Step, { kind: 'again' }>> = {}): Step => ({
-    ...{ kind: 'again', state: 'QUEUED', where: 'where it is', copy, badContent, reason },
+  const again = (reason: string, more: Partial<Extract<Step, { kind: 're-add' }>> = {}): Step => ({
+    ...{ kind: 're-add', state: 'QUEUED', where: 'where it is', copy, badContent, reason },
     ...more,
   });
   const verify = (reason: string): Step => ({ kind: 'verify', badContent, reason, resume });
@@ -124,8 +124,9 @@ export function decideStep(input: StepInput): Step {
     // Those who could not reach a daemon while it was down leave it alone for 15 min
     // (getReconnectIntervalSecs in peer-mgr.c), and it has forgotten them: it has to call.
     const completeAt = Date.parse(progress?.at.COMPLETE ?? '') / 1000;
-    const feed = resume || (startedAt > completeAt && input.daemonSeconds < callsAgainForSeconds);
-    return { kind: 'complete', mark: !isPast && !isMarked, resume, feed };
+    const announcePeers =
+      resume || (startedAt > completeAt && input.daemonSeconds < callsAgainForSeconds);
+    return { kind: 'complete', mark: !isPast && !isMarked, resume, announcePeers };
   }
 
   const queuedAt = Date.parse(progress?.at.QUEUED ?? '') / 1000;
@@ -151,7 +152,7 @@ export function decideStep(input: StepInput): Step {
     state: isStalled ? 'STALLED' : 'QUEUED',
     reason: isStalled ? 'nothing came for a minute' : 'in Transmission',
     resume,
-    feed: torrent.peersConnected === 0,
+    announcePeers: torrent.peersConnected === 0,
   };
 }
 

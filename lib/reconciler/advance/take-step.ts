@@ -25,7 +25,7 @@ const checkTimeoutMs = 25_000;
 export interface AdvanceDeps {
   transmission: TransmissionClient;
   /** Names the fleet's addresses to a torrent of Transmission, and speeds the swarm up; 30 s at most. */
-  feed: (infoHash: string) => Promise<void>;
+  announcePeers: (infoHash: string) => Promise<void>;
   /** Unix seconds. */
   now: () => number;
   buildTime: number;
@@ -40,7 +40,7 @@ export interface AdvanceDeps {
  * Something begun that needs no lock, may take 30 s, and may be lost without harm; 'look again': advance
  * has a next step when it has ended.
  */
-export type Chore = Promise<'look again' | undefined>;
+export type BackgroundTask = Promise<'look again' | undefined>;
 
 /**
  * Takes one step for one update: the durable fact first, then the effect, so that a killed one is taken
@@ -53,65 +53,65 @@ export async function takeStep(
   config: Config,
   deps: AdvanceDeps,
   update: Update,
-): Promise<Chore[]> {
+): Promise<BackgroundTask[]> {
   const { transmission } = deps;
   const { infoHash } = update;
-  const feed = (): Chore => quietly(deps, update, deps.feed(infoHash));
+  const announce = (): BackgroundTask => quietly(deps, update, deps.announcePeers(infoHash));
   switch (step.kind) {
     case 'nothing':
       return [];
     case 'wait':
       deps.log({ decision: 'wait', reason: step.reason, ...idOf(update) });
       return [sleep(step.seconds * 1000, 'look again' as const)];
-    case 'tell':
-      walkTo(config, deps, update, 'COMPLETE', 'there is nothing to download');
+    case 'mark-complete':
+      transitionTo(config, deps, update, 'COMPLETE', 'there is nothing to download');
       if (step.mark) markComplete(config.applyDir, infoHash);
       return [];
     case 'add': {
       if (readProgress(updatesDir(config.stateDir), update) === undefined)
-        walkTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
+        transitionTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
       const { directory, isThere } = placeOf(config, update);
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
-      walkTo(config, deps, update, 'QUEUED', 'in Transmission');
+      transitionTo(config, deps, update, 'QUEUED', 'in Transmission');
       await addTorrent(config, deps, update, directory);
-      return [feed()];
+      return [announce()];
     }
-    case 'again': {
+    case 're-add': {
       const [download] = dataDirectories(config, update);
       const { directory, isThere } =
         step.where === 'download'
           ? { directory: download, isThere: false }
           : placeOf(config, update);
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
-      walkTo(config, deps, update, step.state, step.reason, { badContent: step.badContent });
+      transitionTo(config, deps, update, step.state, step.reason, { badContent: step.badContent });
       await transmission.remove(infoHash, { deleteData: false });
       await addTorrent(config, deps, update, directory);
-      return [feed()];
+      return [announce()];
     }
     case 'drop':
-      walkTo(config, deps, update, step.state, step.reason);
+      transitionTo(config, deps, update, step.state, step.reason);
       return [];
     case 'verify':
       // Written down afterwards: a check too many does no harm, one that is believed to have been does.
       await transmission.verify(infoHash);
       // During a check that means: start it then.
       if (step.resume) await transmission.start(infoHash);
-      walkTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
+      transitionTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
       return [quietly(deps, update, awaitCheck(config, deps, update))];
     case 'complete': {
       const isNew = readProgress(updatesDir(config.stateDir), update) === undefined;
-      walkTo(config, deps, update, 'COMPLETE', 'downloaded');
+      transitionTo(config, deps, update, 'COMPLETE', 'downloaded');
       if (step.mark) markComplete(config.applyDir, infoHash);
       if (step.resume) await transmission.start(infoHash);
       const chores = [quietly(deps, update, keepTorrentFile(config, update))];
       // isNew: the submitter's own node, which seeds what the others have just been told of.
-      if (isNew || step.feed) chores.push(feed());
+      if (isNew || step.announcePeers) chores.push(announce());
       return chores;
     }
     case 'download':
-      walkTo(config, deps, update, step.state, step.reason);
+      transitionTo(config, deps, update, step.state, step.reason);
       if (step.resume) await transmission.start(infoHash);
-      return step.feed ? [feed()] : [];
+      return step.announcePeers ? [announce()] : [];
     default:
       step satisfies never;
       throw new TypeError('unreachable');
@@ -161,7 +161,7 @@ async function addTorrent(
  * After a check that found nothing wrong Transmission runs no hook: mark it again ourselves. What is
  * missing is yet to be fed.
  */
-async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Update): Chore {
+async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Update): BackgroundTask {
   const deadline = performance.now() + checkTimeoutMs;
   while (performance.now() < deadline) {
     await sleep(checkPollMs);
@@ -178,7 +178,7 @@ async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Updat
  * Records a state: by way of QUEUED where the direct step is not legal, and from a record begun anew where
  * that one is not either, as when something counts again that had ended.
  */
-export function walkTo(
+export function transitionTo(
   config: Config,
   { now, log }: Pick<AdvanceDeps, 'now' | 'log'>,
   update: UpdateId & Pick<Update, 'infoHash' | 'sha256' | 'noop'>,
@@ -202,7 +202,7 @@ export function walkTo(
 }
 
 /** A chore's failure is a line in the log: the next wake-up does it again. */
-async function quietly(deps: AdvanceDeps, update: Update, chore: Promise<unknown>): Chore {
+async function quietly(deps: AdvanceDeps, update: Update, chore: Promise<unknown>): BackgroundTask {
   try {
     return (await chore) === 'look again' ? 'look again' : undefined;
   } catch (error) {

@@ -6,7 +6,7 @@ import { isIntact } from '../../content/copy-verified.ts';
 import { detectKind } from '../../content/detect-kind.ts';
 import type { ApplyResult } from '../../daemons/puppet/puppet.ts';
 import { describeError, UpdateError } from '../../errors.ts';
-import { loadCandidates } from '../../state/candidates.ts';
+import { loadVerified } from '../../state/candidates.ts';
 import {
   outcomesDir,
   type Progress,
@@ -15,7 +15,7 @@ import {
   writeProgress,
 } from '../../state/progress.ts';
 import { replaceRecord } from '../../system/record.ts';
-import { applyContent, takeUpKeySet } from './install.ts';
+import { applyContent, activateKeySet } from './install.ts';
 import { type ApplyDeps, outcomeMode } from './outcomes.ts';
 import {
   absentContent,
@@ -61,7 +61,7 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
   const begin = (): void => {
     if (outcome.state === 'STAGED') step('APPLYING', 'started');
   };
-  const giveUp = (reason: string, more: Partial<Progress> = {}): void => {
+  const poison = (reason: string, more: Partial<Progress> = {}): void => {
     begin();
     step('FAILED', reason, more);
     step('POISONED', reason);
@@ -69,11 +69,11 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
   };
 
   // Advance has a download that is gone, or wrong, made good; then this one goes on.
-  const putOff = (mismatch: string): void => {
+  const awaitRedownload = (mismatch: string): void => {
     removeStaging(applyDir, update);
     const reason = `the staged copy is lost, and of the download: ${mismatch}`;
     const badContent = outcome.badContent + Number(mismatch !== absentContent);
-    if (badContent > maxBadContent) giveUp(reason, { badContent });
+    if (badContent > maxBadContent) poison(reason, { badContent });
     else if (mismatch !== absentContent)
       step(outcome.state, reason, { badContent, nextTryAt: deps.now() + checkSeconds });
     deps.log({ decision: 'wait', reason, ...idOf(update) });
@@ -105,11 +105,11 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
       ? undefined
       : await copyToStaging(config, update);
     if (mismatch !== undefined) {
-      putOff(mismatch);
+      awaitRedownload(mismatch);
       return;
     }
     kind ??= (await detectKind(copy)).kind;
-    if (kind === 'keyset') result = takeUpKeySet(config, update, copy);
+    if (kind === 'keyset') result = activateKeySet(config, update, copy);
     else {
       const workDir = join(directory, 'work');
       rmSync(workDir, { recursive: true, force: true });
@@ -134,7 +134,7 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
   } catch (error) {
     const reason = describeError(error);
     if (error instanceof UpdateError && error.code === 'malformed') {
-      giveUp(reason);
+      poison(reason);
       return;
     }
     // Puppet is missing, or ended by a shutdown, or the disk is full: no try of this update. It is taken
@@ -160,7 +160,7 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
   }
   const tries = outcome.tries + 1;
   const nextTryAt = deps.now() + (backOffSeconds[tries - 1] ?? 0);
-  if (tries >= maxTries) giveUp(reason, { run, tries });
+  if (tries >= maxTries) poison(reason, { run, tries });
   else step('FAILED', reason, { run, tries, nextTryAt, interruptions: 0 });
 }
 
@@ -173,7 +173,7 @@ function pauseAfter(interruptions: number): number {
 /** A manifest may have failed for want of this module: it is due at once, with all its tries. */
 async function retryForModule(config: Config, { now }: ApplyDeps): Promise<void> {
   const directory = outcomesDir(config.applyDir);
-  for (const update of (await loadCandidates(config)).current) {
+  for (const update of (await loadVerified(config)).current) {
     const outcome = readIfIntact(directory, update);
     if (outcome?.state !== 'FAILED' || update.kind === 'module' || update.kind === 'file') continue;
     const change = { state: 'FAILED' as const, reason: outcome.reason, nextTryAt: 0, tries: 0 };

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { describeError, UpdateError } from '../../errors.ts';
-import { loadCandidates } from '../../state/candidates.ts';
+import { loadVerified } from '../../state/candidates.ts';
 import { keySetsDir } from '../../state/key-chain.ts';
 import { listMarkers, removeMarker } from '../../state/markers.ts';
 import { outcomesDir, readProgress } from '../../state/progress.ts';
@@ -46,7 +46,7 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     }
   };
   for (;;) {
-    const { current, ended } = await loadCandidates(config);
+    const { current, ended } = await loadVerified(config);
     for (const each of ended)
       if (await attempt(each.id, () => endOutcome(config.applyDir, each, deps), false))
         removeStaging(config.applyDir, each.id);

@@ -148,7 +148,7 @@ async function deliverFile({ contentPath, name, config }: ApplyRequest): Promise
  * @param copy the verified copy of the content, which nobody else can write
  * @throws UpdateError `malformed` when it is not; `configuration` when the keys in force cannot be read
  */
-export function takeUpKeySet(config: Config, update: Update, copy: string): ApplyResult {
+export function activateKeySet(config: Config, update: Update, copy: string): ApplyResult {
   const text = readFileSync(copy, 'latin1');
   const next = parseKeySet(text);
   const now = currentKeySet(config);

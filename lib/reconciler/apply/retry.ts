@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { idOf, isExpired, nameOf, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { UpdateError } from '../../errors.ts';
-import { type Candidates, loadCandidates } from '../../state/candidates.ts';
+import { type VerifiedUpdates, loadVerified } from '../../state/candidates.ts';
 import {
   listRecords,
   outcomesDir,
@@ -43,7 +43,7 @@ export async function retryPoisoned(
     join(applyDir, applyLock),
     () => '',
     async () => {
-      const candidates = await loadCandidates(config);
+      const candidates = await loadVerified(config);
       for (const id of wanted === undefined
         ? poisonedIn(applyDir)
         : [requirePoisoned(config, wanted)])
@@ -80,7 +80,7 @@ function requirePoisoned({ applyDir }: Config, wanted: UpdateId): UpdateId {
 
 function retryOne(
   config: Config,
-  { current, ended, unusable }: Candidates,
+  { current, ended, unusable }: VerifiedUpdates,
   id: UpdateId,
   { now, log }: ApplyDeps,
 ): Retried {

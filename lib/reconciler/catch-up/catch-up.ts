@@ -13,7 +13,7 @@ import {
 import {
   askNeighbour,
   type CatchUpDeps,
-  meetNeighbours,
+  fetchDigests,
   querySeconds,
   type Run,
 } from './neighbours.ts';
@@ -67,7 +67,7 @@ async function catchUp(config: Config, claimed: CatchUpRecord, deps: CatchUpDeps
   const others = alive.filter((name) => name !== self);
   const run: Run = {
     ...{ config, deps, epoch: epochOf(config), refused: [], hasKeySet: false, waits: false },
-    settled: new Set(claimed.refused.map(({ what }) => what)),
+    settled: new Set(claimed.refused.map(({ offerKey }) => offerKey)),
   };
   const isOver = others.length === 0 || (await fetchMissing(run, chooseRandom(others, random)));
   writeCatchUp(config.stateDir, {
@@ -87,7 +87,7 @@ async function fetchMissing(run: Run, names: readonly string[]): Promise<boolean
     return { held: await listHoldings(config), epoch, settled, channels: config.channels };
   };
   let own = await look();
-  const neighbours = await meetNeighbours(run, names, own);
+  const neighbours = await fetchDigests(run, names, own);
   for (;;) {
     const asks = planRound(neighbours, own);
     if (asks.length === 0) return true;

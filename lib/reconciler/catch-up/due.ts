@@ -20,8 +20,8 @@ export interface CatchUpRecord {
 
 /** What need not be fetched again for a while: these signed bytes would be refused again. */
 export interface Refused {
-  /** The key and the fingerprint of the body. */
-  what: string;
+  /** From `offerKey`. */
+  offerKey: string;
   at: number;
 }
 
@@ -118,7 +118,8 @@ export function writeCatchUp(stateDir: string, record: CatchUpRecord): void {
   // What is no file cannot be replaced by a rename.
   if (lstatSync(file, { throwIfNoEntry: false })?.isDirectory() === true)
     rmSync(file, { recursive: true });
-  replaceDurably(file, encodeRecord(record));
+  const refused = record.refused.map(({ offerKey: what, at }) => ({ what, at }));
+  replaceDurably(file, encodeRecord({ ...record, refused }));
 }
 
 function recordFile(stateDir: string): string {
@@ -126,8 +127,17 @@ function recordFile(stateDir: string): string {
 }
 
 function parseRecord(value: unknown): CatchUpRecord | undefined {
-  const { startedAt, epoch, members, left, refused } = (value ?? {}) as Partial<CatchUpRecord>;
-  const numbers = [startedAt, epoch, members];
-  const isSound = numbers.every(Number.isFinite) && Array.isArray(refused);
-  return isSound && left !== undefined ? (value as CatchUpRecord) : undefined;
+  const record = (value ?? {}) as Partial<Omit<CatchUpRecord, 'refused'>> & { refused?: unknown };
+  const { startedAt, epoch, members, left, refused } = record;
+  if (!isNumber(startedAt) || !isNumber(epoch) || !isNumber(members)) return undefined;
+  if (!Array.isArray(refused) || left === undefined) return undefined;
+  const entries = refused as { what: string; at: number }[];
+  return {
+    ...{ startedAt, epoch, members, left },
+    refused: entries.map(({ what: offerKey, at }) => ({ offerKey, at })),
+  };
+}
+
+function isNumber(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value);
 }

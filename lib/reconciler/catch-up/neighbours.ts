@@ -13,8 +13,8 @@ import {
 import type { LoggedEvent } from '../../system/event-log.ts';
 import { shownName } from '../../system/printable.ts';
 import type { CatchUpRecord } from './due.ts';
-import { type Ask, type Neighbour, type OwnState, whatOf } from './plan.ts';
-import { takeDelivered, type Verdict } from './take.ts';
+import { type Ask, type Neighbour, type OwnState, offerKey } from './plan.ts';
+import { acceptFromNeighbour, type Verdict } from './take.ts';
 
 export interface CatchUpDeps {
   serf: Pick<SerfClient, 'members' | 'selfName' | 'query'>;
@@ -54,7 +54,7 @@ export interface Run {
  *
  * @returns those that answered
  */
-export async function meetNeighbours(
+export async function fetchDigests(
   run: Run,
   names: readonly string[],
   own: OwnState,
@@ -68,7 +68,7 @@ export async function meetNeighbours(
     const { epoch, items, more, all } = digest;
     run.waits ||= epoch > run.epoch;
     const isSame = all === same;
-    const offers = new Map(isSame ? [] : items.map((item) => [whatOf(item), item]));
+    const offers = new Map(isSame ? [] : items.map((item) => [offerKey(item), item]));
     const nextPage = more && !isSame ? (items.at(-1)?.key ?? null) : null;
     return [{ name, epoch, nextPage, offers, done: new Set<string>(), strikes: 0 }];
   });
@@ -102,7 +102,7 @@ export async function askNeighbour(run: Run, each: Ask): Promise<void> {
 function takePage({ to, after }: Extract<Ask, { kind: 'page' }>, answer: string): boolean {
   const digest = parseDigest(answer, after);
   if (digest === undefined) return false;
-  for (const item of digest.items) to.offers.set(whatOf(item), item);
+  for (const item of digest.items) to.offers.set(offerKey(item), item);
   const isMuch = to.offers.size > maxOffers;
   to.nextPage = digest.more && !isMuch ? (digest.items.at(-1)?.key ?? null) : null;
   return true;
@@ -134,16 +134,16 @@ async function takeTexts(
     });
   // In the order asked: what stands after the last one that came may only have had no room.
   const answered = last === -1 ? offers : offers.slice(0, last + 1);
-  for (const offer of answered) to.done.add(whatOf(offer));
+  for (const offer of answered) to.done.add(offerKey(offer));
   return last >= 0 && strange === 0 && forged === 0;
 }
 
 async function take(run: Run, item: Holding, from: string): Promise<Verdict> {
   const { config, deps } = run;
   const now = Math.floor(deps.now() / 1000);
-  const verdict = await takeDelivered(item, from, config, { ...deps, now });
-  if (verdict !== 'forged') run.settled.add(whatOf(item));
-  if (verdict === 'refused') run.refused.push({ what: whatOf(item), at: deps.now() });
+  const verdict = await acceptFromNeighbour(item, from, config, { ...deps, now });
+  if (verdict !== 'forged') run.settled.add(offerKey(item));
+  if (verdict === 'refused') run.refused.push({ offerKey: offerKey(item), at: deps.now() });
   run.hasKeySet ||= verdict === 'key set';
   run.waits ||= verdict === 'waits';
   return verdict;

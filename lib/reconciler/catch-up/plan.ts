@@ -9,7 +9,7 @@ export interface Neighbour {
   epoch: number;
   /** The key after which its next page is to be asked for; null: it has no more, or is not asked. */
   nextPage: string | null;
-  /** What it says that it holds, by {@link whatOf}. */
+  /** What it says that it holds, by {@link offerKey}. */
   offers: Map<string, Offer>;
   /** What it has been asked for, and need not be again. */
   done: Set<string>;
@@ -28,7 +28,7 @@ export interface OwnState {
   epoch: number;
   /** The channels that this node follows; null: all. */
   channels: readonly string[] | null;
-  /** What was refused, or has to wait, by {@link whatOf}. */
+  /** What was refused, or has to wait, by {@link offerKey}. */
   settled: ReadonlySet<string>;
 }
 
@@ -44,14 +44,14 @@ const maxKeysAtOnce = 3;
 export const maxStrikes = 3;
 
 /** The key and the body: both have to be the same for an announcement to be the same. */
-export function whatOf({ key, body }: Pick<Offer, 'key' | 'body'>): string {
+export function offerKey({ key, body }: Pick<Offer, 'key' | 'body'>): string {
   return `${key} ${body ?? 'any'}`;
 }
 
 /** Whether this node lacks something that a neighbour holds, and could take it now. */
 export function isMissing(offer: Offer, own: OwnState): boolean {
   const { channel, version, key } = offer;
-  if (own.settled.has(whatOf(offer))) return false;
+  if (own.settled.has(offerKey(offer))) return false;
   const held = own.held.find((each) => each.key === key);
   const isSame =
     held !== undefined && held.scope !== null && (offer.body ?? held.body) === held.body;
@@ -77,7 +77,7 @@ export function planRound(neighbours: readonly Neighbour[], own: OwnState): Ask[
   const wanted = new Map(asked.map((to) => [to, wantedOf(to, own)]));
   if ([...wanted.values()].some((offers) => offers.some(isKeySet)))
     for (const [to, offers] of wanted) wanted.set(to, offers.filter(isKeySet));
-  const inAll = new Set([...wanted.values()].flatMap((offers) => offers.map(whatOf))).size;
+  const inAll = new Set([...wanted.values()].flatMap((offers) => offers.map(offerKey))).size;
   const free = Math.max(0, maxQueriesAtOnce - asks.length);
   // One each, where that is enough: not every announcement leaves room for a second one.
   const size = Math.min(maxKeysAtOnce, Math.ceil(inAll / Math.max(1, free)));
@@ -85,10 +85,10 @@ export function planRound(neighbours: readonly Neighbour[], own: OwnState): Ask[
   for (let slot = 0, idle = 0; asks.length < maxQueriesAtOnce && idle < asked.length; slot += 1) {
     const to = asked[slot % asked.length];
     if (to === undefined) break;
-    const offers = (wanted.get(to) ?? []).filter((offer) => !taken.has(whatOf(offer)));
+    const offers = (wanted.get(to) ?? []).filter((offer) => !taken.has(offerKey(offer)));
     const batch = offers.slice(0, size);
     idle = batch.length === 0 ? idle + 1 : 0;
-    for (const offer of batch) taken.add(whatOf(offer));
+    for (const offer of batch) taken.add(offerKey(offer));
     if (batch.length > 0) asks.push({ kind: 'get', to, offers: batch });
   }
   return asks;
@@ -100,7 +100,7 @@ function isKeySet({ channel }: Offer): boolean {
 
 function wantedOf(to: Neighbour, own: OwnState): Offer[] {
   return [...nextKeySet(to, own), ...to.offers.values()]
-    .filter((offer) => !to.done.has(whatOf(offer)) && isMissing(offer, own))
+    .filter((offer) => !to.done.has(offerKey(offer)) && isMissing(offer, own))
     .sort((a, b) =>
       a.channel === b.channel ? b.version - a.version : a.channel < b.channel ? -1 : 1,
     );

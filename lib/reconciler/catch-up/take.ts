@@ -30,7 +30,7 @@ export type TakeDeps = AcceptDeps & {
  * @param from the neighbour's name, printable
  * @throws UpdateError `configuration` when this node cannot judge anything
  */
-export async function takeDelivered(
+export async function acceptFromNeighbour(
   item: Holding,
   from: string,
   config: Config,

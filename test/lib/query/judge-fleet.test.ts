@@ -133,7 +133,7 @@ describe('members', () => {
       ['n1', 'alive', true, ''],
       ['n2', 'down', false, 'down'],
       ['n3', 'alive', false, 'no answer'],
-      ['n4', 'alive', false, 'its answer makes no sense'],
+      ['n4', 'alive', false, 'malformed response'],
     ]);
     expect(status.verdict).toBe('pending');
   });

@@ -27,7 +27,7 @@ async function makeUsedNode(count: number): Promise<{ node: ApplySide; updates: 
 const pass = async ({ config }: ApplySide): Promise<void> => {
   const chores = await advance(config, {
     transmission: new MemoryTransmission(new Map(), config.downloadDir).connect(),
-    feed: () => Promise.resolve(),
+    announcePeers: () => Promise.resolve(),
     now: () => now,
     buildTime: 0,
     log: () => undefined,

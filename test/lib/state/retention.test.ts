@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newProgress, type Progress } from '../../../lib/state/progress.ts';
-import { announcementsThatStay, outcomesThatStay } from '../../../lib/state/retention.ts';
+import { retainedAnnouncements, retainedOutcomes } from '../../../lib/state/retention.ts';
 import type { State } from '../../../lib/state/states.ts';
 import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
 
@@ -16,7 +16,7 @@ describe('of announcements', () => {
   });
 
   it('the newest of each channel, target and noop stays', () => {
-    const stay = announcementsThatStay([
+    const stay = retainedAnnouncements([
       ...[held(1, ''), held(2, ''), held(3, 'role=web'), held(4, 'role=web'), held(5, '', true)],
       ...[held(6, '', true), held(1, '', false, 'd')],
     ]);
@@ -25,7 +25,7 @@ describe('of announcements', () => {
 
   it('every key set stays, and what is damaged', () => {
     const chain = [held(1, '', false, 'keyset'), held(2, '', false, 'keyset')];
-    expect(announcementsThatStay([...chain, held(1, undefined), held(2, '')]).size).toBe(4);
+    expect(retainedAnnouncements([...chain, held(1, undefined), held(2, '')]).size).toBe(4);
   });
 
   it('no mark falls, whatever the tags of the node are or become', () => {
@@ -38,7 +38,7 @@ describe('of announcements', () => {
     const targets = fc.subarray(['', 'a', 'b', 'c']);
     fc.assert(
       fc.property(all, targets, fc.boolean(), (list, matching, noop) => {
-        const stay = announcementsThatStay(
+        const stay = retainedAnnouncements(
           list.map((each) => held(each.version, each.target, each.noop)),
         );
         const mark = (some: typeof list): number =>
@@ -64,7 +64,7 @@ describe('of outcomes', () => {
     Array.from({ length: to - from + 1 }, (_, index) => from + index);
   const stay = (outcomes: Map<number, Progress | undefined>): string[] => {
     const ids = [...outcomes.keys()].map((version) => id(version));
-    return [...outcomesThatStay(ids, ({ version }) => outcomes.get(version))].sort();
+    return [...retainedOutcomes(ids, ({ version }) => outcomes.get(version))].sort();
   };
 
   it('the newest 16 stay', () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../lib/config.ts';
 import type { SetupStep } from '../../../scripts/setup/plan.ts';
 import type { Found, Machine } from '../../../scripts/setup/rules.ts';
-import { decideLeft, type LeftOptions } from '../../../scripts/setup/left.ts';
+import { decideFollowUps, type FollowUpOptions } from '../../../scripts/setup/left.ts';
 
 const codeDir = '/opt/p2p-update';
 const units = '/etc/systemd/system';
@@ -51,11 +51,11 @@ const all = [
 ].join(' ');
 
 describe('decideLeft', () => {
-  const systemd: LeftOptions = { scheduler: 'systemd', codeDir, root: '/' };
-  const cron: LeftOptions = { ...systemd, scheduler: 'cron' };
-  const image: LeftOptions = { ...systemd, root: '/mnt/card' };
+  const systemd: FollowUpOptions = { scheduler: 'systemd', codeDir, root: '/' };
+  const cron: FollowUpOptions = { ...systemd, scheduler: 'cron' };
+  const image: FollowUpOptions = { ...systemd, root: '/mnt/card' };
 
-  it.each<[string, LeftOptions, Record<string, string>, SetupStep[], string[]]>([
+  it.each<[string, FollowUpOptions, Record<string, string>, SetupStep[], string[]]>([
     ['nothing is left', systemd, files, [], []],
     ['nothing is left for cron', cron, files, [], []],
     [
@@ -123,14 +123,14 @@ describe('decideLeft', () => {
     ],
   ])('when %s', (_, options, present, steps, commands) => {
     const plan = { config: parseConfig('{}', 'the defaults'), steps };
-    const left = decideLeft(plan, machine(present), options);
+    const left = decideFollowUps(plan, machine(present), options);
     expect(left.flatMap((each) => each.commands)).toEqual(commands);
   });
 
   it("has root's old files in the state directory given to p2p-update", () => {
     const state = { '/var/lib/p2p-update/state/events.log': '' };
     const plan = { config: parseConfig('{}', 'the defaults'), steps: [] };
-    const left = decideLeft(plan, machine({ ...files, ...state }, 0), systemd);
+    const left = decideFollowUps(plan, machine({ ...files, ...state }, 0), systemd);
     expect(left.flatMap(({ commands }) => commands)).toEqual([
       'chown -R --no-dereference p2p-update: /var/lib/p2p-update/state',
     ]);

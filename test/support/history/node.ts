@@ -112,7 +112,7 @@ export class HistoryNode {
   async advance(callsLeft = Infinity): Promise<void> {
     const deps = {
       transmission: this.transmission.connect(callsLeft),
-      feed: () => Promise.resolve(),
+      announcePeers: () => Promise.resolve(),
       now: () => this.#now,
       buildTime: 0,
       log: refuseIllegalSteps,

@@ -82,8 +82,8 @@ describe('the list of members', () => {
 
 describe('the serf command', () => {
   it.each([
-    ['prints no JSON', 'echo hello', 'unavailable', 'makes no sense'],
-    ['prints without end', 'exec yes', 'unavailable', 'makes no sense'],
+    ['prints no JSON', 'echo hello', 'unavailable', 'malformed response'],
+    ['prints without end', 'exec yes', 'unavailable', 'malformed response'],
     ['fails without a word', 'exit 1', 'unavailable', 'Command failed'],
     [
       'fails with control characters',
@@ -161,7 +161,7 @@ describe('the serf command', () => {
     ['a list', '[]'],
   ])('that answers with %s does not say who we are', async (_, reply) => {
     const error = await failureOf(connectSerf(stub(`echo '${reply}'`)).selfName());
-    expect(error.message).toContain('makes no sense');
+    expect(error.message).toContain('malformed response');
   });
 });
 

@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import {
   isOurAnnounceUrl,
   peersFromMembers,
-  withAnnounceAnswer,
+  serveOneAnnounce,
   type Peer,
 } from '../../../../lib/daemons/transmission/tracker.ts';
 import type { Member } from '../../../../lib/daemons/serf/members.ts';
@@ -93,7 +93,7 @@ function answering(options: {
   timeoutMs?: number;
 }): Promise<boolean> {
   const { use, peers = [{ address: '192.0.2.2', port: 51413 }], timeoutMs = 10_000 } = options;
-  return withAnnounceAnswer({ infoHash, peers: () => Promise.resolve(peers), timeoutMs, use });
+  return serveOneAnnounce({ infoHash, peers: () => Promise.resolve(peers), timeoutMs, use });
 }
 
 const bytes = (...values: number[]): string => String.fromCharCode(...values);
@@ -235,7 +235,7 @@ describe('the answer to an announce', () => {
 
   it('fails, and nobody listens, when the peers are not known', async () => {
     let url = '';
-    const answer = withAnnounceAnswer({
+    const answer = serveOneAnnounce({
       infoHash,
       peers: () => Promise.reject(new Error('agent down')),
       timeoutMs: 10_000,

@@ -91,7 +91,7 @@ describe('decideStep', () => {
     [
       'gives anew what came back in another directory',
       { torrent: lonely, place: 'other', progress: progress('QUEUED') },
-      { kind: 'again' },
+      { kind: 're-add' },
     ],
     [
       'leaves alone what is applied and seeded from another directory',
@@ -101,17 +101,17 @@ describe('decideStep', () => {
     [
       'gives anew what is damaged where the daemon may only read',
       { torrent: lonely, place: 'publish', progress: progress('QUEUED') },
-      { kind: 'again', where: 'download' },
+      { kind: 're-add', where: 'download' },
     ],
     [
       'gives anew what is said to be complete and is not on disk',
       { torrent: seeding, data: 'missing', outcome: progress('APPLIED') },
-      { kind: 'again', copy: false },
+      { kind: 're-add', copy: false },
     ],
     [
       'gives anew, its data elsewhere, what came back in the wrong one of two directories',
       { torrent: lonely, data: 'elsewhere', progress: progress('COMPLETE') },
-      { kind: 'again', where: 'where it is' },
+      { kind: 're-add', where: 'where it is' },
     ],
     [
       'does so once only, as what is there may be damaged',
@@ -177,8 +177,12 @@ describe('decideStep', () => {
       { progress: progress('SUPERSEDED'), outcome: progress('SUPERSEDED'), torrent: seeding },
       { kind: 'complete', mark: true },
     ],
-    ['lets a download go on', { torrent: downloading }, { kind: 'download', feed: false }],
-    ['feeds a download without peers', { torrent: lonely }, { kind: 'download', feed: true }],
+    ['lets a download go on', { torrent: downloading }, { kind: 'download', announcePeers: false }],
+    [
+      'feeds a download without peers',
+      { torrent: lonely },
+      { kind: 'download', announcePeers: true },
+    ],
     [
       'starts a stopped download',
       { torrent: { ...lonely, status: 'stopped' } },
@@ -187,7 +191,7 @@ describe('decideStep', () => {
     [
       'says that a download is stalled after a minute without peers',
       { torrent: lonely, progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }) },
-      { kind: 'download', state: 'STALLED', feed: true },
+      { kind: 'download', state: 'STALLED', announcePeers: true },
     ],
     [
       'says so also when it has peers, who lack it too',
@@ -195,7 +199,7 @@ describe('decideStep', () => {
         torrent: { ...downloading, rateDownload: 0 },
         progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }),
       },
-      { kind: 'download', state: 'STALLED', feed: false },
+      { kind: 'download', state: 'STALLED', announcePeers: false },
     ],
     [
       'does not say so when something came within the minute',
@@ -207,10 +211,10 @@ describe('decideStep', () => {
     ],
     ...(
       [
-        ['adds again what nobody has brought a byte of for a minute', 61, 61, 'again'],
+        ['adds again what nobody has brought a byte of for a minute', 61, 61, 're-add'],
         ['waits twice as long after that', 122, 61, 'download'],
-        ['and then adds it again', 123, 62, 'again'],
-        ['at least every 15 min', 9000, 901, 'again'],
+        ['and then adds it again', 123, 62, 're-add'],
+        ['at least every 15 min', 9000, 901, 're-add'],
       ] as const
     ).map(([name, queued, added, kind]): Row => [
       name,
@@ -252,7 +256,7 @@ describe('decideStep', () => {
         daemonSeconds: 5,
         progress: progress('COMPLETE', { at: { COMPLETE: iso(now - 99) } }),
       },
-      { kind: 'complete', feed: true },
+      { kind: 'complete', announcePeers: true },
     ],
     [
       'calls nobody where the daemon was there all the time',
@@ -261,7 +265,7 @@ describe('decideStep', () => {
         daemonSeconds: 89,
         progress: progress('COMPLETE', { at: { COMPLETE: iso(now - 88) } }),
       },
-      { kind: 'complete', feed: false },
+      { kind: 'complete', announcePeers: false },
     ],
     [
       'calls nobody long after the start',
@@ -270,12 +274,12 @@ describe('decideStep', () => {
         daemonSeconds: 90,
         progress: progress('COMPLETE', { at: { COMPLETE: iso(now - 999) } }),
       },
-      { kind: 'complete', feed: false },
+      { kind: 'complete', announcePeers: false },
     ],
     [
       'calls the others for what came back stopped',
       { torrent: { ...seeding, status: 'stopped' }, progress: progress('COMPLETE') },
-      { kind: 'complete', resume: true, feed: true },
+      { kind: 'complete', resume: true, announcePeers: true },
     ],
     ['waits for a check', { torrent: { ...seeding, status: 'checking' } }, { kind: 'nothing' }],
     [
@@ -306,7 +310,7 @@ describe('decideStep', () => {
     [
       'tells the apply side of a withdrawal, which has nothing to download',
       { update: { ...update, kind: 'withdraw' } },
-      { kind: 'tell', mark: true },
+      { kind: 'mark-complete', mark: true },
     ],
     [
       'does not tell it again of a withdrawal that it has seen',

@@ -77,7 +77,7 @@ const transmission = {
   freeSpace: () => Promise.resolve(2 ** 40),
 } as unknown as TransmissionClient;
 const deps: AdvanceDeps = {
-  ...{ transmission, feed: done, now: () => now, buildTime: 0, hook: '' },
+  ...{ transmission, announcePeers: done, now: () => now, buildTime: 0, hook: '' },
   ...{ log: () => undefined, warn: () => undefined },
 };
 
@@ -118,7 +118,7 @@ it('whatever is found on disk and in Transmission, the step is legal, and leads 
           case 'download':
             expect(state).toBe(step.state);
             break;
-          case 'tell':
+          case 'mark-complete':
           case 'complete':
             expect(state).toBe('COMPLETE');
             break;

@@ -63,7 +63,7 @@ describe('the record of the last catch-up', () => {
   it('is read back', () => {
     const stateDir = temporaryDirectory();
     expect(readCatchUp(stateDir)).toBeUndefined();
-    const record = last({ refused: [{ what: 'a@1 00000000', at: now }] });
+    const record = last({ refused: [{ offerKey: 'a@1 00000000', at: now }] });
     writeCatchUp(stateDir, record);
     expect(readCatchUp(stateDir)).toEqual(record);
   });
@@ -83,9 +83,12 @@ describe('the record of the last catch-up', () => {
   });
 
   it('forgets what was refused under another epoch, or long ago, and keeps a bounded number', () => {
-    const refused = Array.from({ length: 300 }, (_, index) => ({ what: `a@${index} x`, at: now }));
+    const refused = Array.from({ length: 300 }, (_, index) => ({
+      offerKey: `a@${index} x`,
+      at: now,
+    }));
     expect(stillRefused(last({ refused }), 1, now)).toHaveLength(256);
-    expect(stillRefused(last({ refused }), 1, now).at(-1)?.what).toBe('a@299 x');
+    expect(stillRefused(last({ refused }), 1, now).at(-1)?.offerKey).toBe('a@299 x');
     expect(stillRefused(last({ refused }), 2, now)).toEqual([]);
     expect(stillRefused(last({ refused }), 1, now + 3_600_000)).toEqual([]);
     expect(stillRefused(last({ refused }), 1, now - 3_600_000)).toEqual([]);
