@@ -32,8 +32,16 @@ export interface Torrent {
   trackers: { id: number; announce: string }[];
 }
 
-/** Transmission calls a file so until it is complete (rename-partial-files). */
+/** Suffix of a file that is not complete (rename-partial-files of settings.json). */
 export const partialSuffix = '.part';
+
+/**
+ * True once the daemon has noticed that a torrent's files are gone: it can neither be started nor checked
+ * then (setLocalErrorIfFilesDisappeared in torrent.c).
+ */
+export function hasLostItsFiles({ error }: Pick<Torrent, 'error'>): boolean {
+  return error.startsWith('No data found');
+}
 
 /** The fields of torrent-get that {@link parseTorrents} reads, and no others. */
 export const torrentFields = [

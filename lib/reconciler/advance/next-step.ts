@@ -1,5 +1,5 @@
 import { contentName, isExpired, type Update } from '../../announcement/update.ts';
-import type { Torrent } from '../../daemons/transmission/torrent.ts';
+import { hasLostItsFiles, type Torrent } from '../../daemons/transmission/torrent.ts';
 import type { Progress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
 import type { TorrentData } from './torrent-data.ts';
@@ -110,9 +110,8 @@ export function decideStep(input: StepInput): Step {
   // After a crash: a torrent whose record was not written is in the daemon's default directory.
   if (input.place === 'other' && !(isPast && isComplete))
     return again(`Transmission has it in ${torrent.downloadDir}`);
-  // torrent.c, setLocalErrorIfFilesDisappeared: such a torrent can neither be started nor checked. What
-  // is being downloaded may be in the daemon's cache alone.
-  const isOnDisk = isComplete || resume || torrent.error.startsWith('No data found');
+  // Data that is being downloaded may be in the daemon's cache alone.
+  const isOnDisk = isComplete || resume || hasLostItsFiles(torrent);
   if (torrent.percentDone > 0 && torrent.hasMetadata && isGone && isOnDisk)
     return again('its data was deleted');
   if (outcome !== undefined && badContent !== (progress?.badContent ?? 0))

@@ -115,6 +115,7 @@ it('whatever is found on disk and in Transmission, the step is legal, and leads 
             expect(state).toBe(start.state);
             break;
           case 'drop':
+          case 're-add':
           case 'download':
             expect(state).toBe(step.state);
             break;
