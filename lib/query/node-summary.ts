@@ -218,8 +218,8 @@ function readHeld({ stateDir }: Config, id: UpdateId): HeldAnnouncement | undefi
       const { channel, version: created } = id;
       return { update: { channel, target: '', noop: false, expires: null }, created, acceptedAt };
     }
-    const { update, signed } = parseAnnouncement(stored.payload);
-    return { update, created: signed.announcement.created, acceptedAt };
+    const { update } = parseAnnouncement(stored.payload);
+    return { update, created: update.created, acceptedAt };
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { applicationOrder } from '../../announcement/fields.ts';
 import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { describeError, UpdateError } from '../../errors.ts';
@@ -14,9 +15,6 @@ import { applyOne } from './apply-one.ts';
 import { prepareApplyDir } from './directories.ts';
 import { type ApplyDeps, endOutcome, isRollback } from './outcomes.ts';
 import { removeStaging, stage } from './staging.ts';
-
-/** What is ready at once is applied in this order (design: kinds of update). */
-const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];
 
 /**
  * The apply side's pass: stages what Transmission has completed, applies what is due, in order, and
@@ -58,9 +56,7 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     for (const update of updates.filter((each) => !tried.has(updateKey(each))))
       if (await attempt(update, () => isDue(config.applyDir, update, deps.now()), false))
         due.push(update);
-    const [first] = due.sort(
-      (a, b) => kindOrder.indexOf(a.kind ?? 'file') - kindOrder.indexOf(b.kind ?? 'file'),
-    );
+    const [first] = due.sort((a, b) => applicationOrder(a.kind) - applicationOrder(b.kind));
     if (first === undefined) break;
     tried.add(updateKey(first));
     await applyOne(config, deps, first);
