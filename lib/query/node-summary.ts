@@ -4,6 +4,7 @@ import { softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
 import { equivocationOf, type EquivocationState, listEquivocated } from '../state/equivocation.ts';
+import { maxReadPerChannel } from '../state/facts.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { roleOfUpdate } from '../state/high-water-mark.ts';
 import { currentKeySet } from '../state/key-chain.ts';
@@ -58,8 +59,6 @@ export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>
 
 /** A withdrawal's content. */
 const nothing = '0'.repeat(64);
-/** No more announcements of one channel are looked at, the newest. */
-const maxPerChannel = 128;
 
 /** What this node says of itself, and what its channels are to be read from. */
 export interface OwnFacts {
@@ -123,7 +122,7 @@ export function channelFacts(
   const { config } = held;
   let newest: { version: number; isExpired: boolean } | undefined;
   let current: CurrentUpdate | null = null;
-  for (const id of held.inChannel(channel).slice(0, maxPerChannel)) {
+  for (const id of held.inChannel(channel).slice(0, maxReadPerChannel)) {
     const announcement = readHeld(held, id);
     // One that is damaged counts: taking it for nothing could bring back what is older.
     const role =

@@ -2,6 +2,7 @@ import { keySetChannel } from '../announcement/fields.ts';
 import type { Update, UpdateId } from '../announcement/update.ts';
 import { describeError, UpdateError } from '../errors.ts';
 import type { KeySet } from '../trust/key-set.ts';
+import { maxReadPerChannel } from './facts.ts';
 import { HeldUpdates } from './held.ts';
 import { roleOf } from './high-water-mark.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
@@ -26,9 +27,6 @@ export interface EndedUpdate {
   isForOthers?: boolean;
 }
 
-/** No more announcements of one channel are read, the newest: others may write into the store. */
-const maxPerChannel = 128;
-
 /**
  * Verifies the accepted announcements again: keys change, disks rot, and the apply side trusts neither
  * the handler nor advance.
@@ -42,7 +40,7 @@ export async function loadVerified(held: HeldUpdates): Promise<VerifiedUpdates> 
   const keySet = (): KeySet => (known ??= currentKeySet(config));
   const updates: VerifiedUpdates = { current: [], ended: [], unusable: [] };
   for (const [channel, ids] of held.channels) {
-    const newest = ids.slice(0, maxPerChannel);
+    const newest = ids.slice(0, maxReadPerChannel);
     if (channel === keySetChannel) await chooseKeySets(held, keySet, newest, updates);
     else if (config.channels?.includes(channel) !== false)
       await choose(held, keySet, newest, updates);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -26,6 +27,8 @@ const maxFactBytes = 8192;
  * superseded and not yet removed.
  */
 const maxHeldPerChannel = 512;
+/** Announcements of one channel that a pass reads, the newest: others may write into the store. */
+export const maxReadPerChannel = 128;
 /** Those that a node accepts, and that of the key sets. */
 const maxHeldChannels = maxChannels + 1;
 /** Files of the directory `pending`, of which each channel has one. */
@@ -177,13 +180,22 @@ function pendingNames(stateDir: string): string[] {
   return names;
 }
 
-/** The facts as a text that differs when one is added, removed, or rung for again. */
+/**
+ * A text that differs once a fact is added, removed, or rung for again; of each channel the newest facts
+ * count, those that a pass reads.
+ */
 export function describeFacts(stateDir: string): string {
-  return [
-    ...describeFiles(announcementsDir(stateDir), listAccepted(stateDir).map(updateKey)),
-    ...describeFiles(pendingDir(stateDir), pendingNames(stateDir).sort()),
-    ...describeFiles(stateDir, ['joined']),
-  ].join('\n');
+  const digest = createHash('sha256');
+  const add = (directory: string, names: readonly string[]): void => {
+    for (const line of describeFiles(directory, names)) digest.update(`${line}\n`);
+  };
+  const ids = listAccepted(stateDir);
+  const isRead = ({ channel }: UpdateId, index: number): boolean =>
+    ids[index + maxReadPerChannel]?.channel !== channel;
+  add(announcementsDir(stateDir), ids.filter(isRead).map(updateKey));
+  add(pendingDir(stateDir), pendingNames(stateDir).sort());
+  add(stateDir, ['joined']);
+  return digest.digest('hex');
 }
 
 function acceptedFile(stateDir: string, id: UpdateId): string {

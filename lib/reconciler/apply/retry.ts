@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { idOf, isExpired, nameOf, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { UpdateError } from '../../errors.ts';
