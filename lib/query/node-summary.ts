@@ -214,6 +214,6 @@ function readHeld(held: HeldUpdates, id: UpdateId): HeldAnnouncement | undefined
   }
   const announcement = held.announcement(id);
   if (announcement === undefined) return undefined;
-  const { update, signed } = announcement;
-  return { update, created: signed.announcement.created, acceptedAt };
+  const { update } = announcement;
+  return { update, created: update.created, acceptedAt };
 }

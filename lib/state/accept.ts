@@ -40,7 +40,7 @@ export async function acceptPayload(
     kind: update.kind,
     channel: update.channel,
     version: update.version,
-    created: offer.source === 'announcement' ? offer.signed.announcement.created : update.version,
+    created: update.created,
     expires: update.expires,
     length: update.length,
     isForUs: roleOfUpdate(config, update).role !== 'not-targeted',

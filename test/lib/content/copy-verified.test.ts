@@ -20,6 +20,7 @@ const announced: Update = {
   sha256: createHash('sha256').update(content).digest('hex'),
   pieceLength: 16_384,
   pieces: new Uint8Array(),
+  created: 1,
   notBefore: 0,
   expires: null,
   rerun: false,

@@ -165,7 +165,7 @@ describe('a proposal', () => {
       'a signature of nobody asked',
       { signatures: { [roots[2].id]: signature } },
       'malformed',
-      /who is not asked to sign/,
+      /which is not one of its signers/,
     ],
     [
       'a signature of somebody else',

@@ -89,7 +89,7 @@ describe('the serf command', () => {
       'fails with control characters',
       String.raw`printf 'a\033[2Jb\n\n'; exit 1`,
       'unavailable',
-      ': a [2Jb',
+      String.raw`: a\u001b[2Jb`,
     ],
     [
       'knows our key to be wrong',
