@@ -39,9 +39,6 @@ export interface Progress {
   } | null;
 }
 
-export const updatesDir = (stateDir: string): string => join(stateDir, 'updates');
-export const outcomesDir = (applyDir: string): string => join(applyDir, 'outcomes');
-
 /** The updates of which `directory` has a record, be it the generation before only. */
 export function listRecords(directory: string): UpdateId[] {
   const names = listDirectory(directory).map((name) => name.replace(/\.previous$/, ''));

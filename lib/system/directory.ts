@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync } from 'node:fs';
+import { lstatSync, opendirSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasErrno, UpdateError } from '../errors.ts';
@@ -42,16 +42,35 @@ export function describeFiles(directory: string, names: readonly string[]): stri
   });
 }
 
+/** Entries that are read from a directory in one go. */
+const bufferSize = 1024;
+
 /**
- * Lists the names in a directory; none when it is not there yet.
+ * The names in a directory, in no order, without holding all of them in memory: a lesser user may have
+ * made any number. None when the directory is not there yet.
  *
  * @throws UpdateError `configuration` when it is no directory, or closed to this user
  */
-export function listDirectory(directory: string): string[] {
+export function* namesIn(directory: string): Generator<string, void> {
+  const opened = openOrNone(() => opendirSync(directory, { bufferSize }), directory);
+  if (opened === undefined) return;
   try {
-    return readdirSync(directory);
+    for (let entry = opened.readSync(); entry !== null; entry = opened.readSync()) yield entry.name;
+  } finally {
+    opened.closeSync();
+  }
+}
+
+/** The names in a directory, which its owner keeps few; throws as {@link namesIn} does. */
+export function listDirectory(directory: string): string[] {
+  return openOrNone(() => readdirSync(directory), directory) ?? [];
+}
+
+function openOrNone<T>(open: () => T, directory: string): T | undefined {
+  try {
+    return open();
   } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return [];
+    if (hasErrno(error, 'ENOENT')) return undefined;
     if (!hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) throw error;
     const why = hasErrno(error, 'EACCES', 'EPERM') ? 'closed to this user' : 'not a directory';
     throw new UpdateError('configuration', `${directory} is ${why}`, {

@@ -1,6 +1,8 @@
 import { hash, type KeyObject, sign } from 'node:crypto';
 import type { SignedAnnouncement } from '../announcement/codec.ts';
 import type { Kind } from '../announcement/fields.ts';
+import type { Offer } from '../announcement/update.ts';
+import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import { isGoodSignature, requireEd25519 } from './ed25519.ts';
 import type { KeySet, ReleaseKey } from './key-set.ts';
@@ -90,4 +92,26 @@ function signersFor(
 function signedBytes(body: Uint8Array, fleet: string): Buffer {
   const fleetHash = hash('sha256', fleet, 'buffer');
   return Buffer.concat([Buffer.from('p2p-update/announcement/v1\0'), fleetHash, body]);
+}
+
+/**
+ * Checks that an offer comes from somebody whom this node trusts.
+ *
+ * @param keySet asked for a signed offer only: a closed lab may have no keys
+ *
+ * @throws UpdateError `untrusted`, `try-later` (an epoch above ours)
+ */
+export function verifyOffer(
+  offer: Offer,
+  { allowUnsigned }: Pick<Config, 'allowUnsigned'>,
+  keySet: () => KeySet,
+): void {
+  if (offer.source === 'announcement') {
+    verifyAnnouncement(offer.signed, keySet());
+    return;
+  }
+  if (!allowUnsigned)
+    throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
+      hint: 'send it with scripts/submit.ts; only a closed lab may set "allowUnsigned"',
+    });
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { equivocationOf, removeHealed } from '../../lib/state/equivocation.ts';
+import { HeldUpdates } from '../../lib/state/held.ts';
 import { listDirectory } from '../../lib/system/directory.ts';
 import { decodeRecord } from '../../lib/system/record.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
@@ -57,13 +58,13 @@ describe('two bodies of one version, sent to two halves of the fleet', () => {
       const again = node.send(other);
       expectRefusal(again);
       expect(again.changed).toBe(false);
-      expect(equivocationOf(node.config, 'default')).toBe('seen');
+      expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('seen');
     });
     const healing = make(now + 1, 'three.pp');
     for (const node of halves) {
       expect(node.send(healing).status).toBe(0);
-      expect(equivocationOf(node.config, 'default')).toBe('none');
-      removeHealed(node.config, now);
+      expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('none');
+      removeHealed(new HeldUpdates(node.config), now);
       expect(proofs(node)).toEqual([]);
     }
   });
@@ -135,9 +136,11 @@ describe('the proof', () => {
     node.send(make({ version: now }));
     node.send(make({ version: now, name: 'two.pp' }));
     expect(node.send(make({ version: now + 1, ...fields })).status).toBe(0);
-    removeHealed(node.config, now);
+    removeHealed(new HeldUpdates(node.config), now);
     expect(proofs(node)).toEqual(isHealed ? [] : ['default']);
-    expect(equivocationOf(node.config, 'default')).toBe(isHealed ? 'none' : 'seen');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe(
+      isHealed ? 'none' : 'seen',
+    );
   });
 
   it('of what is for others goes with a higher version for the same others', () => {
@@ -146,14 +149,14 @@ describe('the proof', () => {
     node.send(make({ version: now, target }));
     expectRefusal(node.send(make({ version: now, target, name: 'two.pp' })));
     node.send(make({ version: now + 1, target: 'role=db' }));
-    expect(equivocationOf(node.config, 'default')).toBe('seen');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('seen');
     node.send(make({ version: now + 2, target }));
-    expect(equivocationOf(node.config, 'default')).toBe('none');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('none');
     // Which then takes the place of what it supersedes.
     rmSync(
       join(node.config.stateDir, 'announcements', updateKey({ channel: 'default', version: now })),
     );
-    expect(equivocationOf(node.config, 'default')).toBe('none');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('none');
   });
 
   it('that is damaged counts as unknown, stops nothing, and stays until a person looks', () => {
@@ -162,10 +165,10 @@ describe('the proof', () => {
     node.send(make({ version: now, name: 'two.pp' }));
     const file = join(node.config.stateDir, 'equivocations', 'default');
     writeFileSync(file, 'rubbish');
-    expect(equivocationOf(node.config, 'default')).toBe('unknown');
-    removeHealed(node.config, now);
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('unknown');
+    removeHealed(new HeldUpdates(node.config), now);
     expect(proofs(node)).toEqual(['default']);
     expectRefusal(node.send(make({ version: now, name: 'two.pp' })));
-    expect(equivocationOf(node.config, 'default')).toBe('seen');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('seen');
   });
 });

@@ -18,8 +18,9 @@ import { buildTime } from '../../lib/build.ts';
 import { acceptPayload } from '../../lib/state/accept.ts';
 import { loadVerified } from '../../lib/state/candidates.ts';
 import { listAccepted } from '../../lib/state/facts.ts';
+import { HeldUpdates } from '../../lib/state/held.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { completeDir } from '../../lib/state/markers.ts';
+import { completeDir } from '../../lib/state/layout.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
@@ -176,7 +177,7 @@ describe('a flood of channels', () => {
     const node = makeLoneNode();
     for (let i = 0; i < 1000; i += 1)
       node.plant(signAnnouncement(makeAnnouncement({ channel: `flood-${i}` }), node.keys));
-    const { current, ended, unusable } = await loadVerified(node.config);
+    const { current, ended, unusable } = await loadVerified(new HeldUpdates(node.config));
     expect(current.length + ended.length + unusable.length).toBeLessThanOrEqual(65);
     expect(runApply(node)).toEqual({ status: 0, stderr: '' });
     expect(readFileSync(node.configFile, 'utf8')).toContain('"channels":null');

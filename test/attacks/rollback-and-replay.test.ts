@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { buildTime } from '../../lib/build.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import { acceptPayload } from '../../lib/state/accept.ts';
+import { loadVerified } from '../../lib/state/candidates.ts';
+import { HeldUpdates } from '../../lib/state/held.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
-import { acceptPayload } from '../../lib/state/accept.ts';
-import { buildTime } from '../../lib/build.ts';
-import { loadVerified } from '../../lib/state/candidates.ts';
-import { UpdateError } from '../../lib/errors.ts';
 
 const now = Math.floor(Date.now() / 1000);
 const keys = makeKeys();
@@ -41,7 +42,7 @@ describe('a replay of the whole history', () => {
             if (!(error instanceof UpdateError)) throw error;
           },
         );
-        const { current } = await loadVerified(config);
+        const { current } = await loadVerified(new HeldUpdates(config));
         const version = current.find(({ noop }) => !noop)?.version ?? 0;
         expect(version).toBeGreaterThanOrEqual(top);
         top = version;

@@ -11,16 +11,15 @@ import {
   updateKey,
 } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
-import { prepareApplyDir } from '../../lib/reconciler/apply/directories.ts';
-import { keepAccepted, prepareStateDir } from '../../lib/state/facts.ts';
-import { markComplete } from '../../lib/state/markers.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
 import {
-  newProgress,
   outcomesDir,
-  type Progress,
+  prepareApplyDir,
+  prepareStateDir,
   updatesDir,
-  writeProgress,
-} from '../../lib/state/progress.ts';
+} from '../../lib/state/layout.ts';
+import { markComplete } from '../../lib/state/markers.ts';
+import { newProgress, type Progress, writeProgress } from '../../lib/state/progress.ts';
 import type { State } from '../../lib/state/states.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeCatchUp } from '../../lib/reconciler/catch-up/due.ts';
-import { joinedFile } from '../../lib/state/facts.ts';
+import { joinedFile } from '../../lib/state/layout.ts';
 import { eventLogFile } from '../../lib/system/event-log.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';

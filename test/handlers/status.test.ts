@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { parsePage } from '../../lib/query/summary-page.ts';
-import { outcomesDir } from '../../lib/state/progress.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
 import { eventLogFile } from '../../lib/system/event-log.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';

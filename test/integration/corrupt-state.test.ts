@@ -156,7 +156,7 @@ describe('a lost directory', () => {
     const { ran, errors } = await place.reconcile();
     expect(ran).toEqual([]);
     expect(codesOf(errors)).toEqual(['configuration']);
-    expect(String(errors[0])).toMatch(/what this node applied is gone/);
+    expect(String(errors[0])).toMatch(/the record of applied updates is gone/);
   });
 
   it('of key sets is refused: an older one must not come back', async () => {

@@ -23,8 +23,9 @@ import {
 } from '../../lib/daemons/transmission/client.ts';
 import type { Torrent } from '../../lib/daemons/transmission/torrent.ts';
 import { advance } from '../../lib/reconciler/advance/advance.ts';
+import { outcomesDir, updatesDir } from '../../lib/state/layout.ts';
 import { isMarked, removeMarker } from '../../lib/state/markers.ts';
-import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/state/progress.ts';
+import { readProgress, writeProgress } from '../../lib/state/progress.ts';
 import { type LoggedEvent, readEvents } from '../../lib/system/event-log.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';

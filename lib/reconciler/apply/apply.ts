@@ -1,18 +1,17 @@
-import { join } from 'node:path';
 import { applicationOrder } from '../../announcement/fields.ts';
 import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { loadVerified } from '../../state/candidates.ts';
-import { keySetsDir } from '../../state/key-chain.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { keySetsDir, outcomesDir, prepareApplyDir, runFile } from '../../state/layout.ts';
 import { listMarkers, removeMarker } from '../../state/markers.ts';
-import { outcomesDir, readProgress } from '../../state/progress.ts';
+import { readProgress } from '../../state/progress.ts';
 import { pruneApplySide } from '../../state/retention.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
 import { endProcessGroup } from '../../system/process-group.ts';
 import { readRecord, replaceRecord } from '../../system/record.ts';
 import { applyOne } from './apply-one.ts';
-import { prepareApplyDir } from './directories.ts';
 import { type ApplyDeps, endOutcome, isRollback } from './outcomes.ts';
 import { removeStaging, stage } from './staging.ts';
 
@@ -43,8 +42,11 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
       return otherwise;
     }
   };
+  const held = new HeldUpdates(config);
   for (;;) {
-    const { current, ended } = await loadVerified(config);
+    // A withdrawal that comes meanwhile ends what it withdraws.
+    held.refresh();
+    const { current, ended } = await loadVerified(held);
     for (const each of ended)
       if (await attempt(each.id, () => endOutcome(config.applyDir, each, deps), false))
         removeStaging(config.applyDir, each.id);
@@ -59,7 +61,7 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     const [first] = due.sort((a, b) => applicationOrder(a.kind) - applicationOrder(b.kind));
     if (first === undefined) break;
     tried.add(updateKey(first));
-    await applyOne(config, deps, first);
+    await applyOne(held, deps, first);
     // What failed before may have waited for this module.
     if (first.kind === 'module') tried.clear();
   }
@@ -97,7 +99,7 @@ async function stageAll(
 
 /** Ends what a killed apply left running: two Puppet runs at once would interleave. */
 async function endSurvivor(applyDir: string): Promise<void> {
-  const file = join(applyDir, 'run');
+  const file = runFile(applyDir);
   const run = readRecord(file) as { processGroup: number; startTime: string } | null | undefined;
   if (run === null || run === undefined) return;
   await endProcessGroup(run);

@@ -1,8 +1,8 @@
 import type { Update, UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
+import { outcomesDir } from '../../state/layout.ts';
 import {
   listRecords,
-  outcomesDir,
   type Progress,
   readIfIntact,
   readProgress,

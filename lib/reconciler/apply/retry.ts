@@ -1,17 +1,11 @@
-import { join } from 'node:path';
 import { idOf, isExpired, nameOf, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { UpdateError } from '../../errors.ts';
-import { type VerifiedUpdates, loadVerified } from '../../state/candidates.ts';
-import {
-  listRecords,
-  outcomesDir,
-  readIfIntact,
-  readProgress,
-  writeProgress,
-} from '../../state/progress.ts';
+import { loadVerified, type VerifiedUpdates } from '../../state/candidates.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { applyLock, outcomesDir, prepareApplyDir } from '../../state/layout.ts';
+import { listRecords, readIfIntact, readProgress, writeProgress } from '../../state/progress.ts';
 import { runExclusively } from '../../system/lock.ts';
-import { applyLock, prepareApplyDir } from './directories.ts';
 import { type ApplyDeps, isRollback, outcomeMode } from './outcomes.ts';
 
 /** What became of one update that had been given up. */
@@ -40,10 +34,10 @@ export async function retryPoisoned(
   prepareApplyDir(applyDir);
   const retried: Retried[] = [];
   const isOurs = await runExclusively(
-    join(applyDir, applyLock),
+    applyLock(applyDir),
     () => '',
     async () => {
-      const candidates = await loadVerified(config);
+      const candidates = await loadVerified(new HeldUpdates(config));
       for (const id of wanted === undefined
         ? poisonedIn(applyDir)
         : [requirePoisoned(config, wanted)])
