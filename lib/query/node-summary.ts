@@ -1,4 +1,4 @@
-import { keySetChannel } from '../announcement/fields.ts';
+import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
 import { isExpired, type Update, type UpdateId } from '../announcement/update.ts';
 import { softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
@@ -56,9 +56,6 @@ export interface CurrentUpdate {
 }
 
 export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>;
-
-/** A withdrawal's content. */
-const nothing = '0'.repeat(64);
 
 /** What this node says of itself, and what its channels are to be read from. */
 export interface OwnFacts {
@@ -191,7 +188,7 @@ function lastAppliedOf(config: Config, channel: string): number {
   const applied = begun.find((id) => {
     const outcome = progressOf(config, id);
     if (outcome === undefined || typeof outcome === 'string') return false;
-    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing;
+    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256;
   });
   return applied?.version ?? 0;
 }

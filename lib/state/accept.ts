@@ -2,6 +2,7 @@ import { keySetChannel } from '../announcement/fields.ts';
 import { type Offer, parsePayload, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { stateError } from '../errors.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { verifyOffer } from '../trust/verify.ts';
 import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
@@ -52,7 +53,7 @@ export async function acceptPayload(
     now: deps.now,
     buildTime: deps.buildTime,
   });
-  const fact = { payload: offer.text, acceptedAt: new Date(deps.now * 1000).toISOString() };
+  const fact = { payload: offer.text, acceptedAt: isoTime(deps.now) };
   try {
     switch (decision.kind) {
       case 'accept':

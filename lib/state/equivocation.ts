@@ -5,6 +5,7 @@ import type { UpdateId } from '../announcement/update.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
 import { removeLeftOvers, replaceDurably } from '../system/durable-write.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
 import type { HeldUpdates } from './held.ts';
@@ -48,7 +49,7 @@ export function keepEquivocation(
   const fact: Equivocation = {
     version: id.version,
     payload,
-    seenAt: new Date(now * 1000).toISOString(),
+    seenAt: isoTime(now),
   };
   replaceDurably(file, encodeRecord(fact));
 }

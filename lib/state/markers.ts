@@ -13,9 +13,6 @@ import { hasErrno } from '../errors.ts';
 import { fsyncDirectory } from '../system/durable-write.ts';
 import { applyDirectories, completeDir } from './layout.ts';
 
-/** The marker of a withdrawal, which has no content: its info hash. */
-export const noInfoHash = '0'.repeat(40);
-
 /** Names looked at in one go: whoever can make markers must not keep root busy. */
 const maxListed = 1000;
 /** Directories that are not empty stay: few are looked at, and these many passed over at most. */
