@@ -62,7 +62,7 @@ async function send(update: Announcement): Promise<void> {
   await fleet.waitFor('it is accepted', () => hasEvent(node, update, 'accept'));
 }
 
-describe('metadata that says something else than the announcement', () => {
+describe('metadata that differs from the announcement', () => {
   const content = randomBytes(100_000);
   const pieceLength = 2 ** 20;
   const sha1 = (bytes: Uint8Array): Buffer => createHash('sha1').update(bytes).digest();
@@ -198,7 +198,7 @@ describe('metadata that says something else than the announcement', () => {
     },
   );
 
-  it('is so too when it comes from the swarm', async () => {
+  it('is removed and REJECTED too when it comes from the swarm', async () => {
     const bytes = content.subarray(1);
     const [update, metainfo] = lieAbout('swarm', (name) =>
       info([
@@ -234,7 +234,7 @@ describe('metadata that says something else than the announcement', () => {
 });
 
 describe('content that is announced as too large', () => {
-  it('for this node is refused: 76, and nothing changes', () => {
+  it('is refused for this node, with 76, and no state changes', () => {
     const lone = makeLoneNode({ maxContentBytes: 1000 });
     for (const length of [1001, 2 ** 40, 2 ** 48 - 1]) {
       const pieces = new Uint8Array();
@@ -246,7 +246,7 @@ describe('content that is announced as too large', () => {
     expect(lone.announce({ length: 1000 }).status).toBe(0);
   });
 
-  it('is not copied by the apply side either, whatever the store says', async () => {
+  it('is not copied by the apply side either, even when it is in the store', async () => {
     const node = makeLoneNode({ maxContentBytes: 10 });
     const update = node.receive({ kind: 'file', name: 'a' }, Buffer.from('11 bytes of'));
     await node.apply();
@@ -257,7 +257,7 @@ describe('content that is announced as too large', () => {
     expect(node.delivered()).toEqual([]);
   });
 
-  it('for the free space, twice its length, is not queued, and taken up once there is room', async () => {
+  it('is not queued without free space of twice its length, and taken up once there is room', async () => {
     configure(node, { downloadDir: smallDisk });
     const content = randomBytes(200_000);
     const update = announcementOf(content, { channel: 'space', name: 'space.bin' });

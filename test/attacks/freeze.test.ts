@@ -15,7 +15,7 @@ const now = Math.floor(Date.now() / 1000);
 const day = 86_400;
 const keys = makeKeys();
 
-/** For nobody here: what is held and not applied is what a freeze is about. */
+/** For a node that is not in the fleet: a freeze concerns announcements that are held, applied or not. */
 function announcement(created: number): string {
   const fields = { version: created, created, expires: now + day, target: 'node=nobody' };
   return signAnnouncement(makeAnnouncement(fields), keys);
@@ -53,7 +53,7 @@ function makeFleet(staleAfterSeconds: number | null) {
   return { first, second, status };
 }
 
-describe('whoever withholds events from a node', () => {
+describe('an attacker that withholds events from a node', () => {
   it('is found out: its newest announcement grows old, and status ends with 2', async () => {
     const { first, second, status } = makeFleet(7 * day);
     for (const node of [first, second])
@@ -90,7 +90,7 @@ describe('whoever withholds events from a node', () => {
     expect(await status()).toMatchObject({ status: 0 });
   });
 
-  it('is not looked for where the configuration says never', async () => {
+  it('is not looked for where staleAfterSeconds is null', async () => {
     const { first, second, status } = makeFleet(null);
     for (const node of [first, second]) node.send(announcement(now - 300 * day));
     expect(await status()).toMatchObject({ status: 0 });

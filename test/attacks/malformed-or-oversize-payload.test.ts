@@ -22,7 +22,7 @@ interface FuzzResult {
   falseRefusals: number;
 }
 
-test('100,000 mutated payloads: no crash, and only genuine bytes are accepted', () => {
+test('accepts only genuine bytes of 100,000 mutated payloads, without a crash', () => {
   const args = ['--import', 'tsx', 'test/fuzz/main.ts', '--runs', '100000', '--json'];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: repository,
@@ -63,7 +63,7 @@ describe('the update handler refuses as malformed, and changes nothing', () => {
     ['a torrent with a length beyond its end', 'd4:info999999999:xe', /torrent/],
   ];
 
-  it.each(payloads)('%s', (_, payload, message) => {
+  it.each(payloads)('the payload %s', (_, payload, message) => {
     const node = new UpdateNode(keys);
     expect(node.handle(signAnnouncement(makeAnnouncement({ channel: 'kept' }), keys)).status).toBe(
       0,

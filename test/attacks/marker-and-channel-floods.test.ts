@@ -45,7 +45,7 @@ const floodSize = 100_000;
 const maxRemovedInARun = 70_000;
 
 describe('a flood of completion markers', () => {
-  it('of 100,000 files, and of what is no file, does not keep an update waiting', () => {
+  it('of 100,000 files, and of other things than files, does not keep an update waiting', () => {
     const node = makeLoneNode();
     const complete = completeDir(node.config.applyDir);
     const outside = join(node.directory, 'outside');
@@ -70,7 +70,7 @@ describe('a flood of completion markers', () => {
         '',
       );
     }
-    // As if they were markers of what is due: neither may be followed.
+    // As if they were markers of due updates: neither may be followed.
     symlinkSync(join(outside, 'file'), at('1'.repeat(40)));
     linkSync(join(outside, 'file'), at('2'.repeat(40)));
     mkdirSync(at('3'.repeat(40)));
@@ -132,7 +132,7 @@ describe('a flood of channels', () => {
     return decisions;
   }
 
-  it('by a trusted signer ends at 64; the others are refused: 76', async () => {
+  it('by a trusted signer ends at 64, and the others are refused with 76', async () => {
     const node = makeLoneNode();
     expect(node.announce({ channel: 'mine' }).status).toBe(0);
     const decisions = await flood(node, 1000);
@@ -145,7 +145,7 @@ describe('a flood of channels', () => {
     expect(event).toMatchObject({ decision: 'refuse', channel: 'one-more' });
   });
 
-  it('leaves the channels there are, and key sets, as they were', async () => {
+  it('leaves the existing channels, and key sets, as they were', async () => {
     const keys = makeKeys();
     const node = makeLoneNode({}, keys);
     expect(node.announce({ channel: 'mine' }).status).toBe(0);
@@ -173,7 +173,7 @@ describe('a flood of channels', () => {
     expect(currentKeySet(node.config).epoch).toBe(2);
   });
 
-  it('written into the store by whoever has taken it over keeps the apply side no busier', async () => {
+  it('written into the store by an attacker keeps the apply side no busier', async () => {
     const node = makeLoneNode();
     for (let i = 0; i < 1000; i += 1)
       node.plant(signAnnouncement(makeAnnouncement({ channel: `flood-${i}` }), node.keys));

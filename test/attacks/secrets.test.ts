@@ -18,7 +18,7 @@ afterAll(() => {
   fleet.stop();
 });
 
-/** The files of a node that have secrets, and what is secret in them. */
+/** The files of a node that have secrets, and the secrets in them. */
 function secretFiles({ directory, config }: FleetNode): { file: string; secrets: string[] }[] {
   const { credentialsFile } = config.transmission;
   const { rpcAuthFile } = config.serf;
@@ -51,7 +51,7 @@ const filesBelow = (directory: string): string[] =>
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
 
-/** A process, as anybody who may look at it sees it. */
+/** A process, as a user that may look at it sees it. */
 interface Seen {
   command: string;
   environment: string;
@@ -91,14 +91,14 @@ function watchProcesses(): { stop: () => Promise<Seen[]> } {
   };
 }
 
-it('secrets are in files of mode 0600, and each is long', () => {
+it('keeps secrets in files of mode 0600, each of them long', () => {
   for (const { file, secrets } of fleet.nodes.flatMap(secretFiles)) {
     expect({ file, mode: statSync(file).mode & 0o777 }).toEqual({ file, mode: 0o600 });
     for (const secret of secrets) expect(secret.length).toBeGreaterThanOrEqual(32);
   }
 });
 
-it('no secret shows in a process, a log, the state or the configuration, from submit to applied', async () => {
+it('shows no secret in a process, a log, the state or the configuration, from submit to applied', async () => {
   const all = fleet.nodes.flatMap(secretFiles);
   const secrets = [...new Set(all.flatMap((each) => each.secrets))];
   expect(secrets.length).toBeGreaterThanOrEqual(6);
@@ -119,7 +119,7 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   const processes: Awaited<ReturnType<ReturnType<typeof watchProcesses>['stop']>> = [];
   const missing = (): RegExp[] =>
     expected.filter((pattern) => !processes.some(({ command }) => pattern.test(command)));
-  // What lives for some 20 ms may be missed once.
+  // A process that lives for some 20 ms may be missed once.
   for (let round = 0; round === 0 || (round < 4 && missing().length > 0); round += 1) {
     const watch = watchProcesses();
     const update = await submit(operator, manifest, '--channel', 'secret', '--rerun');
@@ -163,7 +163,7 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   expect(others.filter((file) => leaks(readFileSync(file, 'latin1')))).toEqual([]);
 });
 
-it('no private key is in the repository', () => {
+it('has no private key in the repository', () => {
   const skipped = /^(node_modules|dist|\.git)$/;
   const files = readdirSync(repository)
     .filter((name) => !skipped.test(name))
