@@ -16,12 +16,12 @@ import { repository, type FleetNode } from '../support/fleet/fleet-node.ts';
 import { eventsOf, outcomeOf } from '../support/fleet/submit.ts';
 import { announcementOf, configure, seed, sendEvent } from '../support/fleet/wire.ts';
 
-// No agent replays events: what a node has missed comes back by asking alone.
+// No agent replays events: missed updates come back by queries alone.
 
 let fleet: Fleet;
 /** n1: hears everything. */
 let honest: FleetNode;
-/** n2: answers that it holds nothing. */
+/** n2: answers that it holds no announcement. */
 let withholding: FleetNode;
 /** n3: answers what is not true. */
 let lying: FleetNode;
@@ -45,7 +45,7 @@ afterAll(() => {
   fleet.stop();
 });
 
-/** Seeds content on n1, and announces it to whoever hears. */
+/** Seeds content on n1, and announces it to the nodes that hear events. */
 async function announce(
   channel: string,
   change: { version?: number; epoch?: number } = {},
@@ -88,7 +88,7 @@ async function leave(node: FleetNode): Promise<void> {
   await Promise.all([node.serf.end('SIGKILL'), node.transmission.end('SIGKILL')]);
 }
 
-/** What its timer does. */
+/** Runs the reconciler as the node's timer does. */
 async function reconcile(node: FleetNode): Promise<void> {
   const { status, stderr } = await node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -131,7 +131,7 @@ describe('a node that heard no event', () => {
     }
   });
 
-  it('has them whatever one neighbour withholds and another one forges', async () => {
+  it('has every channel although one neighbour withholds and another one forges', async () => {
     await leave(late);
     const id = await announce('one', { version: now + 1 });
     const forged = signAnnouncement(
@@ -162,7 +162,7 @@ describe('a node that heard no event', () => {
     await everybodyKnows(4);
   });
 
-  it('has them when a neighbour answers rubbish of every size', async () => {
+  it('has every channel although a neighbour answers rubbish of every size', async () => {
     await leave(late);
     const id = await announce('two', { version: now + 1 });
     await answerBy(lying, 'head -c 900 /dev/urandom');

@@ -7,7 +7,7 @@ import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
 import { repository } from '../support/run/repository.ts';
 import { readTree } from '../support/run/tree.ts';
 
-/** Another user, for whom modes count. */
+/** Another user, who is subject to modes. */
 const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', 'true'];
 const asAnother = { skip: process.geteuid?.() !== 0 || spawnSync('setpriv', nobody).status !== 0 };
 
@@ -21,7 +21,7 @@ describe('the real programs', () => {
     return spawnSync(command, args, { env: serfEnvironment(configFile), input, encoding: 'utf8' });
   };
 
-  it('say what is damaged, and exit with 78', async () => {
+  it('name the damaged file, and exit with 78', async () => {
     const place = await DamagedNode.make();
     const { config } = place.restore();
     const outcome = join(config.applyDir, 'outcomes', keyOf(a2));

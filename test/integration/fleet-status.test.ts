@@ -39,7 +39,7 @@ interface StatusJson {
   }[];
 }
 
-/** What status.ts says on n1, which has to end with `status`. */
+/** The output of status.ts on n1, which has to exit with `status`. */
 async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
   const result = await nodes[0].script('status.ts', ['--json', ...args]);
   expect({ status: result.status, stderr: result.stderr }).toEqual({ status, stderr: '' });
@@ -89,7 +89,7 @@ async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
   expect(await node.run([reconcile])).toMatchObject({ status: 0 });
 }
 
-describe('a fleet that has nothing yet', () => {
+describe('a fleet without any update', () => {
   it('has converged', async () => {
     const status = await fleetStatus(0);
     expect(status).toMatchObject({ verdict: 'converged', fleet: 'test-fleet' });
@@ -102,7 +102,7 @@ describe('a fleet that has nothing yet', () => {
 });
 
 describe('submit --wait', () => {
-  it('ends with 0 when every target has applied it, and status agrees', async () => {
+  it('ends with 0 when every target has applied it, and so does status', async () => {
     const file = manifest('good');
     const { sent, stderr } = await submitAndWait(0, file, '--channel', 'good');
     expect(stderr).toBe('');
@@ -166,7 +166,7 @@ describe('submit --wait', () => {
     expect(healed.sent.version).toBeGreaterThan(sent.version);
   });
 
-  it('ends with 75 when its time is over, and says who has not and why', async () => {
+  it('ends with 75 when its time is over, and names the nodes that have not applied it, with the reason', async () => {
     await nodes[1].transmission.end('SIGTERM');
     const args = ['--channel', 'late', '--timeout', '8s'];
     const { stderr, sent } = await submitAndWait(75, plainFile('late'), ...args);
@@ -179,7 +179,7 @@ describe('submit --wait', () => {
 });
 
 describe('a node that is down', () => {
-  it('is listed as such by both, and is no failure', async () => {
+  it('is listed as down by both, and is no failure', async () => {
     await nodes[2].serf.end('SIGKILL');
     await fleet.waitFor('Serf has lost n3', async () => {
       const { stdout } = await nodes[0].serfCommand(['members', '-status', 'failed']);
@@ -253,14 +253,14 @@ describe('on a terminal', () => {
     return stdout.replaceAll('\r\n', '\n');
   };
 
-  it('submit --wait has a bar of the nodes', async () => {
+  it('submit --wait shows a bar of the nodes', async () => {
     const shown = await show(50, 'submit.ts', plainFile('bar'), '--wait', '--channel', 'bar');
     expect(shown).toMatch(/\rapplied \[#{30}\] 3\/3 nodes\n/);
     expect(shown).toMatch(/^n3 +applied/m);
   });
 
   it('status --watch shows the top of the table in one place', async () => {
-    // It ends by that alone.
+    // The interrupt alone ends it.
     const shown = await show(8, 'status.ts', '--watch', '1');
     const [before, ...screens] = shown.split('\u001b[H\u001b[2J');
     expect(before).toBe('');
@@ -273,7 +273,7 @@ describe('on a terminal', () => {
 });
 
 describe('without Serf', () => {
-  it('status says so, and ends with 69', async () => {
+  it('status reports that, and ends with 69', async () => {
     await nodes[2].serf.end('SIGTERM');
     const { status, stdout, stderr } = await nodes[2].script('status.ts', []);
     expect({ status, stdout }).toEqual({ status: 69, stdout: '' });

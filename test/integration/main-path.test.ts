@@ -83,7 +83,7 @@ describe('an update submitted on one node', () => {
     }
   });
 
-  it('was noticed to be complete by the hook, which logged its wake-up', () => {
+  it('is reported as complete by the hook, which logs its wake-up', () => {
     for (const node of fleet.nodes) {
       const hook = node.events().find(({ handler }) => handler === 'transmission-done');
       expect(hook).toMatchObject({ decision: 'complete', reason: update.infoHash });
@@ -106,7 +106,7 @@ describe('an update submitted on one node', () => {
 });
 
 describe('versions', () => {
-  it('never go back: older announcements are refused, in whichever order they come', async () => {
+  it('never go back: older announcements are refused in every order of arrival', async () => {
     const sent: Submitted[] = [];
     for (const text of ['a', 'b', 'c'])
       sent.push(await submit(operator, file('order.bin', text), '--channel', 'order'));
@@ -149,7 +149,7 @@ describe('versions', () => {
 });
 
 describe('a restart of everything', () => {
-  it('applies nothing a second time', async () => {
+  it('applies no update a second time', async () => {
     const count = (node: FleetNode): number =>
       node.events().filter(({ decision }) => decision === 'applied').length;
     const before = fleet.nodes.map(count);
@@ -183,7 +183,7 @@ interface RawTorrent {
   trackers: unknown[];
 }
 
-/** What a node's daemon says of a torrent, asked on the node itself. */
+/** A torrent as the daemon of a node reports it, asked on the node itself. */
 async function torrentOn(node: FleetNode, infoHash: string): Promise<RawTorrent | undefined> {
   const script = `
     const { connectTransmission } = await import('./lib/transmission.ts');

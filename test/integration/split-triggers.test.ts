@@ -33,7 +33,7 @@ afterAll(async () => {
 });
 
 describe.skipIf(why !== undefined)(
-  `what wakes a node${why === undefined ? '' : ` (${why})`}`,
+  `the triggers of a node${why === undefined ? '' : ` (${why})`}`,
   () => {
     it('an apply outlives a restart of Serf and of Transmission', async () => {
       const log = '/root/once';
@@ -110,7 +110,7 @@ describe.skipIf(why !== undefined)(
       expect((await other.machine.shell('root', open)).stdout).toBe('');
     });
 
-    it('no program of root makes a lost state directory its own', async () => {
+    it('no program of root creates a lost state directory as its own', async () => {
       const { machine } = other;
       const lose = `mv ${stateDir} ${stateDir}.lost`;
       expect(await machine.shell('root', lose)).toMatchObject({ status: 0 });
