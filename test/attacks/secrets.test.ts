@@ -108,7 +108,7 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   writeFileSync(manifest, `notice('applied')\n`);
   // All that takes part was looked at: submit, Serf's command, the handlers, the reconciler, Puppet.
   const expected = [
-    /submit\.ts/,
+    /submit\.cjs/,
     /^serf (-\S+ )*event /,
     /^serf members/,
     /handlers\/update\.cjs/,

@@ -2,7 +2,6 @@
  * Kills, starves and cuts off the real programs at every instant that matters, and counts what must
  * never happen: docs/reliability.md. Runs in test/support/run/sandbox.sh (`npm run crash`).
  */
-import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +12,7 @@ import { countFailures, type CrashFailure, type CrashOptions, type CrashResult }
 import { runPoints } from './run-points.ts';
 import { progressBar } from '../../scripts/cli/progress-bar.ts';
 import { commandLine } from '../../scripts/cli/command-line.ts';
+import { mustRun } from '../support/run/command.ts';
 
 const help = `Usage: npm run crash -- [options]
 
@@ -81,11 +81,11 @@ function parseOptions(args: string[]) {
 async function withMemory<T>(action: (directory: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'p2p-crash-'));
   // Of the sandbox's mount namespace: it goes with it, also when we are killed.
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', directory]);
+  mustRun(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', directory]);
   try {
     return await action(directory);
   } finally {
-    execFileSync('umount', ['--lazy', directory]);
+    mustRun(['umount', '--lazy', directory]);
     rmSync(directory, { recursive: true, force: true });
   }
 }

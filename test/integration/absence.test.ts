@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,6 +12,7 @@ import { makeKeyFiles } from '../support/fleet/operator.ts';
 import { outcomeOf, submit } from '../support/fleet/submit.ts';
 import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
+import { runSync } from '../support/run/command.ts';
 
 // Five nodes, each with its own fault, all over at the same moment: what brings back what they have
 // missed is the timer and the query of catch-up, since no agent replays events.
@@ -122,7 +122,7 @@ function loseEvents(node: FleetNode): void {
 /** Pulls a node's cable out of the switch, or puts it back. */
 function plug(node: FleetNode, how: 'up' | 'down'): void {
   const port = `${node.namespace.split('-')[0]}-${fleet.nodes.indexOf(node)}`;
-  const { status, stderr } = spawnSync('ip', ['link', 'set', port, how], { encoding: 'utf8' });
+  const { status, stderr } = runSync(['ip', 'link', 'set', port, how]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
@@ -184,7 +184,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
       ['add', pub, ...root, '--out', at('keyset-2.json')],
       ['send', at('keyset-2.json')],
     ]) {
-      const { status, stderr } = await operator.script('keys.ts', args);
+      const { status, stderr } = await operator.script('keys', args);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
     newest.set(keySetChannel, { channel: keySetChannel, version: 2 });

@@ -47,7 +47,7 @@ describe('when a daemon is down', () => {
     async (name, daemon) => {
       await daemon().end('SIGTERM');
       const path = file('kept.bin', `kept without ${name}`);
-      const failed = await operator.script('submit.ts', [path, '--channel', 'kept']);
+      const failed = await operator.script('submit', [path, '--channel', 'kept']);
       expect(failed.status).toBe(69);
       expect(failed.stderr).toMatch(/is signed and kept/);
       const key = /submit.ts --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
@@ -60,7 +60,7 @@ describe('when a daemon is down', () => {
         const alive = await other.aliveMembers();
         return alive.length === 2;
       });
-      const again = await operator.script('submit.ts', ['--resend', key, '--json']);
+      const again = await operator.script('submit', ['--resend', key, '--json']);
       expect(again).toMatchObject({ status: 0, stderr: '' });
       const sent = JSON.parse(again.stdout) as Submitted;
       expect(record).toContain(JSON.stringify(sent.payload));

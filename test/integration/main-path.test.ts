@@ -7,6 +7,7 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/fleet/submit.ts';
+import { callTransmission } from '../support/fleet/wire.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;
@@ -79,7 +80,8 @@ describe('an update submitted on one node', () => {
   it('goes on being seeded, by the submitter and by the others', async () => {
     for (const node of fleet.nodes) {
       const torrent = await torrentOn(node, update.infoHash);
-      expect(torrent).toMatchObject({ percentDone: 1, status: 'seeding', trackers: [] });
+      // 6 is seeding (docs/rpc-spec.md of Transmission).
+      expect(torrent).toMatchObject({ percentDone: 1, status: 6, trackers: [] });
     }
   });
 
@@ -177,28 +179,10 @@ describe('a restart of everything', () => {
   });
 });
 
-interface RawTorrent {
-  percentDone: number;
-  status: string;
-  trackers: unknown[];
-}
-
-/** What a node's daemon says of a torrent, asked on the node itself. */
-async function torrentOn(node: FleetNode, infoHash: string): Promise<RawTorrent | undefined> {
-  const script = `
-    const { connectTransmission } = await import('./lib/transmission.ts');
-    const { loadConfig } = await import('./lib/config.ts');
-    const { transmission } = loadConfig(process.env);
-    const client = connectTransmission({ ...transmission, timeoutSeconds: 5 });
-    console.log(JSON.stringify(await client.get('${infoHash}') ?? null));`;
-  const { stdout, stderr } = await node.run([
-    'node',
-    '--import',
-    'tsx',
-    '--input-type=module',
-    '-e',
-    script,
-  ]);
-  expect(stderr).toBe('');
-  return (JSON.parse(stdout) as RawTorrent | null) ?? undefined;
+/** How a node's daemon has a torrent; undefined when it has not. */
+async function torrentOn(node: FleetNode, infoHash: string): Promise<object | undefined> {
+  const fields = ['percentDone', 'status', 'trackers'];
+  const args = { ids: [infoHash], fields };
+  const { torrents } = await callTransmission(node, 'torrent-get', args);
+  return (torrents as object[])[0];
 }
