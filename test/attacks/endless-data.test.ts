@@ -210,14 +210,10 @@ describe('metadata that says something else than the announcement', () => {
     await send(update);
     // It stays until the torrent is complete, then looks again.
     void reconcile();
-    await fleet.waitFor(
-      'the metadata has come',
-      async () => {
-        const torrent = (await torrentsOn(node)).get(update.infoHash);
-        return torrent?.metadataPercentComplete === 1 || stateOf(update) === 'REJECTED';
-      },
-      60_000,
-    );
+    await fleet.waitFor('the metadata has come', async () => {
+      const torrent = (await torrentsOn(node)).get(update.infoHash);
+      return torrent?.metadataPercentComplete === 1 || stateOf(update) === 'REJECTED';
+    });
     await reconcile();
     await fleet.waitFor('it is rejected', () => hasEvent(node, update, 'rejected'));
     const reason = /says 99999 bytes, the announcement 100000/;
@@ -273,14 +269,10 @@ describe('content that is announced as too large', () => {
 
     mustRun(['mount', '-o', 'remount,size=2m', smallDisk]);
     const speed = reconcile();
-    await fleet.waitFor(
-      'it is downloaded and applied',
-      async () => {
-        await node.run([join(repository, 'dist/scripts/apply.cjs')]);
-        return outcomeOf(node, update)?.state === 'APPLIED';
-      },
-      30_000,
-    );
+    await fleet.waitFor('it is downloaded and applied', async () => {
+      await node.run([join(repository, 'dist/scripts/apply.cjs')]);
+      return outcomeOf(node, update)?.state === 'APPLIED';
+    });
     await speed;
     expect(existsSync(join(node.config.deliveryDir, update.name))).toBe(true);
   });

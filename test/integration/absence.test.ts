@@ -188,10 +188,8 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
     newest.set(keySetChannel, { channel: keySetChannel, version: 2 });
-    await fleet.waitFor(
-      'the new keys are in force',
-      () => [operator, lossy].every((node) => currentKeySet(node.config).epoch === 2),
-      60_000,
+    await fleet.waitFor('the new keys are in force', () =>
+      [operator, lossy].every((node) => currentKeySet(node.config).epoch === 2),
     );
   });
 
@@ -202,7 +200,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     writeFileSync(manifest, `file { "${target}": content => 'newest' }\n`);
     const site = await submit(operator, manifest, '--channel', 'site');
     newest.set('site', site);
-    await fleet.waitFor('the operator has applied it', () => hasApplied(operator), 60_000);
+    await fleet.waitFor('the operator has applied it', () => hasApplied(operator));
     await fleet.waitFor('it has come to who has no Transmission', () => holds(lossy, site));
     expect(outcomeOf(lossy, site)).toBeUndefined();
     for (const node of [killed, cutOff, late]) expect(holds(node, site), node.name).toBe(false);

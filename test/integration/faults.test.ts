@@ -32,10 +32,8 @@ function file(name: string, content: string): string {
 }
 
 const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
-  fleet.waitFor(
-    `every node: ${decision} ${update.channel}@${update.version}`,
-    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
-    60_000,
+  fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
+    fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 describe('when a daemon is down', () => {
@@ -171,10 +169,8 @@ describe('content that is not what was signed', () => {
     for (const node of fleet.nodes) writeFileSync(join(node.config.downloadDir, downloaded), bytes);
     const payload = signAnnouncement(announcement, fleet.keys);
     await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
-    await fleet.waitFor(
-      'both nodes have rejected it',
-      () => fleet.nodes.every((node) => hasEvent(node, announcement, 'rejected')),
-      90_000,
+    await fleet.waitFor('both nodes have rejected it', () =>
+      fleet.nodes.every((node) => hasEvent(node, announcement, 'rejected')),
     );
     for (const node of fleet.nodes) {
       expect(outcomeOf(node, announcement)).toMatchObject({ state: 'REJECTED', badContent: 3 });
@@ -194,7 +190,7 @@ describe('an apply that was killed', () => {
     const manifest = `exec { 'slow': command => ['/bin/sh', '${script}'] }\n`;
     const update = await submit(operator, file('slow.pp', manifest), '--channel', 'slow');
     const killAll = 'kill -9 $(pgrep -f scripts/reconcile[.]cjs)';
-    await fleet.waitFor('Puppet is at it', () => existsSync(runs), 60_000);
+    await fleet.waitFor('Puppet is at it', () => existsSync(runs));
     const { status } = await other.run(['sh', '-c', killAll]);
     expect(status).toBe(0);
     const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);

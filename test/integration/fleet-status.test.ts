@@ -233,7 +233,7 @@ describe('status --watch', () => {
     });
     let out = '';
     child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    await fleet.waitFor('two blocks', () => out.split('\n').length > 2, 30_000);
+    await fleet.waitFor('two blocks', () => out.split('\n').length > 2);
     const end = once(child, 'exit');
     child.kill('SIGINT');
     expect(await end).toEqual([0, null]);

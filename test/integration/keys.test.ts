@@ -54,10 +54,8 @@ const everywhere = (
   update: { channel: string; version: number },
   decision: string,
 ): Promise<boolean> =>
-  fleet.waitFor(
-    `every node: ${decision} ${update.channel}@${update.version}`,
-    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
-    60_000,
+  fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
+    fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 const inForce = async (epoch: number): Promise<void> => {

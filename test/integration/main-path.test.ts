@@ -23,11 +23,9 @@ afterAll(() => {
   fleet.stop();
 });
 
-const everywhere = (update: Submitted, decision: string, timeoutMs = 60_000): Promise<boolean> =>
-  fleet.waitFor(
-    `every node: ${decision} ${update.channel}@${update.version}`,
-    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
-    timeoutMs,
+const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
+  fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
+    fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 function file(name: string, text: string): string {

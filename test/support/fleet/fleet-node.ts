@@ -35,7 +35,7 @@ export class FleetNode {
   readonly #rpcKey: string;
 
   constructor(settings: NodeSettings) {
-    const { name, place, directory, secrets } = settings;
+    const { name, place, directory, secrets, daemonCommand } = settings;
     this.name = name;
     this.address = place.address;
     this.directory = directory;
@@ -51,7 +51,10 @@ export class FleetNode {
     writeSerfConfig(settings);
     this.serf = new Daemon({
       namespace: place.namespace,
-      command: ['serf', 'agent', '-config-dir', join(directory, 'serf')],
+      command: daemonCommand(
+        ['serf', 'agent', '-config-dir', join(directory, 'serf')],
+        `${name}-serf`,
+      ),
       env: this.env,
       logFile: join(directory, 'serf.log'),
       port: 7373,
@@ -59,12 +62,10 @@ export class FleetNode {
     writeTransmissionSettings(settings, this.config);
     this.transmission = new Daemon({
       namespace: place.namespace,
-      command: [
-        'transmission-daemon',
-        '--foreground',
-        '--config-dir',
-        join(directory, 'transmission'),
-      ],
+      command: daemonCommand(
+        ['transmission-daemon', '--foreground', '--config-dir', join(directory, 'transmission')],
+        `${name}-transmission`,
+      ),
       env: this.env,
       logFile: join(directory, 'transmission.log'),
       port: 9091,
