@@ -27,7 +27,7 @@ describe('npm run crash', () => {
     expect(points).toBeGreaterThanOrEqual(15);
     expect(errorPoints).toBeGreaterThanOrEqual(12);
     expect(status).toBe(0);
-  }, 600_000);
+  });
 
   it.each([
     [['--seed', 'x'], /--seed must be/],
