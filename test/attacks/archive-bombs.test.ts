@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -10,6 +9,7 @@ import { gzipBomb, nestedTar, nestedZip, overlappingZip, repeatedEntry, zipBomb 
 import { honestEntries } from '../support/hostile/archives.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { waitFor } from '../support/run/wait-for.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 // Zip and tar bombs: bytes are counted while unpacking, and there are at most 10,000 entries.
 
@@ -23,9 +23,8 @@ const tooMany = /more than 10000 files and directories/;
 function smallDisk(directory: string, bytes: number): { path: string; used: () => number } {
   const path = join(directory, 'small disk');
   mkdirSync(path);
-  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
-  expect(status).toBe(0);
-  onTestFinished(() => void spawnSync('umount', ['-l', path]));
+  mustRun(['mount', '-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path]);
+  onTestFinished(() => void runSync(['umount', '-l', path]));
   const used = (): number => {
     const { bsize, blocks, bfree } = statfsSync(path);
     return (blocks - bfree) * bsize;
@@ -41,11 +40,8 @@ interface Probe {
 
 function probe(action: 'detect' | 'unpack', file: string, destination: string): Probe {
   const script = join(import.meta.dirname, 'bomb-probe.ts');
-  const args = ['--import', 'tsx', script, action, file, destination];
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
-    encoding: 'utf8',
-    timeout: 60_000,
-  });
+  const command = [process.execPath, '--import', 'tsx', script, action, file, destination];
+  const { status, stdout, stderr } = runSync(command);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return JSON.parse(stdout) as Probe;
 }

@@ -1,15 +1,14 @@
-import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { makeLoneNode, type LoneNode } from '../support/fleet/lone-node.ts';
+import { mustRun } from '../support/run/command.ts';
 
 /** The environment that faketime(1) sets for a clock: the real handler is run under it. */
 function clockOf(time: string): Record<string, string> {
   const script = 'printf "%s\\n%s" "$LD_PRELOAD" "$FAKETIME"';
-  const printed = execFileSync('faketime', [time, 'sh', '-c', script], {
-    encoding: 'utf8',
+  const printed = mustRun(['faketime', time, 'sh', '-c', script], {
     env: { PATH: '/usr/bin:/bin', TZ: 'UTC' },
   });
   const [preload = '', faketime = ''] = printed.split('\n');

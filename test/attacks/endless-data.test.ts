@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +7,8 @@ import { contentFileName, wrapInfo } from '../../lib/announcement/metainfo.ts';
 import { updatesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
-import type { FleetNode, RunResult } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import type { CommandResult } from '../support/run/command.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
 import { eventsOf, hasEvent, outcomeOf } from '../support/fleet/submit.ts';
@@ -22,6 +22,7 @@ import {
 } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 let fleet: Fleet;
 let liar: FleetNode;
@@ -36,21 +37,16 @@ beforeAll(async () => {
   smallDisk = join(node.directory, 'small');
   mkdirSync(smallDisk);
   // The daemon's mount namespace is made when it starts.
-  mount('-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', smallDisk);
+  mustRun(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', smallDisk]);
   await Promise.all([liar.transmission.start(), node.transmission.start()]);
 });
 
 afterAll(() => {
-  spawnSync('umount', [smallDisk]);
+  runSync(['umount', smallDisk]);
   fleet.stop();
 });
 
-function mount(...args: string[]): void {
-  const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
-  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-}
-
-const reconcile = (): Promise<RunResult> =>
+const reconcile = (): Promise<CommandResult> =>
   node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
 
 const stateOf = (update: Announcement) =>
@@ -215,14 +211,10 @@ describe('metadata that differs from the announcement', () => {
     await send(update);
     // It stays until the torrent is complete, then looks again.
     void reconcile();
-    await fleet.waitFor(
-      'the metadata has come',
-      async () => {
-        const torrent = (await torrentsOn(node)).get(update.infoHash);
-        return torrent?.metadataPercentComplete === 1 || stateOf(update) === 'REJECTED';
-      },
-      60_000,
-    );
+    await fleet.waitFor('the metadata has come', async () => {
+      const torrent = (await torrentsOn(node)).get(update.infoHash);
+      return torrent?.metadataPercentComplete === 1 || stateOf(update) === 'REJECTED';
+    });
     await reconcile();
     await fleet.waitFor('it is rejected', () => hasEvent(node, update, 'rejected'));
     const reason = /says 99999 bytes, the announcement 100000/;
@@ -276,16 +268,12 @@ describe('content that is announced as too large', () => {
       expect(outcomeOf(node, update)).toBeUndefined();
     }
 
-    mount('-o', 'remount,size=2m', smallDisk);
+    mustRun(['mount', '-o', 'remount,size=2m', smallDisk]);
     const speed = reconcile();
-    await fleet.waitFor(
-      'it is downloaded and applied',
-      async () => {
-        await node.run([join(repository, 'dist/scripts/apply.cjs')]);
-        return outcomeOf(node, update)?.state === 'APPLIED';
-      },
-      30_000,
-    );
+    await fleet.waitFor('it is downloaded and applied', async () => {
+      await node.run([join(repository, 'dist/scripts/apply.cjs')]);
+      return outcomeOf(node, update)?.state === 'APPLIED';
+    });
     await speed;
     expect(existsSync(join(node.config.deliveryDir, update.name))).toBe(true);
   });

@@ -101,10 +101,8 @@ it('every node applies a genuine event afterwards', async () => {
   const [operator] = fleet.nodes as [FleetNode];
   await seed(operator, announcement, content);
   await sendEvent(member, signAnnouncement(announcement, fleet.keys));
-  await fleet.waitFor(
-    'every node has applied it',
-    () => fleet.nodes.every((node) => hasEvent(node, announcement, 'applied')),
-    30_000,
+  await fleet.waitFor('every node has applied it', () =>
+    fleet.nodes.every((node) => hasEvent(node, announcement, 'applied')),
   );
   for (const { config } of fleet.nodes)
     expect(readFileSync(join(config.deliveryDir, announcement.name))).toEqual(content);

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,6 +7,7 @@ import { bundleScripts, type Outcome } from '../support/fleet/operator.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { repository } from '../support/run/repository.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(repository, 'dist/handlers/status.cjs');
 const run = bundleScripts('status');
@@ -24,7 +24,7 @@ function announcement(created: number): string {
 function askHandler(node: LoneNode): string {
   const query = { SERF_EVENT: 'query', SERF_QUERY_NAME: 'update-status', SERF_QUERY_LTIME: '3' };
   const env = { ...serfEnvironment(node.configFile), ...query };
-  return spawnSync(handler, { env, input: 'summary\n', encoding: 'utf8' }).stdout;
+  return runSync([handler], { env, input: 'summary\n' }).stdout;
 }
 
 /** A fleet of n1, which is the operator's, and n2; Serf's command is a stand-in, the handlers are real. */

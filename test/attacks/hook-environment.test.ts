@@ -9,7 +9,7 @@ import {
   type SplitFleet,
 } from '../support/split/fleet.ts';
 import { codeDir, systemPath } from '../support/split/node.ts';
-import type { RunResult } from '../support/fleet/fleet-node.ts';
+import type { CommandResult } from '../support/run/command.ts';
 
 const why = whyNoUsers();
 const infoHash = 'ab'.repeat(20);
@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 /** Runs the real hook as the daemon does, by hand. */
-const runHook = (variables: Record<string, string>): Promise<RunResult> =>
+const runHook = (variables: Record<string, string>): Promise<CommandResult> =>
   node.machine.runAs('debian-transmission', [`${codeDir}/dist/handlers/transmission-done.cjs`], {
     noNewPrivileges: true,
     env: { PATH: systemPath, ...variables },

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -10,6 +9,7 @@ import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/run/archives.
 import { escapedName, honestEntries, hostileArchives } from '../support/hostile/archives.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readTree } from '../support/run/tree.ts';
+import { runSync } from '../support/run/command.ts';
 
 // Zip slip, links, hard links, devices, set-id bits: refused before anything is written outside staging.
 
@@ -98,17 +98,10 @@ test('no system call creates or changes anything before an archive was checked a
     'access,faccessat,faccessat2,open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,symlink,symlinkat,' +
     'link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,truncate,ftruncate,chmod,fchmod,' +
     'fchmodat,chown,fchown,lchown,fchownat,setxattr,lsetxattr,fsetxattr,utimensat';
-  const { status, stderr } = spawnSync(
-    'strace',
-    ['-f', '-qq', '--seccomp-bpf', '-s', '4096', '-o', trace, '-e', `trace=${calls}`].concat([
-      process.execPath,
-      '--import',
-      'tsx',
-      script,
-      directory,
-    ]),
-    { encoding: 'utf8' },
-  );
+  const { status, stderr } = runSync([
+    ...['strace', '-f', '-qq', '--seccomp-bpf', '-s', '4096', '-o', trace, '-e', `trace=${calls}`],
+    ...[process.execPath, '--import', 'tsx', script, directory],
+  ]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 
   const runs = readFileSync(trace, 'utf8').split('/marker/begin ').slice(1);

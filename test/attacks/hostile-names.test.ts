@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import { readState } from '../support/run/state.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readTree } from '../support/run/tree.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
+import { runSync } from '../support/run/command.ts';
 
 // Hostile names: refused by the parser and by submit; only canonical names reach the disk, and none a shell.
 
@@ -62,9 +63,8 @@ describe('in a signed announcement', () => {
     const applyDir = join(directory, 'apply');
     writeFileSync(configFile, JSON.stringify({ stateDir, applyDir, keySetFile }));
     const before = readState(directory);
-    const { status, stdout, stderr } = spawnSync(join(repository, 'dist/handlers/update.cjs'), {
+    const { status, stdout, stderr } = runSync([join(repository, 'dist/handlers/update.cjs')], {
       input: `${signWith('name', Buffer.from(name), keys)}\n`,
-      encoding: 'utf8',
       cwd: directory,
       env: serfEnvironment(configFile),
     });

@@ -1,26 +1,21 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { linkSync, mkdirSync, renameSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
-import { expect, onTestFinished } from 'vitest';
+import { onTestFinished } from 'vitest';
+import { mustRun } from '../support/run/command.ts';
 
 /** The announced content. */
 export const content = Buffer.alloc(100_000, 'content ');
 const notRegular = /it is not a regular file/;
 
-/** Runs a command that has to work. */
-export function run(command: string, ...args: string[]): void {
-  const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
-  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-}
-
 /** Root of a user namespace cannot make devices, but show those that there are elsewhere. */
 export function bindDevice(device: string, place: string): void {
   writeFileSync(place, '');
-  run('mount', '--bind', device, place);
+  mustRun(['mount', '--bind', device, place]);
   onTestFinished(() => {
-    run('umount', place);
+    mustRun(['umount', place]);
   });
 }
 
@@ -95,14 +90,14 @@ export const hostilePlaces: [string, RegExp, (place: string) => void | Promise<v
     'a FIFO without a writer',
     notRegular,
     (place) => {
-      run('mkfifo', place);
+      mustRun(['mkfifo', place]);
     },
   ],
   [
     'a FIFO with a writer',
     notRegular,
     async (place) => {
-      run('mkfifo', place);
+      mustRun(['mkfifo', place]);
       await writeInto(place);
     },
   ],

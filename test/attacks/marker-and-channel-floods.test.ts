@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -27,13 +26,12 @@ import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { announcementOf } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
 import { readTree } from '../support/run/tree.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 /** One run of the apply side, as a path unit starts it. */
 function runApply(node: LoneNode): { status: number | null; stderr: string } {
-  const { status, stderr } = spawnSync(join(repository, 'dist/scripts/apply.cjs'), {
+  const { status, stderr } = runSync([join(repository, 'dist/scripts/apply.cjs')], {
     env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: node.configFile },
-    encoding: 'utf8',
-    timeout: 60_000,
   });
   return { status, stderr };
 }
@@ -74,7 +72,7 @@ describe('a flood of completion markers', () => {
     symlinkSync(join(outside, 'file'), at('1'.repeat(40)));
     linkSync(join(outside, 'file'), at('2'.repeat(40)));
     mkdirSync(at('3'.repeat(40)));
-    spawnSync('mkfifo', [at('fifo'), at('4'.repeat(40))]);
+    mustRun(['mkfifo', at('fifo'), at('4'.repeat(40))]);
     const { mtimeMs } = statSync(join(outside, 'file'));
     const before = readTree(outside);
 

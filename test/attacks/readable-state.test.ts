@@ -28,7 +28,6 @@ beforeAll(async () => {
     () =>
       outcomeOn(node, update)?.state === 'APPLIED' &&
       node.machine.list(`${stateDir}/torrents`).length > 0,
-    60_000,
   );
   await node.manager.disable();
 });

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import type { Announcement } from '../../lib/announcement/fields.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
 import { Daemon } from '../support/fleet/daemon.ts';
-import type { FleetNode, RunResult } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent } from '../support/fleet/submit.ts';
 import {
@@ -14,6 +14,7 @@ import {
   sendEvent,
   torrentsOn,
 } from '../support/fleet/wire.ts';
+import type { CommandResult } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
 
@@ -38,7 +39,7 @@ const serfPort = 7373;
 const transmissionPort = 9091;
 
 /** Runs a command on a node as a user without any rights. */
-const asNobody = (argv: string[], env = {}, input = ''): Promise<RunResult> =>
+const asNobody = (argv: string[], env = {}, input = ''): Promise<CommandResult> =>
   node.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ...argv], {
     env,
     input,
@@ -101,7 +102,7 @@ describe('the RPCs of Serf and of Transmission', () => {
       const socket = require('node:net').connect(Number(process.argv[2]), process.argv[1]);
       socket.on('connect', () => { console.log('connected'); socket.destroy(); });
       socket.on('error', (error) => console.log(error.code));`;
-    const from = (place: FleetNode, address: string, at: number): Promise<RunResult> =>
+    const from = (place: FleetNode, address: string, at: number): Promise<CommandResult> =>
       place.run(['node', '-e', knock, address, String(at)]);
     expect(await from(other, node.address, port)).toMatchObject({ stdout: 'ECONNREFUSED\n' });
     expect(await from(other, node.address, 7946)).toMatchObject({ stdout: 'connected\n' });
@@ -181,7 +182,7 @@ describe('a machine that is no member', () => {
       const [address, port, hex] = process.argv.slice(1);
       socket.send(Buffer.from(hex, 'hex'), Number(port), address, () => socket.close());`;
     const packet = userEventPacket(1000, 'update', payload).toString('hex');
-    const shootAt = (address: string, port: number): Promise<RunResult> =>
+    const shootAt = (address: string, port: number): Promise<CommandResult> =>
       other.run(['node', '-e', shoot, address, String(port), packet]);
 
     for (let shot = 0; shot < 3; shot += 1)
@@ -212,7 +213,7 @@ describe('a machine that is no member', () => {
 });
 
 describe('reconcile distinguishes a wrong password from a lock-out', () => {
-  const reconcile = (): Promise<RunResult> =>
+  const reconcile = (): Promise<CommandResult> =>
     node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
 
   it('by 78 and 75, each with a hint, and goes on once Transmission lets it in', async () => {

@@ -58,7 +58,7 @@ it('a node begins a download from a throttled seeder, and five that no peer has'
     return torrent !== undefined && torrent.rateDownload > 0;
   };
   // Six torrents that call the same peer at once are put off by it, some for a while.
-  await fleet.waitFor('the slow one has begun', hasBegun, 90_000);
+  await fleet.waitFor('the slow one has begun', hasBegun);
   for (const update of [slow, ...stalled])
     await fleet.waitFor('it is recorded', () => stateOf(update) === 'QUEUED');
 });
@@ -102,7 +102,7 @@ async function expectApplied(change: Partial<Announcement>): Promise<Announcemen
   const update = announcementOf(content, change);
   await seed(seeder, update, content);
   await send(update);
-  await fleet.waitFor('it is applied', () => hasEvent(node, update, 'applied'), 15_000);
+  await fleet.waitFor('it is applied', () => hasEvent(node, update, 'applied'));
   const delivered = join(node.config.deliveryDir, update.name);
   expect(readFileSync(delivered)).toEqual(content);
   return update;

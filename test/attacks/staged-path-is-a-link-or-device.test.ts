@@ -1,13 +1,13 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { contentLocation } from '../../lib/announcement/update.ts';
 import { makeApplySide, stagedIn } from '../support/fleet/apply-side.ts';
-import { bindDevice, content, hostilePlaces, run, writeInto } from './hostile-places.ts';
+import { bindDevice, content, hostilePlaces, writeInto } from './hostile-places.ts';
 import { readState } from '../support/run/state.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 // Files that Transmission's user can put in the place of a download: no link is followed, only regular
 // files are read, no writer is waited for, and at most one byte more than announced is read.
@@ -66,11 +66,10 @@ describe('at most one byte more than announced is read', () => {
     const script = join(import.meta.dirname, 'copy-probe.ts');
     const strace = ['-f', '-qq', '-P', place, '-e', 'trace=read,pread64,readv,preadv', '-o', trace];
     const probe = [process.execPath, '--import', 'tsx', script];
-    const { status, stdout, stderr } = spawnSync(
+    const { status, stdout, stderr } = runSync([
       'strace',
-      [...strace, ...probe, place, target, String(announced.length), sha256, ...more],
-      { encoding: 'utf8', timeout: 30_000 },
-    );
+      ...[...strace, ...probe, place, target, String(announced.length), sha256, ...more],
+    ]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const bytesRead = [...readFileSync(trace, 'utf8').matchAll(/ = (\d+)$/gm)]
       .map(([, bytes]) => Number(bytes))
@@ -110,7 +109,7 @@ describe('at most one byte more than announced is read', () => {
     [
       'a FIFO with a writer',
       async (place) => {
-        run('mkfifo', place);
+        mustRun(['mkfifo', place]);
         await writeInto(place);
       },
     ],

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { contentLocation } from '../../lib/announcement/update.ts';
 import { makeApplySide } from '../support/fleet/apply-side.ts';
 import { startSwapper } from './swapper.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 // A user that can write into the download directory swaps content between its check and its use: only
 // root's own copy, hashed while it is made, is ever applied.
@@ -23,8 +23,8 @@ const evil = Buffer.alloc(length, 'evil ');
 function raceDirectory(): string {
   const directory = join(temporaryDirectory(), 'memory');
   mkdirSync(directory);
-  expect(spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', directory]).status).toBe(0);
-  onTestFinished(() => void spawnSync('umount', ['-l', directory]));
+  mustRun(['mount', '-t', 'tmpfs', 'tmpfs', directory]);
+  onTestFinished(() => void runSync(['umount', '-l', directory]));
   writeFileSync(join(directory, 'good'), good);
   writeFileSync(join(directory, 'evil'), evil);
   return directory;

@@ -85,6 +85,6 @@ it('is also not applied by a node that claims another’s name', async () => {
 it('is applied as soon as root gives the node the tag', async () => {
   configure(pretender, { tags: { role: 'web' } });
   expect(await reconcile(pretender)).toMatchObject({ status: 0, stderr: '' });
-  await fleet.waitFor('it has applied it', () => hasEvent(pretender, update, 'applied'), 30_000);
+  await fleet.waitFor('it has applied it', () => hasEvent(pretender, update, 'applied'));
   expect(isDelivered(pretender)).toBe(true);
 });

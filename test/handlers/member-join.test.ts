@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,15 +7,15 @@ import { eventLogFile } from '../../lib/system/event-log.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { repository } from '../support/run/repository.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(repository, 'dist/handlers/member-join.cjs');
 
 /** Reports joined members to node-1, as Serf does; returns its line in events.log. */
 function tell(node: LoneNode, names: readonly string[]): unknown {
-  const { status, stderr } = spawnSync(handler, {
+  const { status, stderr } = runSync([handler], {
     env: { ...serfEnvironment(node.configFile), SERF_EVENT: 'member-join' },
     input: names.map((name, index) => `${name}\t192.0.2.${index + 1}\t\tbt=51413\n`).join(''),
-    encoding: 'utf8',
   });
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   const [line, ...more] = readFileSync(eventLogFile(node.config.stateDir), 'utf8')

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -11,6 +10,7 @@ import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(repository, 'dist/handlers/status.cjs');
 const now = Math.floor(Date.now() / 1000);
@@ -18,14 +18,13 @@ const now = Math.floor(Date.now() / 1000);
 /** Runs the built handler with a query, as Serf does. */
 function ask(node: LoneNode, request: string, env: Record<string, string> = {}) {
   const before = readState(node.config.stateDir);
-  const result = spawnSync(handler, {
+  const result = runSync([handler], {
     env: {
       ...serfEnvironment(node.configFile),
       ...{ SERF_EVENT: 'query', SERF_QUERY_NAME: 'update-status', SERF_QUERY_LTIME: '3' },
       ...env,
     },
     input: request === '' ? '' : `${request}\n`,
-    encoding: 'utf8',
   });
   // A query changes no state.
   expect(readState(node.config.stateDir)).toEqual(before);

@@ -1,9 +1,9 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readState } from '../support/run/state.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(import.meta.dirname, '../../dist/handlers/transmission-done.cjs');
 const infoHash = '0123456789abcdef0123456789abcdef01234567';
@@ -17,10 +17,9 @@ function makeNode() {
   mkdirSync(applyDir);
   writeFileSync(configFile, JSON.stringify({ stateDir, applyDir }));
   const run = (env: Record<string, string>, cwd = '/') =>
-    spawnSync(handler, {
+    runSync([handler], {
       cwd,
       env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile, ...env },
-      encoding: 'utf8',
     });
   return { stateDir, applyDir, run };
 }

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import {
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readState } from '../support/run/state.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(import.meta.dirname, '../../dist/handlers/update.cjs');
 const now = Math.floor(Date.now() / 1000);
@@ -40,8 +41,7 @@ function makeNode(config: object = {}, keys = makeKeys()): Node {
 /** Runs the built handler as Serf does: payload and newline on stdin. */
 function handle({ env }: Node, payload: string | Buffer) {
   const input = Buffer.concat([Buffer.from(payload), Buffer.from(payload.length > 0 ? '\n' : '')]);
-  const { status, stdout, stderr } = spawnSync(handler, { env, input, encoding: 'utf8' });
-  return { status, stdout, stderr };
+  return runSync([handler], { env, input });
 }
 
 function lastEvent({ stateDir }: Node): Record<string, unknown> {

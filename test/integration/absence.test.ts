@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,6 +12,7 @@ import { makeKeyFiles } from '../support/fleet/operator.ts';
 import { outcomeOf, submit } from '../support/fleet/submit.ts';
 import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
+import { runSync } from '../support/run/command.ts';
 
 // Five nodes, each with its own fault, all over at the same moment: the updates that they have missed
 // come back by the timer and the query of catch-up, since no agent replays events.
@@ -122,7 +122,7 @@ function loseEvents(node: FleetNode): void {
 /** Pulls a node's cable out of the switch, or puts it back. */
 function plug(node: FleetNode, how: 'up' | 'down'): void {
   const port = `${node.namespace.split('-')[0]}-${fleet.nodes.indexOf(node)}`;
-  const { status, stderr } = spawnSync('ip', ['link', 'set', port, how], { encoding: 'utf8' });
+  const { status, stderr } = runSync(['ip', 'link', 'set', port, how]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
@@ -184,14 +184,12 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
       ['add', pub, ...root, '--out', at('keyset-2.json')],
       ['send', at('keyset-2.json')],
     ]) {
-      const { status, stderr } = await operator.script('keys.ts', args);
+      const { status, stderr } = await operator.script('keys', args);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
     newest.set(keySetChannel, { channel: keySetChannel, version: 2 });
-    await fleet.waitFor(
-      'the new keys are in force',
-      () => [operator, lossy].every((node) => currentKeySet(node.config).epoch === 2),
-      60_000,
+    await fleet.waitFor('the new keys are in force', () =>
+      [operator, lossy].every((node) => currentKeySet(node.config).epoch === 2),
     );
   });
 
@@ -202,7 +200,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     writeFileSync(manifest, `file { "${target}": content => 'newest' }\n`);
     const site = await submit(operator, manifest, '--channel', 'site');
     newest.set('site', site);
-    await fleet.waitFor('the operator has applied it', () => hasApplied(operator), 60_000);
+    await fleet.waitFor('the operator has applied it', () => hasApplied(operator));
     await fleet.waitFor('it has come to who has no Transmission', () => holds(lossy, site));
     expect(outcomeOf(lossy, site)).toBeUndefined();
     for (const node of [killed, cutOff, late]) expect(holds(node, site), node.name).toBe(false);

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { countFailures } from '../crash/result.ts';
@@ -6,14 +5,13 @@ import { sampler } from '../crash/sample.ts';
 import { findPoints } from '../crash/strace.ts';
 import { isStateChanging, keyOf, parseTrace, requestMethod } from '../crash/trace.ts';
 import { repository } from '../support/run/repository.ts';
+import { runSync } from '../support/run/command.ts';
 
 const script = join(repository, 'test/crash/main.ts');
 
 function crash(...args: string[]) {
-  return spawnSync(process.execPath, ['--import', 'tsx', script, ...args], {
-    encoding: 'utf8',
-    cwd: repository,
-  });
+  const command = [process.execPath, '--import', 'tsx', script, ...args];
+  return runSync(command, { cwd: repository, timeoutMs: 600_000 });
 }
 
 describe('npm run crash', () => {
@@ -29,7 +27,7 @@ describe('npm run crash', () => {
     expect(points).toBeGreaterThanOrEqual(15);
     expect(errorPoints).toBeGreaterThanOrEqual(12);
     expect(status).toBe(0);
-  }, 600_000);
+  });
 
   it.each([
     [['--seed', 'x'], /--seed must be/],

@@ -1,5 +1,5 @@
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mustRun } from '../support/run/command.ts';
 
 /** Damages of a file: a name, and the action that makes it. */
 export const damages: readonly [name: string, damage: (file: string) => void][] = [
@@ -31,7 +31,7 @@ export const damages: readonly [name: string, damage: (file: string) => void][] 
       symlinkSync('/etc/passwd', file);
     }),
   ],
-  ['a pipe', replaceBy((file) => spawnSync('mkfifo', [file]))],
+  ['a pipe', replaceBy((file) => mustRun(['mkfifo', file]))],
 ];
 
 function flipAt(where: (bytes: Buffer) => number): (file: string) => void {

@@ -32,10 +32,8 @@ function file(name: string, content: string): string {
 }
 
 const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
-  fleet.waitFor(
-    `every node: ${decision} ${update.channel}@${update.version}`,
-    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
-    60_000,
+  fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
+    fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 describe('when a daemon is down', () => {
@@ -47,7 +45,7 @@ describe('when a daemon is down', () => {
     async (name, daemon) => {
       await daemon().end('SIGTERM');
       const path = file('kept.bin', `kept without ${name}`);
-      const failed = await operator.script('submit.ts', [path, '--channel', 'kept']);
+      const failed = await operator.script('submit', [path, '--channel', 'kept']);
       expect(failed.status).toBe(69);
       expect(failed.stderr).toMatch(/is signed and kept/);
       const key = /submit.ts --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
@@ -60,7 +58,7 @@ describe('when a daemon is down', () => {
         const alive = await other.aliveMembers();
         return alive.length === 2;
       });
-      const again = await operator.script('submit.ts', ['--resend', key, '--json']);
+      const again = await operator.script('submit', ['--resend', key, '--json']);
       expect(again).toMatchObject({ status: 0, stderr: '' });
       const sent = JSON.parse(again.stdout) as Submitted;
       expect(record).toContain(JSON.stringify(sent.payload));
@@ -171,10 +169,8 @@ describe('content that differs from the signed content', () => {
     for (const node of fleet.nodes) writeFileSync(join(node.config.downloadDir, downloaded), bytes);
     const payload = signAnnouncement(announcement, fleet.keys);
     await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
-    await fleet.waitFor(
-      'both nodes have rejected it',
-      () => fleet.nodes.every((node) => hasEvent(node, announcement, 'rejected')),
-      90_000,
+    await fleet.waitFor('both nodes have rejected it', () =>
+      fleet.nodes.every((node) => hasEvent(node, announcement, 'rejected')),
     );
     for (const node of fleet.nodes) {
       expect(outcomeOf(node, announcement)).toMatchObject({ state: 'REJECTED', badContent: 3 });
@@ -194,7 +190,7 @@ describe('an apply that was killed', () => {
     const manifest = `exec { 'slow': command => ['/bin/sh', '${script}'] }\n`;
     const update = await submit(operator, file('slow.pp', manifest), '--channel', 'slow');
     const killAll = 'kill -9 $(pgrep -f scripts/reconcile[.]cjs)';
-    await fleet.waitFor('Puppet is at it', () => existsSync(runs), 60_000);
+    await fleet.waitFor('Puppet is at it', () => existsSync(runs));
     const { status } = await other.run(['sh', '-c', killAll]);
     expect(status).toBe(0);
     const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);

@@ -19,11 +19,9 @@ afterAll(() => {
   fleet.stop();
 });
 
-const everywhere = (update: Submitted, decision: string, timeoutMs = 60_000): Promise<boolean> =>
-  fleet.waitFor(
-    `every node: ${decision} ${update.channel}@${update.version}`,
-    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
-    timeoutMs,
+const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
+  fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
+    fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 describe('each kind of update', () => {
@@ -82,7 +80,7 @@ describe('each kind of update', () => {
     const update = await submit(operator, file, '--channel', 'sizes');
     expect(update.pieces).toBe(pieces);
     expect(update.bytesUsed).toBeLessThanOrEqual(351);
-    await everywhere(update, 'applied', 110_000);
+    await everywhere(update, 'applied');
     const digest = createHash('sha256').update(content).digest('hex');
     expect(update.sha256).toBe(digest);
     for (const node of fleet.nodes) {

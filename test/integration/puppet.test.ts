@@ -99,7 +99,7 @@ function request(
 }
 
 const waitFor = (what: string, condition: () => boolean | Promise<boolean>): Promise<true> =>
-  poll(what, condition, 60_000, log);
+  poll(what, condition, undefined, log);
 const log = (): string => readFileSync(join(run, 'log'), 'utf8');
 
 async function isAlive(pid: number): Promise<boolean> {

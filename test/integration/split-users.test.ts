@@ -3,14 +3,14 @@ import { rootsFiles } from '../support/split/attacker.ts';
 import {
   applyDir,
   operator,
+  type ProductionNode,
+  type SplitFleet,
   startSplitFleet,
   stateDir,
   submitManifest,
   untilApplied,
   whyNoUsers,
   writing,
-  type ProductionNode,
-  type SplitFleet,
 } from '../support/split/fleet.ts';
 import { codeDir } from '../support/split/node.ts';
 import { ProcessSampler } from './split-sampler.ts';
@@ -64,19 +64,15 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
 
   it('each process ran as the user that it should', async () => {
     // A process that lives for some 50 ms only may have been missed.
-    await fleet.waitFor(
-      'each program was seen',
-      async () => {
-        const programs = ['update.cjs', 'transmission-done.cjs', 'reconcile.cjs'];
-        if (programs.every((program) => sampler.of(program).length > 0)) return true;
-        await untilApplied(
-          fleet,
-          await submitManifest(first, 'first', writing('/etc/first', String(Date.now()))),
-        );
-        return false;
-      },
-      60_000,
-    );
+    await fleet.waitFor('each program was seen', async () => {
+      const programs = ['update.cjs', 'transmission-done.cjs', 'reconcile.cjs'];
+      if (programs.every((program) => sampler.of(program).length > 0)) return true;
+      await untilApplied(
+        fleet,
+        await submitManifest(first, 'first', writing('/etc/first', String(Date.now()))),
+      );
+      return false;
+    });
     const account = (name: string): { uid: number; gid: number } => first.machine.account(name);
     const [ours, daemon] = [account('p2p-update'), account('debian-transmission')];
     const four = (id: number): string => `${id} ${id} ${id} ${id}`;

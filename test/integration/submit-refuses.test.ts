@@ -34,7 +34,7 @@ describe('submit refuses', () => {
   const sentNothing = async (args: string[], status: number, message: RegExp): Promise<void> => {
     const before = readState(operator.config.publishDir);
     const seen = heard(other);
-    const result = await operator.script('submit.ts', args);
+    const result = await operator.script('submit', args);
     expect(result).toMatchObject({ status, stdout: '' });
     expect(result.stderr).toMatch(message);
     expect(result.stderr).toMatch(/^submit: error: .+\nsubmit: hint: .+\n$/s);
@@ -90,7 +90,7 @@ describe('submit refuses', () => {
     const configFile = join(operator.directory, 'small.json');
     writeFileSync(configFile, JSON.stringify({ ...operator.config, maxContentBytes: 10 }));
     const env = { P2P_UPDATE_CONFIG: configFile };
-    const result = await operator.script('submit.ts', [file('large.bin', 'x'.repeat(11))], { env });
+    const result = await operator.script('submit', [file('large.bin', 'x'.repeat(11))], { env });
     expect(result).toMatchObject({ status: 76 });
     expect(result.stderr).toMatch(/11 bytes, more than 10/);
   });
@@ -115,7 +115,7 @@ describe('submit --dry-run', () => {
   it('prints the announcement, and sends and keeps none', async () => {
     const before = readState(operator.config.publishDir);
     const path = file('dry.bin', 'x'.repeat(100_000));
-    const result = await operator.script('submit.ts', ['--dry-run', '--json', path]);
+    const result = await operator.script('submit', ['--dry-run', '--json', path]);
     expect(result).toMatchObject({ status: 0, stderr: '' });
     const facts = JSON.parse(result.stdout) as Submitted & { sent: boolean; bytesBudget: number };
     expect(facts).toMatchObject({ sent: false, submittedAt: null, pieces: 'in', bytesBudget: 351 });

@@ -16,9 +16,7 @@ it('an update reaches another subnet, without multicast, by magnet', async () =>
   writeFileSync(file, randomBytes(12 * 2 ** 20));
   const update = await submit(operator, file);
   expect(update.pieces).toBe('magnet');
-  await fleet.waitFor(
-    'every node has it',
-    () => fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
-    90_000,
+  await fleet.waitFor('every node has it', () =>
+    fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
   );
 });

@@ -31,10 +31,8 @@ function manifest(text: string): string {
 const hasRun = (node: FleetNode, channel: string): boolean =>
   existsSync(join(node.config.puppet.confDir, `on-${channel}`));
 const on = (nodes: readonly FleetNode[], update: Submitted, decision: string): Promise<boolean> =>
-  fleet.waitFor(
-    `${nodes.map(({ name }) => name).join()}: ${decision}`,
-    () => nodes.every((node) => hasEvent(node, update, decision)),
-    60_000,
+  fleet.waitFor(`${nodes.map(({ name }) => name).join()}: ${decision}`, () =>
+    nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 describe('a target', () => {
@@ -70,7 +68,7 @@ describe('a withdrawal', () => {
     const waiting = await submit(operator, manifest('stopped'), ...args);
     await on(fleet.nodes, waiting, 'complete');
     await operator.transmission.end('SIGTERM');
-    const { status, stdout, stderr } = await operator.script('submit.ts', [
+    const { status, stdout, stderr } = await operator.script('submit', [
       '--withdraw',
       'stop',
       '--json',
