@@ -1,6 +1,7 @@
 import { keySetChannel } from '../announcement/fields.ts';
 import { type Offer, parsePayload, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
+import { commandHint } from '../command-hint.ts';
 import { stateError, UpdateError } from '../errors.ts';
 import type { KeySet } from '../trust/key-set.ts';
 import { verifyAnnouncement } from '../trust/verify.ts';
@@ -110,7 +111,7 @@ export function verifyOffer(
   }
   if (!allowUnsigned)
     throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
-      hint: 'send it with scripts/submit.ts; only a closed lab may set "allowUnsigned"',
+      hint: `only a closed lab may set "allowUnsigned"; to sign it and send it: ${commandHint('submit', 'FILE')}`,
     });
 }
 

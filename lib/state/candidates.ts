@@ -4,6 +4,7 @@ import { verifyOffer } from './accept.ts';
 import { keySetChannel } from '../announcement/fields.ts';
 import type { Config } from '../config.ts';
 import { maxChannels } from './decide.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError, describeError } from '../errors.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
 import type { KeySet } from '../trust/key-set.ts';
@@ -164,7 +165,7 @@ async function readVerified(
 ): Promise<Update | UpdateError> {
   const stored = readAccepted(config.stateDir, id);
   const damaged = `the announcement ${updateKey(id)} is damaged`;
-  const hint = 'send it again (submit --resend); the same bytes repair it';
+  const hint = `the same bytes repair it, sent again from where it was submitted: ${commandHint('submit', '--resend')}`;
   if (stored === undefined) return new UpdateError('malformed', damaged, { hint });
   try {
     const offer = await parsePayload(Buffer.from(stored.payload));

@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { commandHint } from '../command-hint.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { fsyncDirectory } from './durable-write.ts';
 
@@ -51,7 +52,7 @@ export function listDirectory(directory: string): string[] {
     if (!hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) throw error;
     const why = hasErrno(error, 'EACCES', 'EPERM') ? 'closed to this user' : 'not a directory';
     throw new UpdateError('configuration', `${directory} is ${why}`, {
-      hint: 'find out who changed it, move away what is no directory, and run scripts/setup.ts',
+      hint: `find out who changed it, move away what is no directory, then: ${commandHint('setup')}`,
       cause: error,
     });
   }

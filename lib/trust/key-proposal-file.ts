@@ -15,7 +15,7 @@ const format = 1;
 const signatureBytes = 64;
 /** A key set of 5,600 characters and an announcement are well below it. */
 const maxProposalChars = 32 * 1024;
-/** What to do about a proposal that is not as keys.ts wrote it. */
+/** What to do about a proposal that is not as `keys` wrote it. */
 export const altered = 'get the file from its maker again, unchanged, or make a new one';
 
 /** The proposal as the text that is mailed or carried. */
@@ -42,8 +42,8 @@ export function readProposalFile(json: string): ProposalParts {
   const { p2pUpdateKeyProposal: number, keySet: text, body, signatures, ...others } = fields;
   check(
     Number.isInteger(number) && Number(number) > 0,
-    'this file is not a proposal of keys.ts',
-    'give the file that keys.ts add, remove or set wrote',
+    'this file is not a proposal of p2p-update keys',
+    'give the file that p2p-update keys add, remove or set wrote',
   );
   check(
     number === format,
@@ -76,8 +76,8 @@ function parseJson(json: string): Record<string, unknown> {
   } catch {
     // Not JSON at all: the same answer.
   }
-  throw new UpdateError('malformed', 'this file is not a proposal of keys.ts', {
-    hint: 'give the file that keys.ts add, remove or set wrote',
+  throw new UpdateError('malformed', 'this file is not a proposal of p2p-update keys', {
+    hint: 'give the file that p2p-update keys add, remove or set wrote',
   });
 }
 

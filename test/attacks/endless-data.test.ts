@@ -50,7 +50,7 @@ function mount(...args: string[]): void {
 }
 
 const reconcile = (): Promise<RunResult> =>
-  node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
 
 const stateOf = (update: Announcement) =>
   readProgress(updatesDir(node.config.stateDir), update)?.state;
@@ -280,7 +280,7 @@ describe('content that is announced as too large', () => {
     await fleet.waitFor(
       'it is downloaded and applied',
       async () => {
-        await node.run([join(repository, 'dist/scripts/apply.cjs')]);
+        await node.run([join(repository, 'dist/p2p-update.cjs'), 'apply']);
         return outcomeOf(node, update)?.state === 'APPLIED';
       },
       30_000,

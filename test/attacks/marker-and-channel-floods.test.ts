@@ -29,7 +29,7 @@ import { readTree } from '../support/run/tree.ts';
 
 /** One run of the apply side, as a path unit starts it. */
 function runApply(node: LoneNode): { status: number | null; stderr: string } {
-  const { status, stderr } = spawnSync(join(repository, 'dist/scripts/apply.cjs'), {
+  const { status, stderr } = spawnSync(join(repository, 'dist/p2p-update.cjs'), ['apply'], {
     env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: node.configFile },
     encoding: 'utf8',
     timeout: 60_000,

@@ -77,9 +77,9 @@ it('after a minute those that nobody has are shown as STALLED, the slow one is n
        return value;
      };`,
   );
-  const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
   // It would stay to look for peers; what it found is recorded at once. Another one may be at work.
-  const reconcile = (): void => void node.run(['node', '--require', clock, reconciler]);
+  const reconcile = (): void => void node.run(['node', '--require', clock, ...reconciler]);
   reconcile();
   const timer = setInterval(reconcile, 3000);
   await fleet

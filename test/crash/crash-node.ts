@@ -24,6 +24,7 @@ import {
 import type { State } from '../../lib/state/states.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
+import { programArgv } from '../support/run/program.ts';
 
 const pieceLength = 16_384;
 
@@ -148,7 +149,8 @@ export function makeCrashNode(
       writeProgress(directory, update, from, { state, reason: 'prepared' }, now() - age, mode);
     },
     run(program) {
-      spawnSync(process.execPath, [join(dist, program)], {
+      const [node = '', ...args] = programArgv(program, dist);
+      spawnSync(node, args, {
         env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', P2P_UPDATE_CONFIG: configFile },
         stdio: 'ignore',
       });

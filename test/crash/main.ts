@@ -12,7 +12,7 @@ import { runRandomKills } from './random-kills.ts';
 import { countFailures, type CrashFailure, type CrashOptions, type CrashResult } from './result.ts';
 import { runPoints } from './run-points.ts';
 import { progressBar } from '../../scripts/cli/progress-bar.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run crash -- [options]
 
@@ -34,7 +34,7 @@ Options:
 Exit status: 0 all held, 1 something did not, and the point is named, 64 usage.
 `;
 
-const { parse, usage } = commandLine('npm run crash --');
+const { parse, usage } = commandLineOf(() => 'npm run crash -- --help');
 
 const parts = ['points', 'power-cuts', 'random-kills'] as const;
 type Part = (typeof parts)[number];

@@ -10,7 +10,7 @@ import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { Random } from '../fuzz/random.ts';
 import { makeImage } from './cut-image.ts';
 import { flush } from './cut-node.ts';
-import { bundleSubmit, submitUpdate } from './kill-submit.ts';
+import { submitUpdate } from './kill-submit.ts';
 import { makeContent, newestOf, type SentUpdate } from './kill-updates.ts';
 import { findBreaches, type Breach } from './kill-verdict.ts';
 import { killNow, processesOf } from './node-processes.ts';
@@ -43,7 +43,6 @@ export async function cutNode(
   const failures: CrashFailure[] = [];
   try {
     const [operator, node] = fleet.nodes as [FleetNode, FleetNode];
-    const submit = await bundleSubmit(keepIn);
     flush(image);
     const sent: SentUpdate[] = [];
     for (let index = 1; index <= cuts; index += 1) {
@@ -52,7 +51,7 @@ export async function cutNode(
       mkdirSync(work);
       const kind = random.pick(['file', 'manifest'] as const);
       const content = makeContent(work, kind, `node-cut-${index}`, random);
-      sent.push(await submitUpdate(operator, submit, content));
+      sent.push(await submitUpdate(operator, content));
       await delay(random.below(latestCutMs));
 
       await stopAll(node);

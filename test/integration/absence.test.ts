@@ -80,10 +80,10 @@ function digest(text: string): string {
 
 /** Runs the reconciler as cron would, the first time when one period is over. */
 function startTimer(node: FleetNode): void {
-  const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
   const timer = setInterval(() => {
     // What became of it is in the node's log.
-    void node.run([reconciler]).catch(() => undefined);
+    void node.run(reconciler).catch(() => undefined);
   }, period * 1000);
   timers.set(node, timer);
 }
@@ -184,7 +184,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
       ['add', pub, ...root, '--out', at('keyset-2.json')],
       ['send', at('keyset-2.json')],
     ]) {
-      const { status, stderr } = await operator.script('keys.ts', args);
+      const { status, stderr } = await operator.script('keys', args);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
     newest.set(keySetChannel, { channel: keySetChannel, version: 2 });

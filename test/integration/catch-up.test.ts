@@ -90,7 +90,7 @@ async function leave(node: FleetNode): Promise<void> {
 
 /** What its timer does. */
 async function reconcile(node: FleetNode): Promise<void> {
-  const { status, stderr } = await node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+  const { status, stderr } = await node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
@@ -201,7 +201,7 @@ describe('a hundred joins at once', () => {
     // One that runs already asks by the command that it knows, and is not counted.
     await fleet.waitFor(
       'no reconciler runs any more',
-      () => programsOf(late.namespace, 'reconcile.cjs').length === 0,
+      () => programsOf(late.namespace, 'p2p-update.cjs reconcile').length === 0,
     );
     const program = join(late.directory, 'etc', 'serf.sh');
     const log = join(late.directory, 'etc', 'queries');

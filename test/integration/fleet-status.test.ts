@@ -10,6 +10,7 @@ import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/sub
 import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
 import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
+import { programArgv } from '../support/run/program.ts';
 
 let fleet: Fleet;
 let nodes: [FleetNode, FleetNode, FleetNode];
@@ -40,7 +41,7 @@ interface StatusJson {
 
 /** What status.ts says on n1, which has to end with `status`. */
 async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
-  const result = await nodes[0].script('status.ts', ['--json', ...args]);
+  const result = await nodes[0].script('status', ['--json', ...args]);
   expect({ status: result.status, stderr: result.stderr }).toEqual({ status, stderr: '' });
   const value = JSON.parse(result.stdout) as StatusJson;
   expect(value.exitStatus).toBe(status);
@@ -71,7 +72,7 @@ async function submitAndWait(
   ...args: string[]
 ): Promise<{ sent: Submitted & StatusJson; stderr: string }> {
   const argv = [file, '--wait', '--json', ...args];
-  const result = await nodes[0].script('submit.ts', argv, { timeoutMs: 100_000 });
+  const result = await nodes[0].script('submit', argv, { timeoutMs: 100_000 });
   expect({ status: result.status, out: result.stdout, err: result.stderr }).toMatchObject({
     status,
   });
@@ -84,8 +85,8 @@ async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
   const directory = outcomesDir(node.config.applyDir);
   const outcome = readProgress(directory, update);
   replaceRecord(join(directory, updateKey(update)), { ...outcome, tries: 2, nextTryAt: 0 });
-  const reconcile = join(repository, 'dist/scripts/reconcile.cjs');
-  expect(await node.run([reconcile])).toMatchObject({ status: 0 });
+  const reconcile = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
+  expect(await node.run(reconcile)).toMatchObject({ status: 0 });
 }
 
 describe('a fleet that has nothing yet', () => {
@@ -127,7 +128,7 @@ describe('submit --wait', () => {
         },
       ]);
     }
-    const table = await nodes[1].script('status.ts', []);
+    const table = await nodes[1].script('status', []);
     expect(table.stdout).toMatch(/^fleet test-fleet: converged\n {2}answers +3 of 3 nodes\n/);
     expect(table.stdout).toMatch(
       new RegExp(`^n2 +good +${sent.version} +APPLIED +\\d+ s +exit 2, 1 changed, 0 failed$`, 'm'),
@@ -172,7 +173,7 @@ describe('submit --wait', () => {
     expect(stderr).toMatch(/^submit: error: late@\d+ is not applied yet on .*n2 \(ACCEPTED: /);
     expect(sent.nodes.find(({ name }) => name === 'n2')).toMatchObject({ outcome: 'waiting' });
     await nodes[1].transmission.start();
-    const again = await nodes[0].script('submit.ts', ['--resend', '--wait', '--json']);
+    const again = await nodes[0].script('submit', ['--resend', '--wait', '--json']);
     expect(again).toMatchObject({ status: 0, stderr: '' });
   });
 });
@@ -222,8 +223,7 @@ describe('an equivocation', () => {
 
 describe('status --watch', () => {
   it('prints one block after another, and ends cleanly on Ctrl-C', async () => {
-    const tsx = join(repository, 'node_modules/tsx/dist/cli.mjs');
-    const argv = [process.execPath, tsx, join(repository, 'scripts/status.ts')];
+    const argv = programArgv('p2p-update.cjs status');
     const watch = ['--watch', '1', '--json', '--channel', 'good'];
     const place = ['netns', 'exec', nodes[0].namespace];
     const child = spawn('ip', [...place, ...argv, ...watch], {
@@ -242,25 +242,24 @@ describe('status --watch', () => {
 });
 
 describe('on a terminal', () => {
-  /** Runs a script of ours with a terminal of 6 rows for all its streams; returns what it shows. */
-  const show = async (seconds: number, script: string, ...args: string[]): Promise<string> => {
-    const tsx = join(repository, 'node_modules/.bin/tsx');
-    const words = [tsx, join(repository, 'scripts', script), ...args];
+  /** Runs a command of ours with a terminal of 6 rows for all its streams; returns what it shows. */
+  const show = async (seconds: number, command: string, ...args: string[]): Promise<string> => {
+    const words = [...programArgv(`p2p-update.cjs ${command}`), ...args];
     const quoted = words.map((word) => `'${word}'`).join(' ');
-    const command = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
-    const { stdout } = await nodes[0].run(['script', '-qec', command, '/dev/null']);
+    const line = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
+    const { stdout } = await nodes[0].run(['script', '-qec', line, '/dev/null']);
     return stdout.replaceAll('\r\n', '\n');
   };
 
   it('submit --wait has a bar of the nodes', async () => {
-    const shown = await show(50, 'submit.ts', plainFile('bar'), '--wait', '--channel', 'bar');
+    const shown = await show(50, 'submit', plainFile('bar'), '--wait', '--channel', 'bar');
     expect(shown).toMatch(/\rapplied \[#{30}\] 3\/3 nodes\n/);
     expect(shown).toMatch(/^n3 +applied/m);
   });
 
   it('status --watch shows the top of the table in one place', async () => {
     // It ends by that alone.
-    const shown = await show(8, 'status.ts', '--watch', '1');
+    const shown = await show(8, 'status', '--watch', '1');
     const [before, ...screens] = shown.split('\u001b[H\u001b[2J');
     expect(before).toBe('');
     expect(screens.length).toBeGreaterThan(1);
@@ -274,7 +273,7 @@ describe('on a terminal', () => {
 describe('without Serf', () => {
   it('status says so, and ends with 69', async () => {
     await nodes[2].serf.end('SIGTERM');
-    const { status, stdout, stderr } = await nodes[2].script('status.ts', []);
+    const { status, stdout, stderr } = await nodes[2].script('status', []);
     expect({ status, stdout }).toEqual({ status: 69, stdout: '' });
     expect(stderr).toMatch(/^status: error: the Serf agent .+\nstatus: hint: /);
   });

@@ -20,7 +20,7 @@ beforeAll(async () => {
   [operator, colleague] = fleet.nodes as [FleetNode, FleetNode];
   at = (name) => join(fleet.directory, name);
   const args = ['--fleet', 'test-fleet', '--out', at('keys'), '--roots', '2'];
-  const made = await operator.script('keygen.ts', [...args, '--root-threshold', '2']);
+  const made = await operator.script('keygen', [...args, '--root-threshold', '2']);
   expect(made).toMatchObject({ status: 0, stderr: '' });
   // Nothing was sent yet: the fleet starts from these keys.
   const keySet = readFileSync(at('keys/keyset.txt'));
@@ -40,7 +40,7 @@ function useKey(node: FleetNode, file: string): void {
 }
 
 async function keys(node: FleetNode, ...args: string[]): Promise<string> {
-  const { status, stdout, stderr } = await node.script('keys.ts', args);
+  const { status, stdout, stderr } = await node.script('keys', args);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return stdout;
 }
@@ -102,11 +102,11 @@ describe('the keys of a running fleet', () => {
     const proposal = at('keyset-3.json');
     const id = gone?.key.id ?? '';
     const removed = await keys(operator, 'remove', id, ...root, '--out', proposal);
-    expect(removed).toContain(`submit.ts --renew one@${old.version}`);
+    expect(removed).toContain(`submit --renew one@${old.version}`);
     await keys(operator, 'send', proposal);
     await inForce(3);
     const path = file('late.bin', 'late');
-    const late = await operator.script('submit.ts', [path, '--channel', 'late']);
+    const late = await operator.script('submit', [path, '--channel', 'late']);
     expect(late.status).toBe(78);
     expect(late.stderr).toMatch(/asks for 1 release keys on channel late/);
   });
@@ -116,7 +116,7 @@ describe('the keys of a running fleet', () => {
     const delivered = (node: FleetNode): string => join(node.config.deliveryDir, old.name);
     const before = fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs);
     const key = `one@${old.version}`;
-    const result = await operator.script('submit.ts', ['--renew', key, '--json']);
+    const result = await operator.script('submit', ['--renew', key, '--json']);
     expect(result).toMatchObject({ status: 0, stderr: '' });
     const renewed = JSON.parse(result.stdout) as Submitted;
     expect(renewed.infoHash).toBe(old.infoHash);
@@ -131,7 +131,7 @@ describe('the keys of a running fleet', () => {
     const heard = (node: FleetNode): number =>
       eventsOf(node, update).filter(({ handler }) => handler === 'update').length;
     const before = fleet.nodes.map(heard);
-    const result = await operator.script('submit.ts', ['--resend', 'keyset@3']);
+    const result = await operator.script('submit', ['--resend', 'keyset@3']);
     expect(result).toMatchObject({ status: 0, stderr: '' });
     await fleet.waitFor('every node has heard it again', () =>
       fleet.nodes.every((node, index) => heard(node) > (before[index] ?? 0)),
@@ -143,7 +143,7 @@ describe('the keys of a running fleet', () => {
 describe('submit', () => {
   it('--target counts the members that the real Serf knows', async () => {
     const args = [file('some.bin', 'some'), '--dry-run', '--json', '--target', 'node=n2|n9'];
-    const { stdout, stderr } = await operator.script('submit.ts', args);
+    const { stdout, stderr } = await operator.script('submit', args);
     expect(stderr).toBe('');
     expect(JSON.parse(stdout)).toMatchObject({ targets: { matching: 1, members: 3 } });
   });

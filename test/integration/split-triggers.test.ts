@@ -65,7 +65,7 @@ describe.skipIf(why !== undefined)(
       await fleet.waitFor('the announcement is there', () =>
         other.machine.list(`${stateDir}/announcements`).some((name) => name.startsWith('by-hand@')),
       );
-      const command = `umask 022; ${codeDir}/dist/scripts/reconcile.cjs`;
+      const command = `umask 022; ${codeDir}/dist/p2p-update.cjs reconcile`;
       await fleet.waitFor(
         'root has applied it by hand',
         async () => {
@@ -115,7 +115,7 @@ describe.skipIf(why !== undefined)(
       const lose = `mv ${stateDir} ${stateDir}.lost`;
       expect(await machine.shell('root', lose)).toMatchObject({ status: 0 });
       for (const program of ['reconcile', 'apply']) {
-        const run = await machine.shell('root', `${codeDir}/dist/scripts/${program}.cjs`);
+        const run = await machine.shell('root', `${codeDir}/dist/p2p-update.cjs ${program}`);
         expect(run).toMatchObject({ status: 78, stdout: '' });
         expect(run.stderr).toContain(`${program}: error: ${stateDir} is gone\n`);
       }
@@ -124,7 +124,7 @@ describe.skipIf(why !== undefined)(
       await setUp(machine, '--cron');
       const owner = await machine.shell('root', `stat -c %U ${stateDir}`);
       expect(owner.stdout).toBe('p2p-update\n');
-      expect(await machine.shell('root', `${codeDir}/dist/scripts/apply.cjs`)).toMatchObject({
+      expect(await machine.shell('root', `${codeDir}/dist/p2p-update.cjs apply`)).toMatchObject({
         status: 0,
       });
     });

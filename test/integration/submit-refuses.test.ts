@@ -5,8 +5,8 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import type { Submitted } from '../support/fleet/submit.ts';
-import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
+import { distForOthers, programArgv } from '../support/run/program.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;
@@ -34,7 +34,7 @@ describe('submit refuses', () => {
   const sentNothing = async (args: string[], status: number, message: RegExp): Promise<void> => {
     const before = readState(operator.config.publishDir);
     const seen = heard(other);
-    const result = await operator.script('submit.ts', args);
+    const result = await operator.script('submit', args);
     expect(result).toMatchObject({ status, stdout: '' });
     expect(result.stderr).toMatch(message);
     expect(result.stderr).toMatch(/^submit: error: .+\nsubmit: hint: .+\n$/s);
@@ -90,7 +90,7 @@ describe('submit refuses', () => {
     const configFile = join(operator.directory, 'small.json');
     writeFileSync(configFile, JSON.stringify({ ...operator.config, maxContentBytes: 10 }));
     const env = { P2P_UPDATE_CONFIG: configFile };
-    const result = await operator.script('submit.ts', [file('large.bin', 'x'.repeat(11))], { env });
+    const result = await operator.script('submit', [file('large.bin', 'x'.repeat(11))], { env });
     expect(result).toMatchObject({ status: 76 });
     expect(result.stderr).toMatch(/11 bytes, more than 10/);
   });
@@ -103,9 +103,8 @@ describe('submit refuses', () => {
     chmodSync(path, 0o600);
     // Root ignores mode bits.
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const tsx = join(repository, 'node_modules/.bin/tsx');
-    const script = join(repository, 'scripts/submit.ts');
-    const result = await operator.run([...nobody, tsx, script, '--dry-run', path]);
+    const submit = programArgv('p2p-update.cjs submit', distForOthers());
+    const result = await operator.run([...nobody, ...submit, '--dry-run', path]);
     expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
     expect(result).toMatchObject({ status: 64, stdout: '' });
   });
@@ -115,7 +114,7 @@ describe('submit --dry-run', () => {
   it('says what would be sent, and sends and keeps nothing', async () => {
     const before = readState(operator.config.publishDir);
     const path = file('dry.bin', 'x'.repeat(100_000));
-    const result = await operator.script('submit.ts', ['--dry-run', '--json', path]);
+    const result = await operator.script('submit', ['--dry-run', '--json', path]);
     expect(result).toMatchObject({ status: 0, stderr: '' });
     const facts = JSON.parse(result.stdout) as Submitted & { sent: boolean; bytesBudget: number };
     expect(facts).toMatchObject({ sent: false, submittedAt: null, pieces: 'in', bytesBudget: 351 });

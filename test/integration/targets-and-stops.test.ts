@@ -70,7 +70,7 @@ describe('a withdrawal', () => {
     const waiting = await submit(operator, manifest('stopped'), ...args);
     await on(fleet.nodes, waiting, 'complete');
     await operator.transmission.end('SIGTERM');
-    const { status, stdout, stderr } = await operator.script('submit.ts', [
+    const { status, stdout, stderr } = await operator.script('submit', [
       '--withdraw',
       'stop',
       '--json',

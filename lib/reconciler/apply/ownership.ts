@@ -2,6 +2,7 @@ import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { completeDir } from '../../state/markers.ts';
 import type { Config } from '../../config.ts';
+import { commandHint } from '../../command-hint.ts';
 import { UpdateError, hasErrno } from '../../errors.ts';
 
 const othersWrite = 0o022;
@@ -64,7 +65,9 @@ export function requireUnwritable(path: string): void {
       throw new UpdateError(
         'configuration',
         `${each} ${isForeign ? `belongs to user ${stats.uid}` : 'can be written by others'}, and ${path} is trusted`,
-        { hint: 'give it to root, not writable for anybody else: scripts/setup.ts does so' },
+        {
+          hint: `give it to root, not writable for anybody else, as set-up does: ${commandHint('setup')}`,
+        },
       );
   }
 }

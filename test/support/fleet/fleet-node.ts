@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../../lib/config.ts';
 import { type Member, parseMembers } from '../../../lib/daemons/serf/members.ts';
@@ -117,12 +116,9 @@ export class FleetNode {
     });
   }
 
-  /** Runs a script of ours from scripts/, as an operator on this node would. */
-  script(name: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    const tsx = join(repository, 'node_modules', '.bin', 'tsx');
-    // tsx keeps a directory per user id in there; outside the sandbox that one may be somebody else's.
-    const env = { TMPDIR: tmpdir(), ...options.env };
-    return this.run([tsx, join(repository, 'scripts', name), ...args], { ...options, env });
+  /** Runs a command of p2p-update, as an operator on this node would. */
+  script(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    return this.run([join(repository, 'dist/p2p-update.cjs'), command, ...args], options);
   }
 
   /** Runs Serf's own command against this node's agent. */
