@@ -20,6 +20,8 @@ export interface Machine {
   look: (path: string) => Found | undefined;
   /** The text of a file, undefined when it is missing. */
   read: (path: string) => string | undefined;
+  /** Where a link leads, as it says; undefined when there is none. */
+  follow: (path: string) => string | undefined;
   /** The names in a directory, none when it is missing. */
   list: (path: string) => string[];
 }

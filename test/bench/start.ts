@@ -13,7 +13,7 @@ import {
   signAnnouncement,
   writeKeySet,
 } from '../support/fleet/announce.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:start -- [--rounds N] [--json]
 
@@ -132,10 +132,11 @@ function round2(value: number): number {
   return Math.round(value * 100) / 100;
 }
 
-const { parse, usage } = commandLine('npm run bench:start --');
+const { parse, usage } = commandLineOf(() => 'npm run bench:start -- --help');
 
 function main(): void {
   const { values } = parse({
+    args: process.argv.slice(2),
     options: {
       rounds: { type: 'string', default: '60' },
       json: { type: 'boolean', default: false },

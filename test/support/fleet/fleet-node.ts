@@ -1,12 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../../lib/config.ts';
 import { type Member, parseMembers } from '../../../lib/daemons/serf/members.ts';
 import { eventLogFile, type LoggedLine, readEvents } from '../../../lib/system/event-log.ts';
-import { run, type CommandOptions, type CommandResult } from '../run/command.ts';
+import { type CommandOptions, type CommandResult, run } from '../run/command.ts';
 import { repository } from '../run/repository.ts';
-import { scriptCommand } from '../run/script.ts';
 import { Daemon, tail } from './daemon.ts';
 import {
   type NodeSettings,
@@ -79,10 +77,13 @@ export class FleetNode {
     return run(command, { ...options, env, cwd: repository });
   }
 
-  /** Runs a script of scripts/, such as `submit`, as an operator on this node would. */
-  script(name: string, args: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
-    const env = { TMPDIR: tmpdir(), ...options.env };
-    return this.run([...scriptCommand(name), ...args], { ...options, env });
+  /** Runs a command of p2p-update, as an operator on this node would. */
+  script(
+    command: string,
+    args: readonly string[],
+    options: RunOptions = {},
+  ): Promise<CommandResult> {
+    return this.run([join(repository, 'dist/p2p-update.cjs'), command, ...args], options);
   }
 
   /** Runs Serf's own command against this node's agent. */
