@@ -108,12 +108,12 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   writeFileSync(manifest, `notice('applied')\n`);
   // All that takes part was looked at: submit, Serf's command, the handlers, the reconciler, Puppet.
   const expected = [
-    /submit\.ts/,
+    /p2p-update\.cjs submit/,
     /^serf (-\S+ )*event /,
     /^serf members/,
     /handlers\/update\.cjs/,
     /handlers\/transmission-done\.cjs/,
-    /reconcile\.cjs/,
+    /p2p-update\.cjs reconcile/,
     /puppet.* apply/,
   ];
   const processes: Awaited<ReturnType<ReturnType<typeof watchProcesses>['stop']>> = [];

@@ -187,7 +187,7 @@ interface RawTorrent {
 /** What a node's daemon says of a torrent, asked on the node itself. */
 async function torrentOn(node: FleetNode, infoHash: string): Promise<RawTorrent | undefined> {
   const script = `
-    const { connectTransmission } = await import('./lib/transmission.ts');
+    const { connectTransmission } = await import('./lib/daemons/transmission/client.ts');
     const { loadConfig } = await import('./lib/config.ts');
     const { transmission } = loadConfig(process.env);
     const client = connectTransmission({ ...transmission, timeoutSeconds: 5 });

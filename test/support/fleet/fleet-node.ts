@@ -86,7 +86,8 @@ export class FleetNode {
     return new Promise((resolve, reject) => {
       const child = spawn('ip', ['netns', 'exec', this.namespace, ...argv], {
         cwd: repository,
-        env: { ...this.env, ...env },
+        // As npm test has it for every use of tsx.
+        env: { ...this.env, TSX_DISABLE_CACHE: '1', ...env },
         // A group of its own, to be ended as a whole.
         detached: true,
       });
