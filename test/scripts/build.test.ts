@@ -22,8 +22,8 @@ beforeEach(() => {
 });
 
 const build = (prefix: string[] = []) => {
-  const [command = '', ...args] = [...prefix, process.execPath, 'scripts/build.mjs'];
-  return spawnSync(command, args, { cwd: copy, encoding: 'utf8' });
+  const argv = [...prefix, process.execPath, 'scripts/build.mjs'];
+  return spawnSync(argv[0] ?? '', argv.slice(1), { cwd: copy, encoding: 'utf8' });
 };
 const dist = (...path: string[]): string => join(copy, 'dist', ...path);
 const besides = (): string[] => readdirSync(copy).filter((name) => name.startsWith('dist.new-'));

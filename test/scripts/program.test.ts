@@ -142,7 +142,8 @@ describe('the words for arguments', () => {
     ['submit', () => parseSubmit(['--wiat', 'a'], 0), '--wait'],
     ['keys', () => parseKeys(['lst']), 'list'],
   ])('of %s know the nearest one', (_, parseIt, wanted) => {
-    const error = refusal(parseIt) as UnknownWordError;
+    const error = refusal(parseIt);
+    if (!(error instanceof UnknownWordError)) throw error;
     expect(nearest(error.word, error.known)).toBe(wanted);
   });
 
