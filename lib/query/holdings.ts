@@ -1,16 +1,16 @@
 import { hash } from 'node:crypto';
 import { keySetChannel } from '../announcement/fields.ts';
-import type { Config } from '../config.ts';
-import { UpdateError } from '../errors.ts';
-import { listEpochs, readChained } from '../state/key-chain.ts';
-import { listAccepted, readAccepted } from '../state/facts.ts';
 import {
   isExpired,
   nameOf,
+  type Offer,
   parsePayload,
   type Update,
   type UpdateId,
 } from '../announcement/update.ts';
+import { UpdateError } from '../errors.ts';
+import { HeldUpdates } from '../state/held.ts';
+import { listEpochs, readChained } from '../state/key-chain.ts';
 
 /** The longest text that fits the response to a query: Serf's limit is 1,024 bytes with its frame. */
 export const maxResponseChars = 900;
@@ -54,20 +54,24 @@ export function fingerprint(content: string | Uint8Array): string {
  * the key sets it also has those of the chain, should their announcements be gone.
  */
 export async function listHoldings(
-  config: Pick<Config, 'stateDir' | 'applyDir'>,
+  held: HeldUpdates,
   channels?: ReadonlySet<string>,
 ): Promise<(Holding | Damaged)[]> {
+  const { config } = held;
   const found = new Map<string, Holding | Damaged>();
-  for (const id of listAccepted(config.stateDir).reverse()) {
-    if (channels?.has(id.channel) === false) continue;
-    found.set(nameOf(id), await describe(id, readAccepted(config.stateDir, id)?.payload));
+  for (const [channel, ids] of held.channels) {
+    if (channels?.has(channel) === false) continue;
+    for (const id of ids) {
+      const offer = await held.offer(id);
+      found.set(nameOf(id), offer === undefined ? damaged(id) : holdingOf(offer));
+    }
   }
   if (channels?.has(keySetChannel) === false) return [...found.values()];
   for (const version of listEpochs(config.applyDir)) {
     const id = { channel: keySetChannel, version };
     const known = found.get(nameOf(id));
     if (known === undefined || known.scope === null)
-      found.set(nameOf(id), await describe(id, readLink(config.applyDir, id.version)));
+      found.set(nameOf(id), await describeLink(id, readLink(config.applyDir, id.version)));
   }
   return [...found.values()];
 }
@@ -99,17 +103,19 @@ export function supersedes(newer: Item | Damaged, older: Item): boolean {
   return newer.scope === null || newer.scope === scopeOfAll || newer.scope === older.scope;
 }
 
-async function describe(id: UpdateId, payload: string | undefined): Promise<Holding | Damaged> {
-  const key = nameOf(id);
-  const damaged: Damaged = { ...id, key, scope: null };
-  if (payload === undefined) return damaged;
+async function describeLink(id: UpdateId, payload: string | undefined): Promise<Holding | Damaged> {
+  if (payload === undefined) return damaged(id);
   try {
     const item = await itemOf(payload);
-    return item.key === key ? item : damaged;
+    return item.key === nameOf(id) ? item : damaged(id);
   } catch (error) {
-    if (error instanceof UpdateError) return damaged;
+    if (error instanceof UpdateError) return damaged(id);
     throw error;
   }
+}
+
+function damaged(id: UpdateId): Damaged {
+  return { ...id, key: nameOf(id), scope: null };
 }
 
 /**
@@ -118,7 +124,10 @@ async function describe(id: UpdateId, payload: string | undefined): Promise<Hold
  * @throws UpdateError `malformed`
  */
 export async function itemOf(payload: string): Promise<Holding> {
-  const { update, body } = await parsePayload(Buffer.from(payload));
+  return holdingOf(await parsePayload(Buffer.from(payload)));
+}
+
+function holdingOf({ update, body, text: payload }: Offer): Holding {
   const { channel, version, expires } = update;
   const id = { channel, version };
   return {

@@ -3,6 +3,7 @@ import { parseUpdateName, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import { listAccepted } from '../state/facts.ts';
+import { HeldUpdates } from '../state/held.ts';
 import { epochOf } from '../state/key-chain.ts';
 import {
   chooseServed,
@@ -87,7 +88,7 @@ export async function answerRequest(
 }
 
 async function served(config: Config, now: number, channels?: Set<string>): Promise<Holding[]> {
-  return chooseServed(await listHoldings(config, channels), now);
+  return chooseServed(await listHoldings(new HeldUpdates(config), channels), now);
 }
 
 /** One page of what a node holds. */

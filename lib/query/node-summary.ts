@@ -1,19 +1,15 @@
-import { keySetChannel } from '../announcement/fields.ts';
-import {
-  isExpired,
-  looksLikeTorrent,
-  parseAnnouncement,
-  type Update,
-  type UpdateId,
-} from '../announcement/update.ts';
+import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
+import { isExpired, type Update, type UpdateId } from '../announcement/update.ts';
 import { softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
 import { equivocationOf, type EquivocationState, listEquivocated } from '../state/equivocation.ts';
-import { listAccepted, readAccepted } from '../state/facts.ts';
+import { maxReadPerChannel } from '../state/facts.ts';
+import { HeldUpdates } from '../state/held.ts';
 import { roleOfUpdate } from '../state/high-water-mark.ts';
 import { currentKeySet } from '../state/key-chain.ts';
-import { listRecords, outcomesDir, type Progress } from '../state/progress.ts';
+import { outcomesDir } from '../state/layout.ts';
+import { listRecords, type Progress } from '../state/progress.ts';
 import { type NodeState, progressOf } from './update-status.ts';
 
 /** What a member answered, all its pages together. */
@@ -61,74 +57,70 @@ export interface CurrentUpdate {
 
 export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>;
 
-/** A withdrawal's content. */
-const nothing = '0'.repeat(64);
-/** No more announcements of one channel are looked at, the newest. */
-const maxPerChannel = 128;
+/** What this node says of itself, and what its channels are to be read from. */
+export interface OwnFacts {
+  facts: NodeFacts;
+  /** In the order of their names. */
+  channels: string[];
+  /** Undefined when the announcements cannot be listed; there are no channels then. */
+  held: HeldUpdates | undefined;
+}
 
-/** The updates that this node holds, by channel in the order of their names, the newest first. */
-export type HeldChannels = Map<string, UpdateId[]>;
-
-/** What this node says of itself; a part that cannot be read shows as such, and hides no other. */
-export function nodeFacts(config: Config): NodeFacts & { held: HeldChannels } {
+/** Collects what this node says of itself; a part that cannot be read shows as such, and hides no other. */
+export function nodeFacts(config: Config): OwnFacts {
   const faults: string[] = [];
-  const attempt = <T>(read: () => T, fallback: T): T => {
+  const attempt = <T>(read: () => T): T | undefined => {
     try {
       return read();
     } catch (error) {
       faults.push(describeError(error));
-      return fallback;
+      return undefined;
     }
   };
-  const epoch = attempt(() => currentKeySet(config).epoch, null);
-  const held = attempt<HeldChannels>(() => heldChannels(config), new Map());
-  const created = [...held.values()].flatMap(([newest]) =>
-    newest === undefined ? [] : (readHeld(config, newest)?.created ?? []),
-  );
-  return {
+  const epoch = attempt(() => currentKeySet(config).epoch) ?? null;
+  const held = attempt(() => new HeldUpdates(config));
+  const channels = held === undefined ? [] : (attempt(() => followedChannels(held)) ?? []);
+  const created = channels.flatMap((channel) => {
+    const [newest] = held?.inChannel(channel) ?? [];
+    return newest === undefined || held === undefined
+      ? []
+      : (readHeld(held, newest)?.created ?? []);
+  });
+  const facts = {
     software: softwareVersion,
     epoch,
     newestCreated: created.length === 0 ? null : Math.max(...created),
     isLimited: config.channels !== null,
     fault: faults.join('; '),
-    held,
   };
+  return { facts, channels, held };
 }
 
-function heldChannels({ stateDir, channels: followed }: Config): HeldChannels {
-  const channels = new Map<string, UpdateId[]>();
-  for (const id of listAccepted(stateDir).reverse()) {
-    const held = channels.get(id.channel);
-    if (held === undefined) channels.set(id.channel, [id]);
-    else if (held.length < maxPerChannel) held.push(id);
-  }
-  for (const channel of [...(followed ?? []), ...listEquivocated(stateDir)])
-    if (!channels.has(channel)) channels.set(channel, []);
-  const isFollowed = (channel: string): boolean =>
-    channel === keySetChannel || followed?.includes(channel) !== false;
-  return new Map(
-    [...channels].filter(([channel]) => isFollowed(channel)).sort(([a], [b]) => (a < b ? -1 : 1)),
-  );
+function followedChannels(held: HeldUpdates): string[] {
+  const { stateDir, channels: followed } = held.config;
+  const names = [...held.channels.keys(), ...(followed ?? []), ...listEquivocated(stateDir)];
+  return [...new Set(names)]
+    .filter((name) => name === keySetChannel || followed?.includes(name) !== false)
+    .sort();
 }
 
 /**
  * What this node says of one channel.
  *
- * @param held its updates, the newest first
  * @param epoch of the key set in force
  * @param now unix seconds
  */
 export function channelFacts(
-  config: Config,
+  held: HeldUpdates,
   channel: string,
-  held: readonly UpdateId[],
   epoch: number | null,
   now: number,
 ): ChannelFacts {
+  const { config } = held;
   let newest: { version: number; isExpired: boolean } | undefined;
   let current: CurrentUpdate | null = null;
-  for (const id of held) {
-    const announcement = readHeld(config, id);
+  for (const id of held.inChannel(channel).slice(0, maxReadPerChannel)) {
+    const announcement = readHeld(held, id);
     // One that is damaged counts: taking it for nothing could bring back what is older.
     const role =
       announcement === undefined ? 'active' : roleOfUpdate(config, announcement.update).role;
@@ -145,7 +137,7 @@ export function channelFacts(
     channel,
     newest: newest?.version ?? 0,
     isNewestExpired: newest?.isExpired ?? false,
-    equivocation: equivocationOf(config, channel),
+    equivocation: equivocationOf(held, channel),
     lastApplied: lastAppliedOf(config, channel),
     current,
   };
@@ -196,7 +188,7 @@ function lastAppliedOf(config: Config, channel: string): number {
   const applied = begun.find((id) => {
     const outcome = progressOf(config, id);
     if (outcome === undefined || typeof outcome === 'string') return false;
-    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing;
+    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256;
   });
   return applied?.version ?? 0;
 }
@@ -209,18 +201,16 @@ interface HeldAnnouncement {
 }
 
 /** From its text alone, without verifying it again; undefined when it is damaged. */
-function readHeld({ stateDir }: Config, id: UpdateId): HeldAnnouncement | undefined {
-  try {
-    const stored = readAccepted(stateDir, id);
-    if (stored === undefined) return undefined;
-    const acceptedAt = Math.floor(Date.parse(stored.acceptedAt) / 1000);
-    if (looksLikeTorrent(Buffer.from(stored.payload))) {
-      const { channel, version: created } = id;
-      return { update: { channel, target: '', noop: false, expires: null }, created, acceptedAt };
-    }
-    const { update, signed } = parseAnnouncement(stored.payload);
-    return { update, created: signed.announcement.created, acceptedAt };
-  } catch {
-    return undefined;
+function readHeld(held: HeldUpdates, id: UpdateId): HeldAnnouncement | undefined {
+  const stored = held.stored(id);
+  if (stored === undefined) return undefined;
+  const acceptedAt = Math.floor(Date.parse(stored.acceptedAt) / 1000);
+  if (held.isTorrent(id)) {
+    const { channel, version: created } = id;
+    return { update: { channel, target: '', noop: false, expires: null }, created, acceptedAt };
   }
+  const announcement = held.announcement(id);
+  if (announcement === undefined) return undefined;
+  const { update } = announcement;
+  return { update, created: update.created, acceptedAt };
 }

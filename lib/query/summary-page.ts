@@ -42,13 +42,13 @@ const equivocationFlags: Record<EquivocationState, string> = { none: '', seen: '
  * @param now unix seconds
  */
 export function summaryPage(config: Config, after: string, now: number): string {
-  const { held, ...facts } = nodeFacts(config);
-  const names = [...held.keys()].filter((channel) => channel > after);
+  const { facts, channels, held } = nodeFacts(config);
+  const names = held === undefined ? [] : channels.filter((channel) => channel > after);
   const rows: unknown[] = [];
   let text = formatPage(facts, rows, names.length > 0);
   for (const [index, channel] of names.entries()) {
-    const ids = held.get(channel) ?? [];
-    rows.push(formatChannel(channelFacts(config, channel, ids, facts.epoch, now)));
+    if (held === undefined) break;
+    rows.push(formatChannel(channelFacts(held, channel, facts.epoch, now)));
     const longer = formatPage(facts, rows, index + 1 < names.length);
     if (longer.length > maxResponseBytes) break;
     text = longer;

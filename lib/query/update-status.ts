@@ -1,10 +1,11 @@
 import { keySetChannel } from '../announcement/fields.ts';
-import { type UpdateId, updateKey } from '../announcement/update.ts';
+import type { UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
-import { listAccepted } from '../state/facts.ts';
+import { HeldUpdates } from '../state/held.ts';
 import { roleOf } from '../state/high-water-mark.ts';
-import { outcomesDir, type Progress, readProgress, updatesDir } from '../state/progress.ts';
+import { outcomesDir, updatesDir } from '../state/layout.ts';
+import { type Progress, readProgress } from '../state/progress.ts';
 import type { State } from '../state/states.ts';
 import { asciiOnly } from '../system/printable.ts';
 
@@ -51,12 +52,12 @@ export function statusOf(config: Config, id: UpdateId): UpdateStatus {
   const progress = progressOf(config, id);
   if (typeof progress === 'string') return { state: 'DAMAGED', reason: shorten(progress) };
   if (progress !== undefined) return describe(progress);
-  const isHeld = listAccepted(config.stateDir).some((held) => updateKey(held) === updateKey(id));
-  if (!isHeld)
+  const held = new HeldUpdates(config);
+  if (!held.has(id))
     return config.channels?.includes(id.channel) === false && id.channel !== keySetChannel
       ? { state: 'OTHER', reason: 'this node does not follow the channel' }
       : { state: 'UNKNOWN', reason: 'not heard of, or refused' };
-  if (roleOf(config, id).role === 'not-targeted') return { state: 'OTHER', reason: 'not a target' };
+  if (roleOf(held, id).role === 'not-targeted') return { state: 'OTHER', reason: 'not a target' };
   return { state: 'ACCEPTED', reason: 'accepted' };
 }
 

@@ -2,20 +2,26 @@ import { join } from 'node:path';
 import { buildTime, distDirectory } from '../build.ts';
 import type { Config } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
-import { announcePeers, announceLimiter } from '../daemons/transmission/announce-peers.ts';
+import { announceLimiter, announcePeers } from '../daemons/transmission/announce-peers.ts';
 import { connectTransmission } from '../daemons/transmission/client.ts';
 import { type Peer, peersFromMembers } from '../daemons/transmission/tracker.ts';
 import { describeError, stateError } from '../errors.ts';
-import { describeFacts, prepareStateDir } from '../state/facts.ts';
-import { keySetsDir } from '../state/key-chain.ts';
-import { completeDir, listMarkers } from '../state/markers.ts';
+import { describeFacts } from '../state/facts.ts';
+import {
+  advanceLock,
+  applyLock,
+  completeDir,
+  keySetsDir,
+  prepareApplyDir,
+  prepareStateDir,
+} from '../state/layout.ts';
+import { listMarkers } from '../state/markers.ts';
 import { describeFiles, listDirectory } from '../system/directory.ts';
 import { logEvent, type LoggedEvent, rotateLog } from '../system/event-log.ts';
 import { runExclusively } from '../system/lock.ts';
 import { advance } from './advance/advance.ts';
 import type { AdvanceDeps } from './advance/take-step.ts';
 import { applyReady } from './apply/apply.ts';
-import { applyLock, prepareApplyDir } from './apply/directories.ts';
 import type { ApplyDeps } from './apply/outcomes.ts';
 import { beginCatchUp } from './catch-up/catch-up.ts';
 
@@ -123,7 +129,7 @@ async function runAdvance(
   const { stateDir } = config;
   prepareStateDir(stateDir);
   const look = (): string => describeFacts(stateDir);
-  await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
+  await runExclusively(advanceLock(stateDir), look, async () => {
     rotateLog(stateDir);
     // First: it needs Serf, and not the Transmission that may be down.
     work.chores.push(...catchUpIfDue(config, log));
@@ -164,7 +170,7 @@ async function runApply(config: Config, log: ApplyDeps['log']): Promise<void> {
   const { applyDir } = config;
   prepareApplyDir(applyDir);
   const look = (): string => lookAt(config);
-  await runExclusively(join(applyDir, applyLock), look, () => applyReady(config, { now, log }));
+  await runExclusively(applyLock(applyDir), look, () => applyReady(config, { now, log }));
 }
 
 /** Everything that wakes a side, as a text that differs when something is new. */

@@ -1,16 +1,11 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { verifyOffer } from './accept.ts';
 import { keySetChannel } from '../announcement/fields.ts';
-import type { Config } from '../config.ts';
-import { maxChannels } from './decide.ts';
-import { commandHint } from '../command-hint.ts';
-import { UpdateError, describeError } from '../errors.ts';
-import { currentKeySet, readChained } from './key-chain.ts';
+import type { Update, UpdateId } from '../announcement/update.ts';
+import { describeError, UpdateError } from '../errors.ts';
 import type { KeySet } from '../trust/key-set.ts';
+import { maxReadPerChannel } from './facts.ts';
+import { HeldUpdates } from './held.ts';
 import { roleOf } from './high-water-mark.ts';
-import { listAccepted, readAccepted } from './facts.ts';
-import { parsePayload, updateKey, type Update, type UpdateId } from '../announcement/update.ts';
+import { currentKeySet, readChained } from './key-chain.ts';
 
 /** The updates of a node's announcements, split by what is to be done with them. */
 export interface VerifiedUpdates {
@@ -32,60 +27,43 @@ export interface EndedUpdate {
   isForOthers?: boolean;
 }
 
-/** No more announcements of one channel are looked at, the newest: others may write into the store. */
-const maxPerChannel = 128;
-
 /**
- * Reads the accepted announcements and verifies them again: keys change, disks rot, and the apply
- * side trusts neither the handler nor advance.
+ * Verifies the accepted announcements again: keys change, disks rot, and the apply side trusts neither
+ * the handler nor advance.
  *
  * What is newest and cannot be trusted any more leaves its channel without an update: an older one
  * must not come back.
  */
-export async function loadVerified(config: Config): Promise<VerifiedUpdates> {
+export async function loadVerified(held: HeldUpdates): Promise<VerifiedUpdates> {
+  const { config } = held;
   let known: KeySet | undefined;
   const keySet = (): KeySet => (known ??= currentKeySet(config));
-  const channels = new Map<string, UpdateId[]>();
-  for (const id of listAccepted(config.stateDir).reverse()) {
-    const held = channels.get(id.channel);
-    if (held !== undefined) held.push(id);
-    else if (id.channel === keySetChannel || isFollowed(config, id.channel, channels.size))
-      channels.set(id.channel, [id]);
+  const updates: VerifiedUpdates = { current: [], ended: [], unusable: [] };
+  for (const [channel, ids] of held.channels) {
+    const newest = ids.slice(0, maxReadPerChannel);
+    if (channel === keySetChannel) await chooseKeySets(held, keySet, newest, updates);
+    else if (config.channels?.includes(channel) !== false)
+      await choose(held, keySet, newest, updates);
   }
-  const candidates: VerifiedUpdates = { current: [], ended: [], unusable: [] };
-  for (const [channel, held] of channels) {
-    const newest = held.slice(0, maxPerChannel);
-    await (channel === keySetChannel
-      ? chooseKeySets(config, keySet, newest, candidates)
-      : choose(config, keySet, newest, candidates));
-  }
-  return candidates;
+  return updates;
 }
 
-function isStored({ stateDir }: Config, id: UpdateId): boolean {
-  return existsSync(join(stateDir, 'announcements', updateKey(id)));
-}
-
-function isFollowed({ channels }: Config, channel: string, known: number): boolean {
-  return known <= maxChannels && channels?.includes(channel) !== false;
-}
-
-/** One channel; `held` has the newest first. */
+/** One channel; `ids` has the newest first. */
 async function choose(
-  config: Config,
+  held: HeldUpdates,
   keySet: () => KeySet,
-  held: readonly UpdateId[],
-  candidates: VerifiedUpdates,
+  ids: readonly UpdateId[],
+  updates: VerifiedUpdates,
 ): Promise<void> {
-  const { current, ended } = candidates;
+  const { current, ended } = updates;
   let newest: { id: UpdateId; state: EndedUpdate['state']; reason: string } | undefined;
   let noop: UpdateId | undefined;
-  for (const id of held) {
+  for (const id of ids) {
     if (newest !== undefined) {
       ended.push({ ...newest, id });
       continue;
     }
-    const { role } = roleOf(config, id);
+    const { role } = roleOf(held, id);
     if (role === 'not-targeted') {
       const reason = 'this node is not its target (any more)';
       ended.push({ id, state: 'SUPERSEDED', reason, isForOthers: true });
@@ -95,12 +73,12 @@ async function choose(
       ended.push({ id, state: 'SUPERSEDED', reason: `noop ${noop.version} is newer` });
       continue;
     }
-    const update = await readVerified(config, keySet, id);
+    const update = await held.verified(id, keySet);
     // Advance prunes what is past, and the apply side does not hold its lock.
-    if (update instanceof UpdateError && !isStored(config, id)) continue;
-    if (update instanceof UpdateError) classifyUnverified(candidates, id, update);
+    if (update instanceof UpdateError && !held.has(id)) continue;
+    if (update instanceof UpdateError) classifyUnverified(updates, id, update);
     else current.push(update);
-    // What it would supersede waits, and is not ended: nobody can tell what it is to this node.
+    // What it would supersede waits, and is not ended: its part on this node cannot be told.
     if (update instanceof UpdateError && update.code !== 'untrusted') return;
     if (role === 'noop') noop = id;
     else if (update instanceof UpdateError || update.kind !== 'withdraw')
@@ -114,22 +92,23 @@ async function choose(
  * past are proven by the chain, since their signers may be trusted no more.
  */
 async function chooseKeySets(
-  config: Config,
+  held: HeldUpdates,
   keySet: () => KeySet,
-  held: readonly UpdateId[],
-  candidates: VerifiedUpdates,
+  ids: readonly UpdateId[],
+  updates: VerifiedUpdates,
 ): Promise<void> {
-  const { current } = candidates;
-  for (const id of held) {
+  const { current } = updates;
+  for (const id of ids) {
     if (id.version <= keySet().epoch) {
-      const stored = readAccepted(config.stateDir, id);
-      if (stored === undefined) continue;
-      if (readChained(config.applyDir, id.version)?.payload !== stored.payload) continue;
-      current.push((await parsePayload(Buffer.from(stored.payload))).update);
+      const payload = held.stored(id)?.payload;
+      if (payload === undefined) continue;
+      if (readChained(held.config.applyDir, id.version)?.payload !== payload) continue;
+      const offer = await held.offer(id);
+      if (offer !== undefined) current.push(offer.update);
       continue;
     }
-    const update = await readVerified(config, keySet, id);
-    if (update instanceof UpdateError) classifyUnverified(candidates, id, update);
+    const update = await held.verified(id, keySet);
+    if (update instanceof UpdateError) classifyUnverified(updates, id, update);
     else current.push(update);
   }
 }
@@ -142,40 +121,4 @@ function classifyUnverified(
   const reason = describeError(error);
   if (error.code === 'untrusted') ended.push({ id, state: 'WITHDRAWN', reason, isRevoked: true });
   else unusable.push({ id, reason });
-}
-
-/** What an announcement says, which may be trusted no more; undefined when it is damaged. */
-export async function readUnverified(config: Config, id: UpdateId): Promise<Update | undefined> {
-  const stored = readAccepted(config.stateDir, id);
-  if (stored === undefined) return undefined;
-  try {
-    const { update } = await parsePayload(Buffer.from(stored.payload));
-    return updateKey(update) === updateKey(id) ? update : undefined;
-  } catch (error) {
-    if (error instanceof UpdateError) return undefined;
-    throw error;
-  }
-}
-
-/** @returns why it cannot be used, as an error */
-async function readVerified(
-  config: Config,
-  keySet: () => KeySet,
-  id: UpdateId,
-): Promise<Update | UpdateError> {
-  const stored = readAccepted(config.stateDir, id);
-  const damaged = `the announcement ${updateKey(id)} is damaged`;
-  const hint = `the same bytes repair it, sent again from where it was submitted: ${commandHint('submit', '--resend')}`;
-  if (stored === undefined) return new UpdateError('malformed', damaged, { hint });
-  try {
-    const offer = await parsePayload(Buffer.from(stored.payload));
-    verifyOffer(offer, config, keySet);
-    // A file's name is what its writer chose; the signature covers the fields.
-    if (updateKey(offer.update) === updateKey(id)) return offer.update;
-    return new UpdateError('malformed', damaged, { hint });
-  } catch (error) {
-    // Without usable keys the node can judge nothing at all.
-    if (error instanceof UpdateError && error.code !== 'configuration') return error;
-    throw error;
-  }
 }

@@ -1,46 +1,99 @@
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
   futimesSync,
   lstatSync,
-  mkdirSync,
   openSync,
   renameSync,
+  statSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { isChannel, keySetChannel } from '../announcement/fields.ts';
 import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
-import { describeFiles, listDirectory } from '../system/directory.ts';
+import { describeFiles, namesIn } from '../system/directory.ts';
 import { createDurably, replaceDurably } from '../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
+import { maxChannels } from './decide.ts';
+import { announcementsDir, joinedFile, pendingDir, prepareStateDir } from './layout.ts';
 
 /** A payload of 2,048 bytes, its frame, and as much again. */
 const maxFactBytes = 8192;
 
 /**
- * The facts of a node below `stateDir`:
- *
- *     announcements/<channel>@<version>   accepted, created once, never changed
- *     pending/<channel>                   verified, waiting for a plausible clock
- *     updates/<channel>@<version>         how far advance came with it
- *     torrents/<channel>-<version>.torrent
- *     joined                              when members joined last
- *     catch-up                            what the last catch-up came to (lib/reconciler/catch-up/due.ts)
+ * More announcements of one channel than a node holds: one for each target, a trial of each, and what is
+ * superseded and not yet removed.
  */
-export const factDirectories = ['announcements', 'pending', 'updates', 'torrents'];
+const maxHeldPerChannel = 512;
+/** Announcements of one channel that a pass reads, the newest: others may write into the store. */
+export const maxReadPerChannel = 128;
+/** Those that a node accepts, and that of the key sets. */
+const maxHeldChannels = maxChannels + 1;
+/** Files of the directory `pending`, of which each channel has one. */
+const maxPending = 1000;
+/** Longer than one tick of a file system's clock: two changes within a tick look like one. */
+const clockTickMs = 100;
 
-/** Creates what is missing below the state directory; harmless when all is there. */
-export function prepareStateDir(stateDir: string): void {
-  for (const name of factDirectories)
-    mkdirSync(join(stateDir, name), { recursive: true, mode: 0o750 });
+/** The last listing, and what its directory was like then. */
+let lastListing: { directory: string; signature: string; ids: readonly UpdateId[] } | undefined;
+
+/**
+ * Every accepted update of this node, as the file names say, by channel, the oldest version first.
+ *
+ * A bounded number, by name, before any of them is read: whoever owns the directory may have made
+ * 400,000 files in it. Of each channel the newest stay, of the channels the last by name. The directory
+ * is listed anew only when it has changed.
+ */
+export function listAccepted(stateDir: string): readonly UpdateId[] {
+  const directory = announcementsDir(stateDir);
+  const startedMs = Date.now();
+  const stats = statSync(directory, { bigint: true, throwIfNoEntry: false });
+  const signature = stats === undefined ? '' : `${stats.dev}:${stats.ino}:${stats.mtimeNs}`;
+  if (lastListing?.directory === directory && lastListing.signature === signature)
+    return lastListing.ids;
+  const ids = newestOf(namesIn(directory));
+  const isSettled = stats !== undefined && startedMs - Number(stats.mtimeMs) > clockTickMs;
+  lastListing = isSettled ? { directory, signature, ids } : undefined;
+  return ids;
 }
 
-/** Every accepted update of this node, as the file names say, oldest version first. */
-export function listAccepted(stateDir: string): UpdateId[] {
-  return listDirectory(join(stateDir, 'announcements'))
-    .sort()
-    .flatMap((name) => parseUpdateKey(name) ?? []);
+function newestOf(names: Iterable<string>): UpdateId[] {
+  const channels = new Map<string, number[]>();
+  for (const name of names) {
+    const id = parseUpdateKey(name);
+    if (id === undefined || !Number.isSafeInteger(id.version)) continue;
+    const versions = channels.get(id.channel);
+    if (versions === undefined) channels.set(id.channel, [id.version]);
+    else if (versions.push(id.version) >= 2 * maxHeldPerChannel) keepNewest(versions);
+    if (channels.size >= 2 * maxHeldChannels) keepLastChannels(channels);
+  }
+  keepLastChannels(channels);
+  return [...channels].sort(byName).flatMap(([channel, versions]) => {
+    keepNewest(versions);
+    return versions.reverse().map((version) => ({ channel, version }));
+  });
+}
+
+/** Leaves the highest, in descending order. */
+function keepNewest(versions: number[]): void {
+  versions.sort((a, b) => b - a);
+  versions.splice(maxHeldPerChannel);
+}
+
+function keepLastChannels(channels: Map<string, number[]>): void {
+  const names = [...channels.keys()].filter((name) => name !== keySetChannel).sort();
+  for (const name of names.slice(0, Math.max(0, names.length - maxChannels))) channels.delete(name);
+}
+
+function byName([a]: [string, unknown], [b]: [string, unknown]): number {
+  return a < b ? -1 : 1;
+}
+
+/** Whether something is stored under a channel and version, be it damaged. */
+export function isStored(stateDir: string, id: UpdateId): boolean {
+  return lstatSync(acceptedFile(stateDir, id), { throwIfNoEntry: false }) !== undefined;
 }
 
 /** A stored payload: announcement text, or a bare torrent in base64. */
@@ -90,11 +143,6 @@ export function ringAccepted(stateDir: string, id: UpdateId): void {
   }
 }
 
-/** The fact that members have joined since its time, which is all that it has. */
-export function joinedFile(stateDir: string): string {
-  return join(stateDir, 'joined');
-}
-
 /** Rings because members have joined; any number of times, by any number of handlers at once. */
 export function ringJoined(stateDir: string): void {
   const { O_CREAT, O_WRONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
@@ -110,7 +158,7 @@ export function ringJoined(stateDir: string): void {
 
 /** Keeps one verified payload per channel until the clock can be trusted, the highest version. */
 export function keepPending(stateDir: string, id: UpdateId, payload: string): void {
-  const file = join(stateDir, 'pending', id.channel);
+  const file = join(pendingDir(stateDir), id.channel);
   const held = readPending(file);
   if (held !== undefined && held.version >= id.version) return;
   prepareStateDir(stateDir);
@@ -119,26 +167,39 @@ export function keepPending(stateDir: string, id: UpdateId, payload: string): vo
 
 /** The payloads kept by {@link keepPending}, with the file to remove once one is dealt with. */
 export function listPending(stateDir: string): { file: string; payload: string }[] {
-  const directory = join(stateDir, 'pending');
-  return listDirectory(directory).flatMap((name) => {
-    const file = join(directory, name);
+  return pendingNames(stateDir).flatMap((name) => {
+    const file = join(pendingDir(stateDir), name);
     const held = readPending(file);
     return held === undefined ? [] : [{ file, payload: held.payload }];
   });
 }
 
-/** The facts as a text that differs when one is added, removed, or rung for again. */
+function pendingNames(stateDir: string): string[] {
+  const names: string[] = [];
+  for (const name of namesIn(pendingDir(stateDir))) if (names.push(name) >= maxPending) break;
+  return names;
+}
+
+/**
+ * A text that differs once a fact is added, removed, or rung for again; of each channel the newest facts
+ * count, those that a pass reads.
+ */
 export function describeFacts(stateDir: string): string {
-  const facts = ['announcements', 'pending'].flatMap((name) =>
-    describeFiles(join(stateDir, name), listDirectory(join(stateDir, name))).map(
-      (line) => `${name}/${line}`,
-    ),
-  );
-  return [...facts, ...describeFiles(stateDir, ['joined'])].sort().join('\n');
+  const digest = createHash('sha256');
+  const add = (directory: string, names: readonly string[]): void => {
+    for (const line of describeFiles(directory, names)) digest.update(`${line}\n`);
+  };
+  const ids = listAccepted(stateDir);
+  const isRead = ({ channel }: UpdateId, index: number): boolean =>
+    ids[index + maxReadPerChannel]?.channel !== channel;
+  add(announcementsDir(stateDir), ids.filter(isRead).map(updateKey));
+  add(pendingDir(stateDir), pendingNames(stateDir).sort());
+  add(stateDir, ['joined']);
+  return digest.digest('hex');
 }
 
 function acceptedFile(stateDir: string, id: UpdateId): string {
-  return join(stateDir, 'announcements', updateKey(id));
+  return join(announcementsDir(stateDir), updateKey(id));
 }
 
 function readStoredPayload(file: string): StoredPayload | undefined {
@@ -183,7 +244,6 @@ export function torrentFileName({ channel, version }: UpdateId): string {
 
 /** Reverses {@link torrentFileName}; undefined for any other file name. */
 export function parseTorrentFileName(name: string): UpdateId | undefined {
-  const match = /^([a-z0-9][a-z0-9._-]{0,23})-([1-9]\d{0,15})\.torrent$/.exec(name);
-  if (match?.[1] === undefined) return undefined;
-  return { channel: match[1], version: Number(match[2]) };
+  const [, channel = '', version] = /^(.+)-([1-9]\d{0,15})\.torrent$/.exec(name) ?? [];
+  return isChannel(channel) ? { channel, version: Number(version) } : undefined;
 }

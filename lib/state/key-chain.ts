@@ -9,7 +9,8 @@ import { createDurably } from '../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
 import { type KeySet, parseKeySet } from '../trust/key-set.ts';
-import { outcomesDir, readProgress } from './progress.ts';
+import { keySetsDir, outcomesDir } from './layout.ts';
+import { readProgress } from './progress.ts';
 
 /** More than a key set and its announcement can have. */
 const maxKeySetBytes = 2 ** 15;
@@ -21,8 +22,6 @@ export interface ChainedKeySet {
   /** The announcement's text. */
   payload: string;
 }
-
-export const keySetsDir = (applyDir: string): string => join(applyDir, 'keysets');
 
 /**
  * The key set that this node trusts now: the newest of the one placed at set-up and those that the

@@ -9,19 +9,9 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { fsyncDirectory } from '../system/durable-write.ts';
 import { hasErrno } from '../errors.ts';
-
-/**
- * The completion markers: empty files named by the info hash of what Transmission has in full. They
- * are all that the apply side is told by others, so the directory is the apply side's own; the
- * group of Transmission and advance can add names (0730), and cannot list them.
- */
-export const completeDir = (applyDir: string): string => join(applyDir, 'complete');
-export const completeDirMode = 0o730;
-
-/** The marker of a withdrawal, which has no content: its info hash. */
-export const noInfoHash = '0'.repeat(40);
+import { fsyncDirectory } from '../system/durable-write.ts';
+import { applyDirectories, completeDir } from './layout.ts';
 
 /** Names looked at in one go: whoever can make markers must not keep root busy. */
 const maxListed = 1000;
@@ -44,7 +34,7 @@ export function markComplete(applyDir: string, infoHash: string): void {
   } catch (error) {
     if (!hasErrno(error, 'ENOENT')) throw error;
     // The first wake-up of a new node may be this one.
-    mkdirSync(directory, { recursive: true, mode: completeDirMode });
+    mkdirSync(directory, { recursive: true, mode: applyDirectories.complete.mode });
     descriptor = openSync(marker, 'a', 0o640);
   }
   try {

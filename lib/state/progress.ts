@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { parseUpdateKey, type Update, type UpdateId, updateKey } from '../announcement/update.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { readRecord, replaceRecord } from '../system/record.ts';
 import { assertLegalStep, restsAt, type State } from './states.ts';
 
@@ -38,9 +39,6 @@ export interface Progress {
     wouldChange?: string[];
   } | null;
 }
-
-export const updatesDir = (stateDir: string): string => join(stateDir, 'updates');
-export const outcomesDir = (applyDir: string): string => join(applyDir, 'outcomes');
 
 /** The updates of which `directory` has a record, be it the generation before only. */
 export function listRecords(directory: string): UpdateId[] {
@@ -92,7 +90,7 @@ export function writeProgress(
   const progress: Progress = {
     ...from,
     ...step,
-    at: { ...from.at, [step.state]: new Date(now * 1000).toISOString() },
+    at: { ...from.at, [step.state]: isoTime(now) },
   };
   // Where an update rests it stays: a damaged record must not apply, or go on with, it again.
   const previous = restsAt(step.state) ? 'a copy' : 'the one before';

@@ -4,8 +4,16 @@ import { keySetChannel } from '../announcement/fields.ts';
 import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { listDirectory } from '../system/directory.ts';
-import { listAccepted, parseTorrentFileName, torrentFileName } from './facts.ts';
-import { listRecords, outcomesDir, type Progress, readIfIntact, updatesDir } from './progress.ts';
+import { isStored, parseTorrentFileName, torrentFileName } from './facts.ts';
+import {
+  announcementsDir,
+  outcomesDir,
+  runsDir,
+  stagingDir,
+  torrentsDir,
+  updatesDir,
+} from './layout.ts';
+import { listRecords, type Progress, readIfIntact } from './progress.ts';
 
 /** What is kept of a channel's outcomes, and of the logs of their runs, besides what marks rest on. */
 const keptOutcomes = 16;
@@ -78,24 +86,23 @@ const maxPruned = 64;
 export function pruneAnnouncements({ stateDir }: Config, gone: readonly UpdateId[]): void {
   for (const id of gone.slice(0, maxPruned)) {
     removeUpdateRecord(stateDir, id);
-    rmSync(join(stateDir, 'announcements', updateKey(id)), { force: true });
+    rmSync(join(announcementsDir(stateDir), updateKey(id)), { force: true });
   }
 }
 
 /** Removes advance's own record of an update, and its .torrent. */
 export function removeUpdateRecord(stateDir: string, id: UpdateId): void {
   removeRecord(join(updatesDir(stateDir), updateKey(id)));
-  rmSync(join(stateDir, 'torrents', torrentFileName(id)), { force: true });
+  rmSync(join(torrentsDir(stateDir), torrentFileName(id)), { force: true });
 }
 
 /** The records and .torrent files whose announcement is gone, a bounded number. */
 export function listOrphans({ stateDir }: Config): UpdateId[] {
-  const held = new Set(listAccepted(stateDir).map(updateKey));
-  const torrents = listDirectory(join(stateDir, 'torrents')).flatMap(
+  const torrents = listDirectory(torrentsDir(stateDir)).flatMap(
     (name) => parseTorrentFileName(name) ?? [],
   );
   return [...listRecords(updatesDir(stateDir)), ...torrents]
-    .filter((id) => !held.has(updateKey(id)))
+    .filter((id) => !isStored(stateDir, id))
     .slice(0, maxPruned);
 }
 
@@ -105,7 +112,7 @@ export function listOrphans({ stateDir }: Config): UpdateId[] {
  */
 export function pruneApplySide({ applyDir }: Config): void {
   const directory = outcomesDir(applyDir);
-  const logs = listDirectory(join(applyDir, 'runs')).flatMap((name) => parseLogName(name) ?? []);
+  const logs = listDirectory(runsDir(applyDir)).flatMap((name) => parseLogName(name) ?? []);
   const channels = new Map<string, Map<string, UpdateId>>();
   for (const id of [...listRecords(directory), ...logs.map(({ id }) => id)]) {
     const ids = channels.get(id.channel) ?? new Map<string, UpdateId>();
@@ -119,15 +126,15 @@ export function pruneApplySide({ applyDir }: Config): void {
       left -= 1;
       // A log without its outcome says that a fact was lost (lib/reconciler/apply/staging.ts), so it goes first.
       for (const { name, id } of logs)
-        if (updateKey(id) === key) rmSync(join(applyDir, 'runs', name), { force: true });
+        if (updateKey(id) === key) rmSync(join(runsDir(applyDir), name), { force: true });
       removeRecord(join(directory, key));
     }
   }
-  for (const name of listDirectory(join(applyDir, 'staging'))) {
+  for (const name of listDirectory(stagingDir(applyDir))) {
     const id = parseUpdateKey(name);
     if (id === undefined || left === 0 || isUnderWay(directory, id)) continue;
     left -= 1;
-    rmSync(join(applyDir, 'staging', name), { recursive: true, force: true });
+    rmSync(join(stagingDir(applyDir), name), { recursive: true, force: true });
   }
 }
 

@@ -1,11 +1,12 @@
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
 import { commandHint } from '../../lib/command-hint.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { eventLogFile, readEvents, type LoggedLine } from '../../lib/system/event-log.ts';
-import { outcomesDir, readProgress, updatesDir } from '../../lib/state/progress.ts';
-import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
+import { outcomesDir, updatesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
+import { eventLogFile, type LoggedLine, readEvents } from '../../lib/system/event-log.ts';
 import { print } from '../cli/output.ts';
 import type { LogOptions } from './arguments.ts';
 

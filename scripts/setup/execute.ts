@@ -11,11 +11,11 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import type { SetupStep } from './plan.ts';
-import type { Ownership } from './rules.ts';
+import type { Ownership } from '../../lib/state/layout.ts';
+import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
 import { readMachine } from './machine.ts';
+import type { SetupStep } from './plan.ts';
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,19 +10,19 @@ import {
   updateKey,
 } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
-import { prepareApplyDir } from '../../lib/reconciler/apply/directories.ts';
-import { keepAccepted, prepareStateDir } from '../../lib/state/facts.ts';
-import { markComplete } from '../../lib/state/markers.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
 import {
-  newProgress,
   outcomesDir,
-  type Progress,
+  prepareApplyDir,
+  prepareStateDir,
   updatesDir,
-  writeProgress,
-} from '../../lib/state/progress.ts';
+} from '../../lib/state/layout.ts';
+import { markComplete } from '../../lib/state/markers.ts';
+import { newProgress, type Progress, writeProgress } from '../../lib/state/progress.ts';
 import type { State } from '../../lib/state/states.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
+import { runSync } from '../support/run/command.ts';
 import { programArgv } from '../support/run/program.ts';
 
 const pieceLength = 16_384;
@@ -149,10 +148,8 @@ export function makeCrashNode(
       writeProgress(directory, update, from, { state, reason: 'prepared' }, now() - age, mode);
     },
     run(program) {
-      const [node = '', ...args] = programArgv(program, dist);
-      spawnSync(node, args, {
+      runSync(programArgv(program, dist), {
         env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', P2P_UPDATE_CONFIG: configFile },
-        stdio: 'ignore',
       });
     },
   };

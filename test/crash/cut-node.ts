@@ -1,17 +1,18 @@
-import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isMarked } from '../../lib/state/markers.ts';
-import { describeError } from '../../lib/errors.ts';
-import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import { readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, type Update } from '../../lib/announcement/update.ts';
+import { describeError } from '../../lib/errors.ts';
+import { readAccepted } from '../../lib/state/facts.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
+import { isMarked } from '../../lib/state/markers.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
-import { makeCrashNode, type CrashNode } from './crash-node.ts';
+import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { CutDisk, DiskImage } from './cut-image.ts';
 import type { Ended } from './cut-pauses.ts';
 import type { Breach } from './kill-verdict.ts';
 import { readText } from './read-text.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 import { programArgv } from '../support/run/program.ts';
 
 /** What a program has promised for an update by ending with 0. */
@@ -60,12 +61,7 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
     ...{ node, image, puppetDir, command },
     run(program, env = {}, input = '') {
       const { argv, env: own } = command(program);
-      const [executable = '', ...args] = argv;
-      const { status, stderr } = spawnSync(executable, args, {
-        env: { ...own, ...env },
-        input,
-        encoding: 'utf8',
-      });
+      const { status, stderr } = runSync(argv, { env: { ...own, ...env }, input });
       return { status, stderr };
     },
   };
@@ -73,7 +69,7 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
 
 /** Whatever a test prepares is on the disk before anything is cut. */
 export function flush({ place }: DiskImage): void {
-  execFileSync('sync', ['-f', place]);
+  mustRun(['sync', '-f', place]);
 }
 
 /** What has been promised for an update, and is not on a disk. */

@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type Update, updateKey } from '../../lib/announcement/update.ts';
+import { listPending, readAccepted } from '../../lib/state/facts.ts';
+import { stateDirectories } from '../../lib/state/layout.ts';
 import { completionMarker } from '../../lib/state/markers.ts';
-import { factDirectories, listPending, readAccepted } from '../../lib/state/facts.ts';
-import { updateKey, type Update } from '../../lib/announcement/update.ts';
-import { clockAt, serfEnvironment, type CrashCase, type Prepared } from './cases.ts';
+import { clockAt, type CrashCase, type Prepared, serfEnvironment } from './cases.ts';
 import type { CrashNode } from './crash-node.ts';
 
 const content = 'delivered by a handler case\n';
@@ -35,7 +36,7 @@ export const handlerCases: CrashCase[] = [
     name: 'update: first of a new node',
     prepare(node) {
       const prepared = announced(node, node.sign(file, content));
-      for (const name of factDirectories) rmdirSync(join(node.config.stateDir, name));
+      for (const name of Object.keys(stateDirectories)) rmdirSync(join(node.config.stateDir, name));
       return prepared;
     },
   },

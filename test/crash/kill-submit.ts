@@ -1,17 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
-import { programArgv } from '../support/run/program.ts';
 import type { Content, SentUpdate } from './kill-updates.ts';
 
 const attempts = 20;
 const pauseMs = 500;
-const submit = programArgv('p2p-update.cjs submit');
 
-/**
- * Submits as an operator does, who sends again what was not sent because a daemon was down.
- */
+/** Submits as an operator does, who sends again what was not sent because a daemon was down. */
 export async function submitUpdate(operator: FleetNode, content: Content): Promise<SentUpdate> {
-  const run = (args: readonly string[]) => operator.run([...submit, '--json', ...args]);
+  const run = (args: readonly string[]) => operator.script('submit', ['--json', ...args]);
   let args = ['--channel', content.channel, content.path];
   for (let attempt = 1; ; attempt += 1) {
     const { status, stdout, stderr } = await run(args);
@@ -29,6 +25,6 @@ export async function submitUpdate(operator: FleetNode, content: Content): Promi
 
 /** Sends an announcement once more, byte for byte. */
 export async function resend(operator: FleetNode, { channel, version }: SentUpdate): Promise<void> {
-  const { status, stderr } = await operator.run([...submit, '--resend', `${channel}@${version}`]);
+  const { status, stderr } = await operator.script('submit', ['--resend', `${channel}@${version}`]);
   if (status !== 0) throw new Error(`submit --resend: ${stderr}`);
 }

@@ -5,7 +5,8 @@ import { contentLocation, parseAnnouncement } from '../../lib/announcement/updat
 import { distDirectory } from '../../lib/build.ts';
 import { partialSuffix } from '../../lib/daemons/transmission/torrent.ts';
 import { hasErrno } from '../../lib/errors.ts';
-import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import type { Fleet } from '../support/fleet/fleet.ts';
 import type { SentUpdate } from './kill-updates.ts';

@@ -1,8 +1,8 @@
-import { verifyOffer } from '../../lib/state/accept.ts';
-import { describeError, UpdateError } from '../../lib/errors.ts';
 import { parsePayload } from '../../lib/announcement/update.ts';
-import { makeCorpus, type Corpus, type World } from './corpus.ts';
-import { mutate, unchanged, type Mutation, type Payload } from './mutate.ts';
+import { describeError, UpdateError } from '../../lib/errors.ts';
+import { verifyOffer } from '../../lib/trust/verify.ts';
+import { type Corpus, makeCorpus, type World } from './corpus.ts';
+import { mutate, type Mutation, type Payload, unchanged } from './mutate.ts';
 import { Random } from './random.ts';
 
 /** How a run may end well: refused with one of three codes, or a genuine payload accepted. */

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-/** Who runs a program: real, effective, saved and file-system ids as /proc has them, sorted groups. */
+/** The user of a program: real, effective, saved and file-system ids as /proc has them, sorted groups. */
 export interface Identity {
   uids: string;
   gids: string;

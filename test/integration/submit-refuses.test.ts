@@ -27,7 +27,7 @@ function file(name: string, content: string): string {
   return path;
 }
 
-/** What a node heard; that it was asked for its newest version is no harm. */
+/** The lines that a node has logged, but for the query for its newest version, which is harmless. */
 const heard = (node: FleetNode) => node.events().filter(({ handler }) => handler !== 'latest');
 
 describe('submit refuses', () => {
@@ -97,7 +97,7 @@ describe('submit refuses', () => {
 
   it('a file that it may not read', async () => {
     const path = file('secret.bin', 'x');
-    // Only the file itself may be what is in the way.
+    // The file itself must be the only obstacle.
     for (const directory of [fleet.directory, dirname(fleet.directory)])
       chmodSync(directory, 0o755);
     chmodSync(path, 0o600);
@@ -111,7 +111,7 @@ describe('submit refuses', () => {
 });
 
 describe('submit --dry-run', () => {
-  it('says what would be sent, and sends and keeps nothing', async () => {
+  it('prints the announcement, and sends and keeps none', async () => {
     const before = readState(operator.config.publishDir);
     const path = file('dry.bin', 'x'.repeat(100_000));
     const result = await operator.script('submit', ['--dry-run', '--json', path]);

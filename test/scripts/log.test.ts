@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { prepareStateDir } from '../../lib/state/facts.ts';
-import { newProgress, updatesDir, writeProgress } from '../../lib/state/progress.ts';
+import { prepareStateDir, updatesDir } from '../../lib/state/layout.ts';
+import { newProgress, writeProgress } from '../../lib/state/progress.ts';
 import { logEvent } from '../../lib/system/event-log.ts';
 import { parseCommand } from '../../scripts/log/arguments.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';

@@ -10,9 +10,11 @@ import { describeError, UpdateError } from '../../errors.ts';
 import { acceptPayload } from '../../state/accept.ts';
 import { type EndedUpdate, loadVerified } from '../../state/candidates.ts';
 import { removeHealed } from '../../state/equivocation.ts';
-import { factDirectories, listPending, prepareStateDir } from '../../state/facts.ts';
+import { listPending } from '../../state/facts.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { outcomesDir, prepareStateDir, stateDirectories, updatesDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
-import { outcomesDir, readProgress, updatesDir } from '../../state/progress.ts';
+import { readProgress } from '../../state/progress.ts';
 import { listOrphans } from '../../state/retention.ts';
 import { isLegalStep } from '../../state/states.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
@@ -33,11 +35,12 @@ import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
 export async function advance(config: Config, deps: AdvanceDeps): Promise<BackgroundTask[]> {
   const { now, log } = deps;
   prepareStateDir(config.stateDir);
-  for (const name of ['', ...factDirectories])
+  for (const name of ['', ...Object.keys(stateDirectories)])
     removeLeftOvers(join(config.stateDir, name), now() * 1000);
   await offerPending(config, deps);
-  removeHealed(config, now());
-  const { current, ended, unusable } = await loadVerified(config);
+  const held = new HeldUpdates(config);
+  removeHealed(held, now());
+  const { current, ended, unusable } = await loadVerified(held);
   for (const { id, reason } of unusable) log({ decision: 'wait', reason, ...idOf(id) });
   const tasks: BackgroundTask[] = [];
   const attempt: Attempt = async (id, work) => {
@@ -82,7 +85,7 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
   // Before anything is added, which may need the space.
   const past = [...dropped.map(({ update }) => ({ id: idOf(update) })), ...ended];
   await cleanUp(
-    config,
+    held,
     { ...daemon, transmission: deps.transmission },
     goesOn.map(({ update }) => update),
     past,

@@ -3,21 +3,15 @@ import type { Config } from '../../config.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
 import type { Torrent } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
-import { readUnverified } from '../../state/candidates.ts';
-import { listAccepted, readAccepted } from '../../state/facts.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { outcomesDir, updatesDir } from '../../state/layout.ts';
+import { type Progress, readIfIntact, readProgress } from '../../state/progress.ts';
 import {
-  outcomesDir,
-  type Progress,
-  readIfIntact,
-  readProgress,
-  updatesDir,
-} from '../../state/progress.ts';
-import {
-  retainedAnnouncements,
   type HeldAnnouncement,
   listOrphans,
   pruneAnnouncements,
   removeUpdateRecord,
+  retainedAnnouncements,
 } from '../../state/retention.ts';
 import { isSamePath, removeDownloaded, removePublished } from './torrent-data.ts';
 
@@ -43,19 +37,20 @@ export interface PastUpdate {
  * @param now unix seconds
  */
 export async function cleanUp(
-  config: Config,
+  held: HeldUpdates,
   daemon: Daemon,
   current: readonly Update[],
   past: readonly PastUpdate[],
   now: number,
   attempt: Attempt,
 ): Promise<void> {
-  const held = await listHeld(config);
-  const stay = retainedAnnouncements(held);
+  const { config } = held;
+  const announcements = await describeHeld(held);
+  const stay = retainedAnnouncements(announcements);
   const spared: Update[] = [];
   const leaving: { id: UpdateId; what: Update | Progress | undefined }[] = [];
   for (const { id, isRevoked, isForOthers } of past) {
-    const update = await readUnverified(config, id);
+    const update = (await held.offer(id))?.update;
     const progress = readIfIntact(updatesDir(config.stateDir), id);
     // Submitted here for others, who get it from here.
     const isServed = isForOthers === true && progress === undefined && stay.has(updateKey(id));
@@ -68,14 +63,7 @@ export async function cleanUp(
   const wanted = wantedBy([...current, ...spared]);
   const isReleased = async (id: UpdateId, what: Update | Progress | undefined): Promise<boolean> =>
     what === undefined ||
-    (await removeUnreferenced(
-      config,
-      daemon,
-      wanted,
-      what,
-      newestAcceptedAt(config, held, id),
-      now,
-    ));
+    (await removeUnreferenced(config, daemon, wanted, what, newestAcceptedAt(held, id), now));
   const gone: UpdateId[] = [];
   for (const { id, what } of leaving) {
     const isGone = await attempt(id, () => isReleased(id, what));
@@ -84,20 +72,20 @@ export async function cleanUp(
   pruneAnnouncements(config, gone);
   for (const id of listOrphans(config)) {
     // Until then its record is the mark (lib/state/high-water-mark.ts).
-    if (!held.some((each) => isAbove(each, id))) continue;
+    if (!announcements.some((each) => isAbove(each, id))) continue;
     const record = readIfIntact(updatesDir(config.stateDir), id);
     if ((await attempt(id, () => isReleased(id, record))) === true)
       removeUpdateRecord(config.stateDir, id);
   }
 }
 
-async function listHeld(config: Config): Promise<HeldAnnouncement[]> {
-  const held: HeldAnnouncement[] = [];
-  for (const id of listAccepted(config.stateDir)) {
-    const update = await readUnverified(config, id);
-    held.push({ id, target: update?.target, noop: update?.noop === true });
+async function describeHeld(held: HeldUpdates): Promise<HeldAnnouncement[]> {
+  const announcements: HeldAnnouncement[] = [];
+  for (const id of held.ids) {
+    const update = (await held.offer(id))?.update;
+    announcements.push({ id, target: update?.target, noop: update?.noop === true });
   }
-  return held;
+  return announcements;
 }
 
 /** Whether an announcement raises the mark above an update, whatever this node's tags are. */
@@ -105,15 +93,10 @@ function isAbove({ id, target, noop }: HeldAnnouncement, other: UpdateId): boole
   return id.channel === other.channel && id.version > other.version && target === '' && !noop;
 }
 
-/** Unix seconds; 0 when nobody can tell. */
-function newestAcceptedAt(
-  { stateDir }: Config,
-  held: readonly HeldAnnouncement[],
-  { channel }: UpdateId,
-): number {
-  // In the order of versions.
-  const newest = held.findLast(({ id }) => id.channel === channel);
-  const acceptedAt = newest && readAccepted(stateDir, newest.id)?.acceptedAt;
+/** Unix seconds; 0 when it cannot be told. */
+function newestAcceptedAt(held: HeldUpdates, { channel }: UpdateId): number {
+  const [newest] = held.inChannel(channel);
+  const acceptedAt = newest && held.stored(newest)?.acceptedAt;
   return Math.floor(Date.parse(acceptedAt ?? '') / 1000) || 0;
 }
 

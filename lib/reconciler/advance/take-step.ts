@@ -1,23 +1,18 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { markComplete } from '../../state/markers.ts';
-import type { Config } from '../../config.ts';
-import { UpdateError, describeError } from '../../errors.ts';
-import type { LoggedEvent } from '../../system/event-log.ts';
 import { magnetUri } from '../../announcement/metainfo.ts';
-import type { Step } from './next-step.ts';
-import {
-  newProgress,
-  readProgress,
-  updatesDir,
-  writeProgress,
-  type Progress,
-} from '../../state/progress.ts';
+import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
+import type { Config } from '../../config.ts';
+import type { TransmissionClient } from '../../daemons/transmission/client.ts';
+import { describeError, UpdateError } from '../../errors.ts';
+import { updatesDir } from '../../state/layout.ts';
+import { markComplete } from '../../state/markers.ts';
+import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isLegalStep, type State } from '../../state/states.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
+import type { Step } from './next-step.ts';
 import { dataDirectories, placeOf } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
-import type { TransmissionClient } from '../../daemons/transmission/client.ts';
-import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
 
 const checkPollMs = 500;
 const checkTimeoutMs = 25_000;

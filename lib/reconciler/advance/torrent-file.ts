@@ -7,6 +7,7 @@ import type { Config } from '../../config.ts';
 import { describeContent } from '../../content/hash-content.ts';
 import { hasErrno } from '../../errors.ts';
 import { torrentFileName } from '../../state/facts.ts';
+import { torrentsDir } from '../../state/layout.ts';
 import { replaceDurably } from '../../system/durable-write.ts';
 
 /** The .torrent of an update, when its pieces are known; undefined when they travel as metadata. */
@@ -17,7 +18,7 @@ export function metainfoOf(update: Update): Buffer | undefined {
 }
 
 function torrentFile({ stateDir }: Config, update: Update): string {
-  return join(stateDir, 'torrents', torrentFileName(update));
+  return join(torrentsDir(stateDir), torrentFileName(update));
 }
 
 /** The .torrent that {@link keepTorrentFile} has kept; undefined when it is missing or damaged. */

@@ -1,21 +1,16 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { idOf, isExpired, type Update, updateKey } from '../../announcement/update.ts';
-import type { Config } from '../../config.ts';
 import { isIntact } from '../../content/copy-verified.ts';
 import { detectKind } from '../../content/detect-kind.ts';
 import type { ApplyResult } from '../../daemons/puppet/puppet.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { loadVerified } from '../../state/candidates.ts';
-import {
-  outcomesDir,
-  type Progress,
-  readIfIntact,
-  readProgress,
-  writeProgress,
-} from '../../state/progress.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { modulesDir, outcomesDir, runFile, runsDir } from '../../state/layout.ts';
+import { type Progress, readIfIntact, readProgress, writeProgress } from '../../state/progress.ts';
 import { replaceRecord } from '../../system/record.ts';
-import { applyContent, activateKeySet } from './install.ts';
+import { activateKeySet, applyContent } from './install.ts';
 import { type ApplyDeps, outcomeMode } from './outcomes.ts';
 import {
   absentContent,
@@ -38,7 +33,8 @@ const checkSeconds = 60;
  * STAGED -> APPLYING -> APPLIED, or FAILED and after the last try POISONED. To be called under the apply
  * lock; it can be killed at any instant and called again.
  */
-export async function applyOne(config: Config, deps: ApplyDeps, update: Update): Promise<void> {
+export async function applyOne(held: HeldUpdates, deps: ApplyDeps, update: Update): Promise<void> {
+  const { config } = held;
   const { applyDir } = config;
   const key = updateKey(update);
   const found = readProgress(outcomesDir(applyDir), update);
@@ -95,8 +91,8 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
   if (outcome.state === 'FAILED') step('STAGED', 'trying again');
 
   const { directory, copy } = stagingOf(applyDir, update);
-  const log = join(applyDir, 'runs', `${key}-${outcome.tries + 1}.log`);
-  const runFile = join(applyDir, 'run');
+  const log = join(runsDir(applyDir), `${key}-${outcome.tries + 1}.log`);
+  const running = runFile(applyDir);
   let { kind } = update;
   let result: ApplyResult;
   try {
@@ -122,11 +118,11 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
         config: {
           ...config.puppet,
           deliveryDir: config.deliveryDir,
-          moduleStoreDir: join(applyDir, 'modules'),
+          moduleStoreDir: modulesDir(applyDir),
         },
         onStart: (run) => {
           // The generation before would say that nothing is left running.
-          replaceRecord(runFile, run, 0o600, 'a copy');
+          replaceRecord(running, run, 0o600, 'a copy');
           begin();
         },
       });
@@ -147,13 +143,13 @@ export async function applyOne(config: Config, deps: ApplyDeps, update: Update):
     deps.log({ decision: 'wait', reason, ...idOf(update) });
     return;
   }
-  replaceRecord(runFile, null, 0o600, 'a copy');
+  replaceRecord(running, null, 0o600, 'a copy');
   begin();
   const { ok, reason, ...counts } = result;
   const run = { log, ...counts };
   if (ok) {
     // First: once the module is APPLIED nobody comes here for it again.
-    if (kind === 'module') await retryForModule(config, deps);
+    if (kind === 'module') await retryForModule(held, deps);
     step('APPLIED', reason, { run });
     removeStaging(applyDir, update);
     return;
@@ -171,9 +167,9 @@ function pauseAfter(interruptions: number): number {
 }
 
 /** A manifest may have failed for want of this module: it is due at once, with all its tries. */
-async function retryForModule(config: Config, { now }: ApplyDeps): Promise<void> {
-  const directory = outcomesDir(config.applyDir);
-  for (const update of (await loadVerified(config)).current) {
+async function retryForModule(held: HeldUpdates, { now }: ApplyDeps): Promise<void> {
+  const directory = outcomesDir(held.config.applyDir);
+  for (const update of (await loadVerified(held)).current) {
     const outcome = readIfIntact(directory, update);
     if (outcome?.state !== 'FAILED' || update.kind === 'module' || update.kind === 'file') continue;
     const change = { state: 'FAILED' as const, reason: outcome.reason, nextTryAt: 0, tries: 0 };

@@ -1,22 +1,19 @@
-import { join } from 'node:path';
+import { applicationOrder } from '../../announcement/fields.ts';
 import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { loadVerified } from '../../state/candidates.ts';
-import { keySetsDir } from '../../state/key-chain.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { keySetsDir, outcomesDir, prepareApplyDir, runFile } from '../../state/layout.ts';
 import { listMarkers, removeMarker } from '../../state/markers.ts';
-import { outcomesDir, readProgress } from '../../state/progress.ts';
+import { readProgress } from '../../state/progress.ts';
 import { pruneApplySide } from '../../state/retention.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
 import { endProcessGroup } from '../../system/process-group.ts';
 import { readRecord, replaceRecord } from '../../system/record.ts';
 import { applyOne } from './apply-one.ts';
-import { prepareApplyDir } from './directories.ts';
 import { type ApplyDeps, endOutcome, isRollback } from './outcomes.ts';
 import { removeStaging, stage } from './staging.ts';
-
-/** What is ready at once is applied in this order (design: kinds of update). */
-const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];
 
 /**
  * The apply side's pass: stages what Transmission has completed, applies what is due, in order, and
@@ -45,8 +42,11 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
       return otherwise;
     }
   };
+  const held = new HeldUpdates(config);
   for (;;) {
-    const { current, ended } = await loadVerified(config);
+    // A withdrawal that comes meanwhile ends what it withdraws.
+    held.refresh();
+    const { current, ended } = await loadVerified(held);
     for (const each of ended)
       if (await attempt(each.id, () => endOutcome(config.applyDir, each, deps), false))
         removeStaging(config.applyDir, each.id);
@@ -58,12 +58,10 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     for (const update of updates.filter((each) => !tried.has(updateKey(each))))
       if (await attempt(update, () => isDue(config.applyDir, update, deps.now()), false))
         due.push(update);
-    const [first] = due.sort(
-      (a, b) => kindOrder.indexOf(a.kind ?? 'file') - kindOrder.indexOf(b.kind ?? 'file'),
-    );
+    const [first] = due.sort((a, b) => applicationOrder(a.kind) - applicationOrder(b.kind));
     if (first === undefined) break;
     tried.add(updateKey(first));
-    await applyOne(config, deps, first);
+    await applyOne(held, deps, first);
     // What failed before may have waited for this module.
     if (first.kind === 'module') tried.clear();
   }
@@ -101,7 +99,7 @@ async function stageAll(
 
 /** Ends what a killed apply left running: two Puppet runs at once would interleave. */
 async function endSurvivor(applyDir: string): Promise<void> {
-  const file = join(applyDir, 'run');
+  const file = runFile(applyDir);
   const run = readRecord(file) as { processGroup: number; startTime: string } | null | undefined;
   if (run === null || run === undefined) return;
   await endProcessGroup(run);

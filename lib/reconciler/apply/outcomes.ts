@@ -1,8 +1,9 @@
+import { zeroSha256 } from '../../announcement/fields.ts';
 import type { Update, UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
+import { outcomesDir } from '../../state/layout.ts';
 import {
   listRecords,
-  outcomesDir,
   type Progress,
   readIfIntact,
   readProgress,
@@ -18,9 +19,6 @@ export interface ApplyDeps {
 
 /** Published: the other users of the node read outcomes, and only the apply side writes them. */
 export const outcomeMode = 0o644;
-
-/** What a withdrawal has for content. */
-const nothing = '0'.repeat(64);
 
 /**
  * True when this node has begun something newer on the channel: announcements were rolled back. The
@@ -44,7 +42,7 @@ export function lastApplied(applyDir: string, update: Update): string | null | u
       (outcome) =>
         // Damaged, it may have been what was applied last.
         outcome === undefined ||
-        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing),
+        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256),
     )?.sha256;
 }
 

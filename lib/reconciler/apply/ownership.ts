@@ -1,15 +1,12 @@
 import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { completeDir } from '../../state/markers.ts';
-import type { Config } from '../../config.ts';
 import { commandHint } from '../../command-hint.ts';
-import { UpdateError, hasErrno } from '../../errors.ts';
+import type { Config } from '../../config.ts';
+import { hasErrno, UpdateError } from '../../errors.ts';
+import { completeDir, trustedApplyDirectories } from '../../state/layout.ts';
 
 const othersWrite = 0o022;
 const sticky = 0o1000;
-
-/** What is in these directories of the apply side is believed, or run, without another look. */
-const believed = ['outcomes', 'keysets', 'modules', 'staging', 'runs'];
 
 /** Whether a directory is ours to work in: when it belongs to us, or is not there yet. */
 export function isOurs(directory: string): boolean {
@@ -44,7 +41,7 @@ export function ownerOf(directory: string): { uid: number; gid: number } | undef
 export function requireOwnership(config: Config, more: readonly string[]): void {
   if (isOurs(config.stateDir)) return;
   const { keySetFile, applyDir, deliveryDir, puppet } = config;
-  const kept = ['', ...believed].map((name) => join(applyDir, name));
+  const kept = ['', ...trustedApplyDirectories].map((name) => join(applyDir, name));
   const run = [puppet.confDir, puppet.moduleDir, ...puppet.modulePath];
   for (const path of [keySetFile, ...kept, deliveryDir, ...run, ...more]) requireUnwritable(path);
 }

@@ -1,17 +1,12 @@
-import { join } from 'node:path';
 import { idOf, isExpired, nameOf, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { UpdateError } from '../../errors.ts';
-import { type VerifiedUpdates, loadVerified } from '../../state/candidates.ts';
-import {
-  listRecords,
-  outcomesDir,
-  readIfIntact,
-  readProgress,
-  writeProgress,
-} from '../../state/progress.ts';
+import { loadVerified, type VerifiedUpdates } from '../../state/candidates.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { applyLock, outcomesDir, prepareApplyDir } from '../../state/layout.ts';
+import { listRecords, readIfIntact, readProgress, writeProgress } from '../../state/progress.ts';
+import { isoTime } from '../../system/iso-time.ts';
 import { runExclusively } from '../../system/lock.ts';
-import { applyLock, prepareApplyDir } from './directories.ts';
 import { type ApplyDeps, isRollback, outcomeMode } from './outcomes.ts';
 
 /** What became of one update that had been given up. */
@@ -40,10 +35,10 @@ export async function retryPoisoned(
   prepareApplyDir(applyDir);
   const retried: Retried[] = [];
   const isOurs = await runExclusively(
-    join(applyDir, applyLock),
+    applyLock(applyDir),
     () => '',
     async () => {
-      const candidates = await loadVerified(config);
+      const candidates = await loadVerified(new HeldUpdates(config));
       for (const id of wanted === undefined
         ? poisonedIn(applyDir)
         : [requirePoisoned(config, wanted)])
@@ -94,8 +89,7 @@ function retryOne(
     return stays(why ?? 'it does not count any more');
   }
   if (isRollback(config.applyDir, update)) return stays('a newer version was begun');
-  if (isExpired(update, now()))
-    return stays(`it expired at ${new Date((update.expires ?? 0) * 1000).toISOString()}`);
+  if (isExpired(update, now())) return stays(`it expired at ${isoTime(update.expires ?? 0)}`);
   const reason = 'tried again by hand';
   const change = { state: 'STAGED' as const, reason, tries: 0, nextTryAt: 0, badContent: 0 };
   writeProgress(directory, id, outcome, change, now(), outcomeMode);

@@ -12,14 +12,9 @@ import type { Config } from '../../config.ts';
 import { copyVerified } from '../../content/copy-verified.ts';
 import { partialSuffix } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
+import { outcomesDir, runsDir, stagingDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
-import {
-  newProgress,
-  outcomesDir,
-  type Progress,
-  readProgress,
-  writeProgress,
-} from '../../state/progress.ts';
+import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
 import { type ApplyDeps, lastApplied, outcomeMode } from './outcomes.ts';
 
@@ -30,12 +25,12 @@ export const absentContent = 'there is no such file';
 
 /** The directory of one update's staged copy, and the copy, which has the announced name. */
 export function stagingOf(applyDir: string, update: Update): { directory: string; copy: string } {
-  const directory = join(applyDir, 'staging', updateKey(update));
+  const directory = join(stagingDir(applyDir), updateKey(update));
   return { directory, copy: join(directory, 'content', update.name) };
 }
 
 export function removeStaging(applyDir: string, id: UpdateId): void {
-  rmSync(join(applyDir, 'staging', updateKey(id)), { recursive: true, force: true });
+  rmSync(join(stagingDir(applyDir), updateKey(id)), { recursive: true, force: true });
 }
 
 /**
@@ -66,7 +61,7 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   };
 
   // Puppet's log outlives a lost outcome; a copy would be applied a second time.
-  if (outcome === undefined && existsSync(join(applyDir, 'runs', `${updateKey(update)}-1.log`)))
+  if (outcome === undefined && existsSync(join(runsDir(applyDir), `${updateKey(update)}-1.log`)))
     throw new UpdateError('configuration', `the outcome of ${updateKey(update)} is gone`, {
       hint: 'it was run on this node: submit a newer version (--rerun to have it run again)',
     });

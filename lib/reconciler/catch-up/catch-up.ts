@@ -1,6 +1,7 @@
 import type { Config } from '../../config.ts';
 import { describeError } from '../../errors.ts';
 import { listHoldings } from '../../query/holdings.ts';
+import { HeldUpdates } from '../../state/held.ts';
 import { epochOf } from '../../state/key-chain.ts';
 import {
   type CatchUpRecord,
@@ -82,9 +83,11 @@ async function catchUp(config: Config, claimed: CatchUpRecord, deps: CatchUpDeps
 /** @returns false when there was no time for all of it */
 async function fetchMissing(run: Run, names: readonly string[]): Promise<boolean> {
   const { config, deps } = run;
+  const held = new HeldUpdates(config);
   const look = async (): Promise<OwnState> => {
     const { epoch, settled } = run;
-    return { held: await listHoldings(config), epoch, settled, channels: config.channels };
+    held.refresh();
+    return { held: await listHoldings(held), epoch, settled, channels: config.channels };
   };
   let own = await look();
   const neighbours = await fetchDigests(run, names, own);

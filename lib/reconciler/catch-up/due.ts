@@ -1,10 +1,9 @@
 import { lstatSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { replaceDurably } from '../../system/durable-write.ts';
 import { UpdateError } from '../../errors.ts';
+import { catchUpFile, joinedFile } from '../../state/layout.ts';
+import { replaceDurably } from '../../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../../system/record.ts';
 import { readRegularFile } from '../../system/regular-file.ts';
-import { joinedFile } from '../../state/facts.ts';
 
 /** What a node remembers of its last catch-up; times are unix milliseconds. */
 export interface CatchUpRecord {
@@ -100,7 +99,7 @@ export function readJoinedAt(stateDir: string): number | null {
 
 /** The record of the last catch-up; undefined when there is none that can be used. */
 export function readCatchUp(stateDir: string): CatchUpRecord | undefined {
-  const file = recordFile(stateDir);
+  const file = catchUpFile(stateDir);
   try {
     const bytes = readRegularFile(file, { maxBytes: maxRecordBytes });
     if (typeof bytes === 'string') return undefined;
@@ -114,16 +113,12 @@ export function readCatchUp(stateDir: string): CatchUpRecord | undefined {
 
 /** Writes the record of a catch-up. */
 export function writeCatchUp(stateDir: string, record: CatchUpRecord): void {
-  const file = recordFile(stateDir);
+  const file = catchUpFile(stateDir);
   // What is no file cannot be replaced by a rename.
   if (lstatSync(file, { throwIfNoEntry: false })?.isDirectory() === true)
     rmSync(file, { recursive: true });
   const refused = record.refused.map(({ offerKey: what, at }) => ({ what, at }));
   replaceDurably(file, encodeRecord({ ...record, refused }));
-}
-
-function recordFile(stateDir: string): string {
-  return join(stateDir, 'catch-up');
 }
 
 function parseRecord(value: unknown): CatchUpRecord | undefined {

@@ -1,6 +1,6 @@
 import { keySetChannel } from '../../announcement/fields.ts';
 import { nameOf } from '../../announcement/update.ts';
-import { supersedes, type Damaged, type Holding, type Item } from '../../query/holdings.ts';
+import { type Damaged, type Holding, type Item, supersedes } from '../../query/holdings.ts';
 
 /** What is known of one neighbour during a catch-up. */
 export interface Neighbour {

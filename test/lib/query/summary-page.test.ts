@@ -1,19 +1,15 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { type UpdateId, updateKey } from '../../../lib/announcement/update.ts';
 import type { Config } from '../../../lib/config.ts';
-import {
-  newProgress,
-  outcomesDir,
-  updatesDir,
-  type Progress,
-} from '../../../lib/state/progress.ts';
-import { replaceRecord } from '../../../lib/system/record.ts';
-import { listAccepted } from '../../../lib/state/facts.ts';
 import { parsePage, summaryPage, type SummaryPage } from '../../../lib/query/summary-page.ts';
-import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
+import { listAccepted } from '../../../lib/state/facts.ts';
+import { outcomesDir, updatesDir } from '../../../lib/state/layout.ts';
+import { newProgress, type Progress } from '../../../lib/state/progress.ts';
+import { replaceRecord } from '../../../lib/system/record.ts';
 import { makeAnnouncement, signAnnouncement } from '../../support/fleet/announce.ts';
-import { makeLoneNode, type LoneNode } from '../../support/fleet/lone-node.ts';
+import { type LoneNode, makeLoneNode } from '../../support/fleet/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 

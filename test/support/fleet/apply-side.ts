@@ -10,8 +10,9 @@ import {
 import { type Config, parseConfig } from '../../../lib/config.ts';
 import { applyReady } from '../../../lib/reconciler/apply/apply.ts';
 import { keepAccepted } from '../../../lib/state/facts.ts';
+import { outcomesDir } from '../../../lib/state/layout.ts';
 import { markComplete } from '../../../lib/state/markers.ts';
-import { outcomesDir, type Progress, readProgress } from '../../../lib/state/progress.ts';
+import { type Progress, readProgress } from '../../../lib/state/progress.ts';
 import type { LoggedEvent } from '../../../lib/system/event-log.ts';
 import {
   makeAnnouncement,

@@ -13,17 +13,19 @@ import { chooseServed, itemOf } from '../../../lib/query/holdings.ts';
 import { advance } from '../../../lib/reconciler/advance/advance.ts';
 import { applyReady } from '../../../lib/reconciler/apply/apply.ts';
 import { acceptPayload } from '../../../lib/state/accept.ts';
+import { HeldUpdates } from '../../../lib/state/held.ts';
 import { markFor } from '../../../lib/state/high-water-mark.ts';
 import { currentKeySet } from '../../../lib/state/key-chain.ts';
+import { outcomesDir } from '../../../lib/state/layout.ts';
 import { markComplete } from '../../../lib/state/markers.ts';
-import { outcomesDir, readProgress } from '../../../lib/state/progress.ts';
+import { readProgress } from '../../../lib/state/progress.ts';
 import type { State } from '../../../lib/state/states.ts';
 import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { formatKeySet } from '../../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, type TestKeys } from '../fleet/announce.ts';
 import { makeApplySide } from '../fleet/apply-side.ts';
-import { type Announced, type History, startedAt } from './history.ts';
 import { MemoryTransmission, type SwarmContent } from '../fleet/memory-transmission.ts';
+import { type Announced, type History, startedAt } from './history.ts';
 
 /** One real run that was seen from outside: a file put in its place, or a call of Puppet. */
 export interface SeenRun {
@@ -167,7 +169,7 @@ export class HistoryNode {
   mark(announced: Announced): number {
     const { update } = parseAnnouncement(this.payloadOf(announced));
     // Of what nobody has offered yet.
-    return markFor(this.config, { ...update, version: Number.MAX_SAFE_INTEGER });
+    return markFor(new HeldUpdates(this.config), { ...update, version: Number.MAX_SAFE_INTEGER });
   }
 
   stateOf(id: UpdateId): State | undefined {

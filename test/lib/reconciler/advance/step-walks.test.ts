@@ -7,12 +7,8 @@ import type { TransmissionClient } from '../../../../lib/daemons/transmission/cl
 import type { Torrent } from '../../../../lib/daemons/transmission/torrent.ts';
 import { decideStep } from '../../../../lib/reconciler/advance/next-step.ts';
 import { type AdvanceDeps, takeStep } from '../../../../lib/reconciler/advance/take-step.ts';
-import {
-  newProgress,
-  type Progress,
-  readProgress,
-  updatesDir,
-} from '../../../../lib/state/progress.ts';
+import { updatesDir } from '../../../../lib/state/layout.ts';
+import { newProgress, type Progress, readProgress } from '../../../../lib/state/progress.ts';
 import type { State } from '../../../../lib/state/states.ts';
 import { replaceRecord } from '../../../../lib/system/record.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../../../support/fleet/announce.ts';
