@@ -17,7 +17,7 @@ const format = 1;
 const signatureBytes = 64;
 /** Limit for reading; a key set of 5,600 characters and an announcement are well below it. */
 const maxProposalChars = 32 * 1024;
-/** Hint for a proposal that is not as p2p-update keys wrote it. */
+/** Hint for a proposal that is not as `keys` wrote it. */
 export const altered = 'get the file from its maker again, unchanged, or make a new one';
 
 /** Formats a proposal as the text that is mailed or carried to its other signers. */

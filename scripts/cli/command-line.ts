@@ -56,8 +56,8 @@ export function commandLineOf(
       tokens: true,
     });
     for (const token of tokens) {
-      const instead = token.kind === 'option' ? moved[token.name] : undefined;
-      if (token.kind !== 'option' || instead === undefined) continue;
+      if (token.kind !== 'option' || !Object.hasOwn(moved, token.name)) continue;
+      const instead = moved[token.name] ?? '';
       throw new UpdateError('usage', `${token.rawName} is a command of its own now, ${instead}`, {
         hint: commandHint(instead, ...args.filter((each) => each !== token.rawName)),
       });

@@ -1,4 +1,12 @@
-import { lstatSync, readFileSync, readdirSync, readlinkSync, type Stats } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  type Stats,
+} from 'node:fs';
 import { hasErrno } from '../../lib/errors.ts';
 import type { Found, Machine } from './rules.ts';
 
@@ -29,6 +37,14 @@ export function readMachine(root: string): Machine {
       return { type: typeOf(stats), uid: stats.uid, gid: stats.gid, mode: stats.mode & 0o7777 };
     },
     read,
+    isReadOnly: (path) => {
+      try {
+        accessSync(at(path), constants.W_OK);
+        return false;
+      } catch (error) {
+        return hasErrno(error, 'EROFS');
+      }
+    },
     follow: (path) => orUndefined(() => readlinkSync(at(path))),
     list: (path) => orUndefined(() => readdirSync(at(path)).sort()) ?? [],
   };

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type { FollowUp } from './left.ts';
 import type { SetupStep } from './plan.ts';
 import { ancestorsOf, requireRootOnly, type Machine } from './rules.ts';
@@ -27,6 +28,10 @@ export function planProgramLink(
         },
       ],
     };
+  const without = (why: string) => ({
+    steps: [],
+    left: [{ what: `${why}: name the program in full`, commands: [`${target} help`] }],
+  });
   const missing: string[] = [];
   for (const parent of ancestorsOf(programLink)) {
     const found = look(parent);
@@ -34,9 +39,10 @@ export function planProgramLink(
       if (found === undefined) missing.push(parent);
       else requireRootOnly(parent, found);
     } catch {
-      const what = `others can change ${parent}, so there is no link to the program in it: name it in full`;
-      return { steps: [], left: [{ what, commands: [`${target} help`] }] };
+      return without(`others can change ${parent}, so no link to the program was put there`);
     }
+    if (machine.isReadOnly(parent) && parent === dirname(programLink))
+      return without(`${parent} cannot be written, so there is no link to the program`);
   }
   const ownership = { owner: 'root', group: 'root', mode: 0o755 };
   return {

@@ -22,6 +22,8 @@ export interface Machine {
   read: (path: string) => string | undefined;
   /** Where a link leads, as it says; undefined when there is none. */
   follow: (path: string) => string | undefined;
+  /** Whether it lies on a file system that even root may not write to. */
+  isReadOnly: (path: string) => boolean;
   /** The names in a directory, none when it is missing. */
   list: (path: string) => string[];
 }

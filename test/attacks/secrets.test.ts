@@ -80,12 +80,12 @@ it('shows no secret in a process, a log, the state or the configuration, from su
   const expected = [
     /^serf agent /,
     /^transmission-daemon /,
-    /submit\.cjs/,
+    /p2p-update\.cjs submit/,
     /^serf (-\S+ )*event /,
     /^serf members/,
     /handlers\/update\.cjs/,
     /handlers\/transmission-done\.cjs/,
-    /reconcile\.cjs/,
+    /p2p-update\.cjs reconcile/,
     /puppet.* apply/,
   ];
   const argv = [...programArgv('p2p-update.cjs submit'), manifest, '--json', '--channel', 'secret'];

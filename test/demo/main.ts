@@ -120,7 +120,7 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
   const channel = update.channel === null ? [] : ['--channel', update.channel];
   const result = await node.script('submit', [update.path, ...channel, '--json']);
   if (result.status !== 0) {
-    throw new UpdateError('internal', `submit.ts ended with ${result.status}: ${result.stderr}`, {
+    throw new UpdateError('internal', `submit ended with ${result.status}: ${result.stderr}`, {
       hint: 'this node is n1; its logs are above',
     });
   }
@@ -142,7 +142,7 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
 
 /** What an operator sees when he asks the fleet; returns whether it has converged. */
 async function showStatus({ nodes }: Fleet, screen: Screen): Promise<boolean> {
-  screen.heading('What the fleet says of itself: scripts/status.ts');
+  screen.heading('What the fleet says of itself: p2p-update status');
   screen.status('n1 asks every node');
   const result = await nodes[0]?.script('status', []);
   screen.clearStatus();

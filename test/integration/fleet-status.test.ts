@@ -41,7 +41,7 @@ interface StatusJson {
   }[];
 }
 
-/** The output of status.ts on n1, which has to exit with `status`. */
+/** The output of the status on n1, which has to exit with `status`. */
 async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
   const result = await nodes[0].script('status', ['--json', ...args]);
   expect({ status: result.status, stderr: result.stderr }).toEqual({ status, stderr: '' });
@@ -244,12 +244,12 @@ describe('status --watch', () => {
 });
 
 describe('on a terminal', () => {
-  /** Runs a command of ours with a terminal of 6 rows for all its streams; returns what it shows. */
-  const show = async (seconds: number, command: string, ...args: string[]): Promise<string> => {
-    const words = [...programArgv(`p2p-update.cjs ${command}`), ...args];
+  /** Runs a script of ours with a terminal of 6 rows for all its streams; returns what it shows. */
+  const show = async (seconds: number, script: string, ...args: string[]): Promise<string> => {
+    const words = [...programArgv(`p2p-update.cjs ${script}`), ...args];
     const quoted = words.map((word) => `'${word}'`).join(' ');
-    const line = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
-    const { stdout } = await nodes[0].run(['script', '-qec', line, '/dev/null']);
+    const command = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
+    const { stdout } = await nodes[0].run(['script', '-qec', command, '/dev/null']);
     return stdout.replaceAll('\r\n', '\n');
   };
 

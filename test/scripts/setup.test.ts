@@ -233,6 +233,19 @@ describe('setup, on the image of a node', () => {
     expect(image.tree('/')).toEqual(before);
   });
 
+  it('links the program into PATH as root, and leaves another file of that name', async () => {
+    const image = new Image();
+    const link = '/usr/local/bin/p2p-update';
+    expect((await image.setup()).stdout).toMatch(/^link +\/usr\/local\/bin\/p2p-update +/m);
+    expect(image.tree(link)).toEqual({ [link]: `-> ${code}/dist/p2p-update.cjs` });
+    rmSync(image.at(link));
+    image.write(link, 'theirs', 0o755);
+    const { status, stdout } = await image.setup();
+    expect(status).toBe(0);
+    expect(stdout).toContain(`ln -sfn ${code}/dist/p2p-update.cjs ${link}`);
+    expect(image.read(link)).toBe('theirs');
+  });
+
   it('uses the directories of the configuration', async () => {
     const image = new Image();
     const config = { stateDir: '/srv/p2p/state', applyDir: '/srv/p2p/apply' };

@@ -30,6 +30,7 @@ function machine(all: Record<string, string>, uid = 999): Machine {
     look: (path) => (path in all ? found : undefined),
     read: (path) => all[path],
     follow: () => undefined,
+    isReadOnly: () => false,
     list: (path) =>
       Object.keys(all)
         .filter((each) => each.startsWith(`${path}/`))

@@ -72,6 +72,7 @@ function machine(entries: Entries, accounts: Partial<Machine> = {}): Machine {
     look: (path) => all.get(path)?.found,
     read: (path) => all.get(path)?.text,
     follow: () => undefined,
+    isReadOnly: () => false,
     list: (path) =>
       [...all.keys()]
         .filter((each) => each.startsWith(`${path}/`))

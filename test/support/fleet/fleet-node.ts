@@ -72,18 +72,15 @@ export class FleetNode {
 
   /** Runs a command on this node, with the repository as its working directory. */
   run(argv: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
-    const env = { ...this.env, ...options.env };
+    // As npm test has it for every use of tsx.
+    const env = { ...this.env, TSX_DISABLE_CACHE: '1', ...options.env };
     const command = ['ip', 'netns', 'exec', this.namespace, ...argv];
     return run(command, { ...options, env, cwd: repository });
   }
 
-  /** Runs a command of p2p-update, as an operator on this node would. */
-  script(
-    command: string,
-    args: readonly string[],
-    options: RunOptions = {},
-  ): Promise<CommandResult> {
-    return this.run([join(repository, 'dist/p2p-update.cjs'), command, ...args], options);
+  /** Runs a command of p2p-update, such as `submit`, as an operator on this node would. */
+  script(name: string, args: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
+    return this.run([join(repository, 'dist/p2p-update.cjs'), name, ...args], options);
   }
 
   /** Runs Serf's own command against this node's agent. */

@@ -182,14 +182,14 @@ describe('p2p-update retry', () => {
   it.each([
     [['--retry', 'a@1'], /retry a@1\n$/],
     [['--retry'], /retry\n$/],
-  ])('is what reconcile %j names', async (args, hint) => {
+  ])('is the command that reconcile names for %j', async (args, hint) => {
     const { node } = await makePoisoned();
     const outcome = run(node, args, programArgv('p2p-update.cjs reconcile'));
     expect(outcome).toMatchObject({ status: 64, stdout: '' });
     expect(outcome.stderr).toMatch(hint);
   });
 
-  it('is no word for reconcile, which takes no update', async () => {
+  it('is needed for one update: reconcile takes none', async () => {
     const { node } = await makePoisoned();
     const { status, stderr } = run(node, ['a@1'], programArgv('p2p-update.cjs reconcile'));
     expect(status).toBe(64);
