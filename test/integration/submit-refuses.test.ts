@@ -5,7 +5,7 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import type { Submitted } from '../support/fleet/submit.ts';
-import { repository } from '../support/run/repository.ts';
+import { scriptCommand } from '../support/run/script.ts';
 import { readState } from '../support/run/state.ts';
 
 let fleet: Fleet;
@@ -103,9 +103,8 @@ describe('submit refuses', () => {
     chmodSync(path, 0o600);
     // Root ignores mode bits.
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const tsx = join(repository, 'node_modules/.bin/tsx');
-    const script = join(repository, 'scripts/submit.ts');
-    const result = await operator.run([...nobody, tsx, script, '--dry-run', path]);
+    const command = [...nobody, ...scriptCommand('submit'), '--dry-run', path];
+    const result = await operator.run(command, { cwd: '/' });
     expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
     expect(result).toMatchObject({ status: 64, stdout: '' });
   });

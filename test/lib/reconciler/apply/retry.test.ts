@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -6,6 +6,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { contentLocation, nameOf, type Update } from '../../../../lib/announcement/update.ts';
 import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
 import { type ApplySide, makeApplySide, stagedIn } from '../../../support/fleet/apply-side.ts';
+import { mustRun, runSync } from '../../../support/run/command.ts';
+import { readableDist } from '../../../support/run/readable.ts';
 import { repository } from '../../../support/run/repository.ts';
 import { temporaryDirectory } from '../../../support/run/temporary.ts';
 import { waitFor } from '../../../support/run/wait-for.ts';
@@ -117,7 +119,7 @@ describe('an interruption', () => {
     const update = node.receive({ kind: 'manifest', name: 'a.pp' }, content);
     const file = join(dirname(node.config.puppet.command), 'config.json');
     writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-    const run = spawn('node', ['--import', 'tsx', 'scripts/apply.ts'], {
+    const run = spawn(process.execPath, [join(repository, 'dist', 'scripts', 'apply.cjs')], {
       cwd: repository,
       env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
       stdio: 'ignore',
@@ -156,16 +158,18 @@ describe('an interruption', () => {
 });
 
 describe('reconcile --retry', () => {
-  const run = (node: ApplySide, args: string[], as: string[] = []) => {
+  const run = (
+    node: ApplySide,
+    args: string[],
+    [as, dist]: [string[], string] = [[], join(repository, 'dist')],
+  ) => {
     const file = join(dirname(node.config.puppet.command), 'config.json');
     writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-    const [command, ...more] = [...as, 'node', '--import', 'tsx', 'scripts/reconcile.ts', ...args];
-    const { status, stdout, stderr } = spawnSync(command ?? '', more, {
-      cwd: repository,
+    const command = [...as, process.execPath, join(dist, 'scripts', 'reconcile.cjs')];
+    return runSync([...command, ...args], {
+      cwd: '/',
       env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
-      encoding: 'utf8',
     });
-    return { status, stdout, stderr };
   };
 
   it.each([
@@ -179,7 +183,6 @@ describe('reconcile --retry', () => {
     expect(stderr).toMatch(reason);
   });
 
-  // Each starts a program from its sources.
   it('says what it tries again, and tries it', async () => {
     const { node, update } = await makePoisoned();
     setPuppet(node, 'exit 0');
@@ -193,9 +196,9 @@ describe('reconcile --retry', () => {
     const { node, update } = await makePoisoned();
     chmodSync(dirname(node.config.stateDir), 0o755);
     mkdirSync(node.config.stateDir, { recursive: true });
-    spawnSync('chown', ['-R', '65534', node.config.stateDir]);
+    mustRun(['chown', '-R', '65534', node.config.stateDir]);
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const { status, stderr } = run(node, ['--retry'], nobody);
+    const { status, stderr } = run(node, ['--retry'], [nobody, readableDist()]);
     expect(stderr).toMatch(/apply: of another user\nreconcile: hint: .*as root/);
     expect(status).toBe(78);
     expect(node.outcomeOf(update)?.state).toBe('POISONED');
