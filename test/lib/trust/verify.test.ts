@@ -100,14 +100,19 @@ describe('public keys', () => {
     expect(refusal(() => publicKeyFromRaw(Buffer.alloc(length, 5))).code).toBe('untrusted');
   });
 
-  it('are dangerous when of small order: node:crypto takes a signature of nobody', () => {
-    const identity = encodePoint(1n, 0n);
-    const der = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), identity]);
-    const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
-    const signature = Buffer.concat([identity, Buffer.alloc(32)]);
-    expect(verify(null, Buffer.from('anything'), key, signature)).toBe(true);
+  it('are refused when of small order, whether node:crypto takes a signature of nobody or not', () => {
+    expect(refusal(() => publicKeyFromRaw(encodePoint(1n, 0n))).code).toBe('untrusted');
   });
 });
+
+/** Whether node:crypto takes a signature that anybody can make, under a key of small order; before Node 24 it does. */
+function takesSmallOrder(): boolean {
+  const identity = encodePoint(1n, 0n);
+  const der = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), identity]);
+  const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
+  const signature = Buffer.concat([identity, Buffer.alloc(32)]);
+  return verify(null, Buffer.from('anything'), key, signature);
+}
 
 describe('public key files', () => {
   const pem = createPublicKey(vectorKey(a)).export({ format: 'pem', type: 'spki' }).toString();
@@ -290,7 +295,7 @@ describe('verifying', () => {
     // R is the neutral point, so S = k * a satisfies S * B = R + k * A.
     const s = (fromLittleEndian(challenge) * scalar) % groupOrder;
     const signature = Buffer.concat([r, littleEndian(s)]);
-    expect(verify(null, message, publicKey, signature)).toBe(takenByOpenssl);
+    expect(verify(null, message, publicKey, signature)).toBe(takenByOpenssl && takesSmallOrder());
     expect(verdict({ ...announcement, signatures: [signature] })).toBe('untrusted');
   });
 
