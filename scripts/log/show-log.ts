@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
-import type { Config } from '../../lib/config.ts';
 import { commandHint } from '../../lib/command-hint.ts';
+import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { outcomesDir, updatesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';

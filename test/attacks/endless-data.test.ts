@@ -8,7 +8,6 @@ import { updatesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
-import type { CommandResult } from '../support/run/command.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
 import { eventsOf, hasEvent, outcomeOf } from '../support/fleet/submit.ts';
@@ -20,9 +19,9 @@ import {
   sendEvent,
   torrentsOn,
 } from '../support/fleet/wire.ts';
+import { type CommandResult, mustRun, runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
 let fleet: Fleet;
 let liar: FleetNode;

@@ -7,13 +7,13 @@ import { outcomesDir } from '../../lib/state/layout.ts';
 import { isMarked } from '../../lib/state/markers.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
+import { programArgv } from '../support/run/program.ts';
 import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { CutDisk, DiskImage } from './cut-image.ts';
 import type { Ended } from './cut-pauses.ts';
 import type { Breach } from './kill-verdict.ts';
 import { readText } from './read-text.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
-import { programArgv } from '../support/run/program.ts';
 
 /** What a program has promised for an update by ending with 0. */
 export type Promised = 'fact' | 'marker' | 'applied';

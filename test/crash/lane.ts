@@ -1,17 +1,17 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   connectTransmission,
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
+import { programArgv } from '../support/run/program.ts';
 import { waitFor } from '../support/run/wait-for.ts';
 import type { CrashCase, Prepared } from './cases.ts';
-import { makeCrashNode, type CrashNode } from './crash-node.ts';
+import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { Ending, Program } from './strace.ts';
-import { programArgv } from '../support/run/program.ts';
 
 /** How long advance's chores may go on without any effect before we end them, as a restart would. */
 const quietMs = 900;

@@ -11,8 +11,8 @@ import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeKeyFiles } from '../support/fleet/operator.ts';
 import { outcomeOf, submit } from '../support/fleet/submit.ts';
 import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
-import { repository } from '../support/run/repository.ts';
 import { runSync } from '../support/run/command.ts';
+import { repository } from '../support/run/repository.ts';
 
 // Five nodes, each with its own fault, all over at the same moment: the updates that they have missed
 // come back by the timer and the query of catch-up, since no agent replays events.

@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
-import { readTree } from '../support/run/tree.ts';
 import { programArgv } from '../support/run/program.ts';
+import { readTree } from '../support/run/tree.ts';
 
 /** Another user, who is subject to modes. */
 const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];

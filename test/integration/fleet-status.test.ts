@@ -11,8 +11,8 @@ import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
-import { repository } from '../support/run/repository.ts';
 import { programArgv } from '../support/run/program.ts';
+import { repository } from '../support/run/repository.ts';
 
 let fleet: Fleet;
 let nodes: [FleetNode, FleetNode, FleetNode];

@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** The user of a program: real, effective, saved and file-system ids as /proc has them, sorted groups. */
 export interface Identity {

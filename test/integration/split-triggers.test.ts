@@ -1,19 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readCronFile, runCronJob } from './split-cron.ts';
 import {
   applyDir,
   outcomeOn,
+  type ProductionNode,
   setUp,
+  type SplitFleet,
   startSplitFleet,
   stateDir,
   submitManifest,
   untilApplied,
   whyNoUsers,
   writing,
-  type ProductionNode,
-  type SplitFleet,
 } from '../support/split/fleet.ts';
 import { codeDir } from '../support/split/node.ts';
+import { readCronFile, runCronJob } from './split-cron.ts';
 
 const why = whyNoUsers();
 const units = ['p2p-update-advance', 'p2p-update-apply'];

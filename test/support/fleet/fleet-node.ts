@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Config } from '../../../lib/config.ts';
 import { type Member, parseMembers } from '../../../lib/daemons/serf/members.ts';
 import { eventLogFile, type LoggedLine, readEvents } from '../../../lib/system/event-log.ts';
-import { run, type CommandOptions, type CommandResult } from '../run/command.ts';
+import { type CommandOptions, type CommandResult, run } from '../run/command.ts';
 import { repository } from '../run/repository.ts';
 import { Daemon, tail } from './daemon.ts';
 import {
