@@ -15,8 +15,11 @@ void runHandler('update', process.env, async ({ config, log }) => {
     throw new UpdateError('usage', 'this handler takes the user event "update" only', {
       hint: 'register it in serf.json as "user:update=…/dist/handlers/update.cjs"',
     });
-  const now = Math.floor(Date.now() / 1000);
-  const { update, decision } = await acceptPayload(readPayload(), config, { now, buildTime });
+  const nowSeconds = Math.floor(Date.now() / 1000);
+  const { update, decision } = await acceptPayload(readPayload(), config, {
+    nowSeconds,
+    buildTime,
+  });
   const { channel, version } = update;
   log({ decision: decision.kind, reason: decision.reason, channel, version });
   switch (decision.kind) {

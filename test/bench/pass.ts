@@ -76,7 +76,7 @@ async function idleAdvance({ config }: ApplySide): Promise<void> {
   const tasks = await advance(config, {
     transmission,
     announcePeers: () => Promise.resolve(),
-    now: () => Math.floor(Date.now() / 1000),
+    nowSeconds: () => Math.floor(Date.now() / 1000),
     buildTime: 0,
     log: () => undefined,
     warn: () => undefined,

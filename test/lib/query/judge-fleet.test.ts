@@ -53,7 +53,7 @@ function judge(
     ),
     channel: only,
     staleAfterSeconds,
-    now,
+    nowSeconds: now,
   });
 }
 

@@ -21,7 +21,7 @@ const newest: DecisionInput = {
   knownChannels: new Set(['default']),
   allowedChannels: null,
   maxContentBytes: 1_000_000,
-  now,
+  nowSeconds: now,
   buildTime: now - 1_000_000,
 };
 

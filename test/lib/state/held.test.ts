@@ -53,7 +53,7 @@ describe('one pass', () => {
     const transmission = new MemoryTransmission(new Map(), config.downloadDir).connect();
     const deps = {
       ...{ transmission, announcePeers: () => Promise.resolve(), buildTime: 0, hook: '' },
-      ...{ now: () => 1, log: () => undefined, warn: () => undefined },
+      ...{ nowSeconds: () => 1, log: () => undefined, warn: () => undefined },
     };
     const calls = await countCalls(counted, async () => {
       await Promise.allSettled(await advance(config, deps));

@@ -28,7 +28,7 @@ const pass = async ({ config }: ApplySide): Promise<void> => {
   const chores = await advance(config, {
     transmission: new MemoryTransmission(new Map(), config.downloadDir).connect(),
     announcePeers: () => Promise.resolve(),
-    now: () => now,
+    nowSeconds: () => now,
     buildTime: 0,
     log: () => undefined,
     warn: () => undefined,
@@ -50,7 +50,7 @@ describe('after many updates', () => {
     expect(names(downloadDir)).toHaveLength(1);
     for (const { payload } of updates.slice(0, -1)) {
       const { decision } = await acceptPayload(Buffer.from(payload), node.config, {
-        now,
+        nowSeconds: now,
         buildTime: 0,
       });
       expect(decision.kind).toBe('refuse');

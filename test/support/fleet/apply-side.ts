@@ -96,7 +96,7 @@ export function makeApplySide(
     },
     async apply(at = now()) {
       const events: Omit<LoggedEvent, 'handler'>[] = [];
-      await applyReady(config, { now: () => at, log: (event) => events.push(event) });
+      await applyReady(config, { nowSeconds: () => at, log: (event) => events.push(event) });
       return events;
     },
     outcomeOf: (update) => readProgress(outcomesDir(config.applyDir), update),

@@ -94,7 +94,7 @@ export class HistoryNode {
   async deliver(announced: Announced, isClockWrong = false): Promise<string> {
     const payload = this.payloadOf(announced);
     try {
-      const clock = { now: this.#now, buildTime: isClockWrong ? this.#now + 1 : 0 };
+      const clock = { nowSeconds: this.#now, buildTime: isClockWrong ? this.#now + 1 : 0 };
       return (await acceptPayload(Buffer.from(payload), this.config, clock)).decision.kind;
     } catch (error) {
       if (error instanceof UpdateError && error.code === 'untrusted') return 'untrusted';
@@ -115,7 +115,7 @@ export class HistoryNode {
     const deps = {
       transmission: this.transmission.connect(callsLeft),
       announcePeers: () => Promise.resolve(),
-      now: () => this.#now,
+      nowSeconds: () => this.#now,
       buildTime: 0,
       log: refuseIllegalSteps,
       warn: () => undefined,
@@ -142,7 +142,7 @@ export class HistoryNode {
     };
     try {
       await applyReady(this.config, {
-        now: () => {
+        nowSeconds: () => {
           step();
           return this.#now;
         },

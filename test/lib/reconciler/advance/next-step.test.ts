@@ -64,7 +64,7 @@ const input = (change: Partial<StepInput>): StepInput => ({
   progress: undefined,
   outcome: undefined,
   isMarked: false,
-  now,
+  nowSeconds: now,
   ...change,
 });
 

@@ -29,7 +29,7 @@ async function makePoisoned(expires = now + 100_000): Promise<{ node: ApplySide;
 }
 
 const retry = ({ config }: ApplySide, wanted?: Update, at = now + 800) =>
-  retryPoisoned(config, wanted, { now: () => at, log: () => undefined });
+  retryPoisoned(config, wanted, { nowSeconds: () => at, log: () => undefined });
 
 describe('what was given up', () => {
   it('is tried again with all its tries, from content that is copied and verified again', async () => {

@@ -96,7 +96,7 @@ async function catchUp(
         );
       },
     },
-    now: Date.now,
+    nowMs: Date.now,
     buildTime: 0,
     log: (event) => log.push(event),
     random: Math.random,

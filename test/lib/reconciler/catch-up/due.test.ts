@@ -42,7 +42,7 @@ describe('decideCatchUp', () => {
     ['it was cut short', last({ left: 'time' }), none, 1, 250],
     ['it was cut short just now', last({ left: 'time', ageMs: 9_000 }), none, 1, null],
   ])('when %s', (_, record, joinedAt, epoch, delayMs) => {
-    const input = { last: record, joinedAt, epoch, now, intervalSeconds: 60, random: 0.5 };
+    const input = { last: record, joinedAt, epoch, nowMs: now, intervalSeconds: 60, random: 0.5 };
     expect(decideCatchUp(input)).toBe(delayMs);
   });
 });
