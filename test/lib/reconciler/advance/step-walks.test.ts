@@ -77,7 +77,7 @@ const deps: AdvanceDeps = {
   ...{ log: () => undefined, warn: () => undefined },
 };
 
-it('whatever is found on disk and in Transmission, the step is legal, and leads to what it says', async () => {
+it('takes a legal step, which has its effect, from any state of the disk and of Transmission', async () => {
   const directory = temporaryDirectory();
   const config = {
     ...parseConfig('{}', 'the defaults'),
