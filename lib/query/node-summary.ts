@@ -1,4 +1,4 @@
-import { keySetChannel } from '../announcement/fields.ts';
+import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
 import { isExpired, type Update, type UpdateId } from '../announcement/update.ts';
 import { softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
@@ -9,7 +9,7 @@ import { HeldUpdates } from '../state/held.ts';
 import { roleOfUpdate } from '../state/high-water-mark.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { outcomesDir } from '../state/layout.ts';
-import { listRecords, noContent, type Progress } from '../state/progress.ts';
+import { listRecords, type Progress } from '../state/progress.ts';
 import { type NodeState, progressOf } from './update-status.ts';
 
 /** Summary of a member: all its pages together. */
@@ -194,7 +194,7 @@ function lastAppliedOf(config: Config, channel: string): number {
   const applied = begun.find((id) => {
     const outcome = progressOf(config, id);
     if (outcome === undefined || typeof outcome === 'string') return false;
-    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== noContent;
+    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256;
   });
   return applied?.version ?? 0;
 }
@@ -210,6 +210,6 @@ function readHeld(held: HeldUpdates, id: UpdateId): HeldAnnouncement | undefined
   }
   const announcement = held.announcement(id);
   if (announcement === undefined) return undefined;
-  const { update, signed } = announcement;
-  return { update, created: signed.announcement.created, acceptedAt };
+  const { update } = announcement;
+  return { update, created: update.created, acceptedAt };
 }

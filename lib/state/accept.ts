@@ -2,6 +2,7 @@ import { keySetChannel } from '../announcement/fields.ts';
 import { type Offer, parsePayload, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { stateError } from '../errors.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { verifyOffer } from '../trust/verify.ts';
 import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
@@ -40,7 +41,7 @@ export async function acceptPayload(
     kind: update.kind,
     channel: update.channel,
     version: update.version,
-    created: offer.source === 'announcement' ? offer.signed.announcement.created : update.version,
+    created: update.created,
     expires: update.expires,
     length: update.length,
     isForUs: roleOfUpdate(config, update).role !== 'not-targeted',
@@ -52,7 +53,7 @@ export async function acceptPayload(
     nowSeconds: deps.nowSeconds,
     buildTime: deps.buildTime,
   });
-  const fact = { payload: offer.text, acceptedAt: new Date(deps.nowSeconds * 1000).toISOString() };
+  const fact = { payload: offer.text, acceptedAt: isoTime(deps.nowSeconds) };
   try {
     switch (decision.kind) {
       case 'accept':

@@ -1,3 +1,5 @@
+import { isoTime } from '../system/iso-time.ts';
+
 /** Channels that a node holds at most: a limit against floods. */
 export const maxChannels = 64;
 /** Largest step of a version above the newest seen or the clock: one signer's slip must not use up all versions. */
@@ -97,8 +99,4 @@ export function decide(input: DecisionInput): Decision {
     );
   if (!input.isForUs) return { kind: 'accept', reason: 'kept for others: not a target' };
   return { kind: 'accept', reason: mark === 0 ? 'first of its channel' : `newer than ${mark}` };
-}
-
-function isoTime(unixSeconds: number): string {
-  return new Date(unixSeconds * 1000).toISOString();
 }

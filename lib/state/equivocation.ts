@@ -5,11 +5,12 @@ import type { UpdateId } from '../announcement/update.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
 import { removeLeftOvers, replaceDurably } from '../system/durable-write.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
 import type { HeldUpdates } from './held.ts';
 import { roleOf } from './high-water-mark.ts';
-import { equivocationsDir } from './layout.ts';
+import { equivocationsDir, rareStateDirectories } from './layout.ts';
 
 /** Proof that trusted keys signed one version of a channel twice, with different content. */
 export interface Equivocation {
@@ -45,11 +46,11 @@ export function keepEquivocation(
   if (isHealed(held, id)) return;
   const known = readEquivocation(config.stateDir, id.channel);
   if (known !== undefined && known !== 'damaged' && known.version >= id.version) return;
-  mkdirSync(directory, { recursive: true, mode: 0o750 });
+  mkdirSync(directory, { recursive: true, mode: rareStateDirectories.equivocations.mode });
   const fact: Equivocation = {
     version: id.version,
     payload,
-    seenAt: new Date(nowSeconds * 1000).toISOString(),
+    seenAt: isoTime(nowSeconds),
   };
   replaceDurably(file, encodeRecord(fact));
 }

@@ -9,7 +9,7 @@ import {
   statSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { keySetChannel } from '../announcement/fields.ts';
+import { isChannel, keySetChannel } from '../announcement/fields.ts';
 import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { describeFiles, namesIn } from '../system/directory.ts';
@@ -245,7 +245,6 @@ export function torrentFileName({ channel, version }: UpdateId): string {
 
 /** Reverses {@link torrentFileName}; undefined for any other file name. */
 export function parseTorrentFileName(name: string): UpdateId | undefined {
-  const match = /^([a-z0-9][a-z0-9._-]{0,23})-([1-9]\d{0,15})\.torrent$/.exec(name);
-  if (match?.[1] === undefined) return undefined;
-  return { channel: match[1], version: Number(match[2]) };
+  const [, channel = '', version] = /^(.+)-([1-9]\d{0,15})\.torrent$/.exec(name) ?? [];
+  return isChannel(channel) ? { channel, version: Number(version) } : undefined;
 }

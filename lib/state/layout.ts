@@ -29,6 +29,9 @@ export const stateDirectories = {
   updates: nodes,
   /** `<channel>-<version>.torrent`. */
   torrents: nodes,
+} satisfies Record<string, Ownership>;
+/** Directories of `stateDir` that are made when the first file comes. */
+export const rareStateDirectories = {
   /** `<channel>`: proof that one version was signed twice. */
   equivocations: nodes,
 } satisfies Record<string, Ownership>;
@@ -50,7 +53,7 @@ export const applyDirectories = {
   complete: { owner: 'root', group: transmissionUser, mode: 0o730 },
 } satisfies Record<string, Ownership>;
 
-type StateDirectory = keyof typeof stateDirectories;
+type StateDirectory = keyof typeof stateDirectories | keyof typeof rareStateDirectories;
 type ApplyDirectory = keyof typeof applyDirectories;
 
 /** Directories of `applyDir` whose content is trusted, or run, without another check. */

@@ -2,11 +2,9 @@ import { join } from 'node:path';
 import { parseUpdateKey, type Update, type UpdateId, updateKey } from '../announcement/update.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { readRecord, replaceRecord } from '../system/record.ts';
 import { assertLegalStep, restsAt, type State } from './states.ts';
-
-/** SHA-256 in the announcement of a withdrawal, which has no content. */
-export const noContent = '0'.repeat(64);
 
 /**
  * Progress of an update, as one side recorded it. Advance writes ACCEPTED to COMPLETE below
@@ -17,7 +15,7 @@ export interface Progress {
   /** ISO time at which each state was last entered. */
   at: Partial<Record<State, string>>;
   infoHash: string;
-  /** SHA-256 of the content; null for a bare torrent, {@link noContent} for a withdrawal. */
+  /** SHA-256 of the content; null for a bare torrent, zeros for a withdrawal. */
   sha256: string | null;
   /** Dry run: Puppet only says what it would change. */
   noop: boolean;
@@ -93,7 +91,7 @@ export function writeProgress(
   const progress: Progress = {
     ...from,
     ...step,
-    at: { ...from.at, [step.state]: new Date(nowSeconds * 1000).toISOString() },
+    at: { ...from.at, [step.state]: isoTime(nowSeconds) },
   };
   // A resting state is kept twice: a damaged record must not have the update go on, or be applied, again.
   const previous = restsAt(step.state) ? 'a copy' : 'the one before';

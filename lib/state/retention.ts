@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { keySetChannel } from '../announcement/fields.ts';
+import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
 import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { listDirectory } from '../system/directory.ts';
@@ -13,7 +13,7 @@ import {
   torrentsDir,
   updatesDir,
 } from './layout.ts';
-import { listRecords, noContent, type Progress, readIfIntact } from './progress.ts';
+import { listRecords, type Progress, readIfIntact } from './progress.ts';
 
 /** Outcomes kept of a channel, with the logs of their runs, besides those that high-water marks rest on. */
 const keptOutcomes = 16;
@@ -69,7 +69,7 @@ export function retainedOutcomes(
   if (stay.size === sorted.length) return stay;
   const isReal = (id: UpdateId): boolean => read(id)?.noop === false;
   const isContent = (id: UpdateId): boolean =>
-    isReal(id) && read(id)?.state === 'APPLIED' && read(id)?.sha256 !== noContent;
+    isReal(id) && read(id)?.state === 'APPLIED' && read(id)?.sha256 !== zeroSha256;
   const newestReal = sorted.find(isReal);
   for (const id of [newestReal, sorted.find(isContent)])
     if (id !== undefined) stay.add(updateKey(id));

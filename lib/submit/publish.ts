@@ -13,7 +13,7 @@ import type { Submission } from './submission.ts';
 
 const checkPollMs = 100;
 const checkBaseMs = 20_000;
-/** A Raspberry Pi's card reads and hashes at least so fast. */
+/** Least speed of Transmission's check: a Raspberry Pi with its card. */
 const checkBytesPerMs = 4_000;
 
 export interface SendDeps {
@@ -23,8 +23,8 @@ export interface SendDeps {
 }
 
 /**
- * Puts the content where the daemon seeds it from, and keeps the signed announcement; after this
- * the submission survives anything, and {@link sendUpdate} can be repeated.
+ * Moves the content into the publish directory and keeps the signed announcement. From then on the
+ * submission survives a crash or power cut, and {@link sendUpdate} can be repeated.
  */
 export async function publishContent(
   submission: Submission,
@@ -48,7 +48,7 @@ export async function publishContent(
 /**
  * Sends a kept announcement by way of this node's daemons.
  *
- * @throws UpdateError as {@link sendUpdate} does, with how to send it again in the hint
+ * @throws UpdateError as {@link sendUpdate} does; the hint has the command that sends it again
  */
 export async function deliver(published: PublishedUpdate, config: Config): Promise<void> {
   try {
@@ -71,8 +71,8 @@ export async function deliver(published: PublishedUpdate, config: Config): Promi
 }
 
 /**
- * Seeds a published update from this node and tells the fleet. Repeating it is harmless: the event
- * is the same bytes, which every node takes as done.
+ * Seeds a published update from this node and sends its event. Repeating it is harmless: the event is the
+ * same bytes, for which a node that has them has nothing to do.
  *
  * @throws UpdateError `unavailable` when Transmission or Serf is down; nothing is lost then
  */
@@ -91,7 +91,7 @@ export async function sendUpdate(
   await deps.serf.sendEvent('update', published.payload);
 }
 
-/** Nodes that hear of content which nobody has yet would stall: the daemon checks it first. */
+/** Waits until Transmission has checked the content and seeds it: nodes would stall on it before. */
 async function untilSeeding(
   infoHash: string,
   length: number,

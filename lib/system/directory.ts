@@ -5,8 +5,8 @@ import { hasErrno, UpdateError } from '../errors.ts';
 import { fsyncDirectory } from './durable-write.ts';
 
 /**
- * Creates a directory, and those above it, which everybody may read whatever the umask is, and
- * flushes each to disk; leaves what exists as it is.
+ * Creates a directory and those above it with mode 0755, whatever the umask is, and flushes each to
+ * disk; an existing one is left as it is.
  */
 export async function makePublicDirectory(path: string): Promise<void> {
   try {
@@ -34,7 +34,7 @@ export async function syncTree(directory: string): Promise<void> {
   fsyncDirectory(directory);
 }
 
-/** Each file's name and time of change. */
+/** Lists each file's name and time of change. */
 export function describeFiles(directory: string, names: readonly string[]): string[] {
   return names.map((name) => {
     const stats = lstatSync(join(directory, name), { throwIfNoEntry: false });

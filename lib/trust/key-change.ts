@@ -2,7 +2,7 @@ import { UpdateError } from '../errors.ts';
 import type { PublicKey } from './ed25519.ts';
 import { formatKeySet, type KeySet } from './key-set.ts';
 
-/** What an operator wants of the next key set. */
+/** The changes that an operator wants in the next key set. */
 export interface KeyChange {
   /** The key to add, and its role; channels are of a release key, null is all. */
   add?: { role: 'root'; key: PublicKey } | { role: 'release'; key: PublicKey; channels: Channels };
@@ -19,10 +19,10 @@ type Channels = string[] | null;
 const maxKeys = 3;
 
 /**
- * The key set of the next epoch.
+ * Makes the key set of the next epoch.
  *
- * @throws UpdateError `usage` for a key that is not there, `refused` for a key set that could not be
- *   used or would be the same, `malformed` for channels that are none
+ * @throws UpdateError `usage` for a key that is not in the key set, `refused` for a key set that could
+ *   not be used or would be the same, `malformed` for a name that is no channel
  */
 export function nextKeySet(current: KeySet, change: KeyChange): KeySet {
   const { add, remove = [], limit } = change;
@@ -65,7 +65,7 @@ export function nextKeySet(current: KeySet, change: KeyChange): KeySet {
 }
 
 /**
- * The whole id of a key of a key set.
+ * Finds the whole id of a key of a key set.
  *
  * @param text an id, or the beginning of one that no other key shares
  * @throws UpdateError `usage`
@@ -88,7 +88,7 @@ export function findKey(keySet: KeySet, text: string, role?: 'root' | 'release')
   return found;
 }
 
-/** What a key set changes in the one before it, in words, one line each. */
+/** Lists the changes of a key set against the one before it, in words, one line each. */
 export function describeKeyChange(from: KeySet, to: KeySet): string[] {
   const rootIds = (keySet: KeySet): string[] => keySet.rootKeys.map(({ id }) => id);
   const releases = (keySet: KeySet): Map<string, Channels> =>
@@ -123,7 +123,7 @@ export function signableChannels({ releaseKeys, releaseThreshold }: KeySet): str
   return [...named].filter(reaches).sort();
 }
 
-/** The channels of a release key for a person. */
+/** The channels of a release key, in words. */
 export function channelsText(channels: Channels): string {
   if (channels === null) return 'all channels';
   return `channel${channels.length > 1 ? 's' : ''} ${[...channels].sort().join(', ')}`;
@@ -138,7 +138,7 @@ function refuseKnown({ rootKeys, releaseKeys }: KeySet, id: string): void {
     throw refuse('release', `to change its channels: keys.ts set ${id} --channels …`);
 }
 
-/** formatKeySet has the same rules; here an operator is told what to do about them. */
+/** Checks rules that formatKeySet has too; here the hint says how an operator can satisfy them. */
 function checkCount(role: 'root' | 'release', count: number, threshold: number): void {
   const refuse = (message: string, hint: string): UpdateError =>
     new UpdateError('refused', message, { hint });

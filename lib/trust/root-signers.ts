@@ -6,7 +6,7 @@ import { readPrivateKey } from './private-key.ts';
 import type { Signer } from './signing.ts';
 
 /**
- * Reads private root keys, each once; they are kept nowhere.
+ * Reads private root keys, each once; they are stored nowhere.
  *
  * @throws UpdateError `configuration` for a file that cannot be used, `untrusted` for a key that is
  *   not a root key of the key set
@@ -24,8 +24,8 @@ export function loadRootSigners(files: readonly string[], keySet: KeySet): Signe
 }
 
 /**
- * Who has to sign the next key set. The signed bytes name all of them, so that it is fixed before the
- * first one signs.
+ * Chooses the root keys that have to sign the next key set. The signed bytes name all of them, so the
+ * choice is made before the first one signs.
  *
  * @param given ids of the root keys that sign now
  * @param others ids, or beginnings of ids, of those that countersign
@@ -51,8 +51,8 @@ export function chooseSigners(
 
 function notRoot(file: string, id: string, keySet: KeySet): UpdateError {
   const isRelease = keySet.releaseKeys.some(({ key }) => key.id === id);
-  const what = isRelease ? 'a release key, not a root key' : 'not a root key';
-  return new UpdateError('untrusted', `${file} (${id}) is ${what} of key set ${keySet.epoch}`, {
+  const role = isRelease ? 'a release key, not a root key' : 'not a root key';
+  return new UpdateError('untrusted', `${file} (${id}) is ${role} of key set ${keySet.epoch}`, {
     hint: `the root keys are: ${keySet.rootKeys.map((root) => root.id).join(', ')}`,
   });
 }

@@ -15,7 +15,7 @@ export interface Signer {
 }
 
 /**
- * As many of this operator's release keys as the key set asks for, in the order of the wire.
+ * Loads as many of this operator's release keys as the key set asks for, in the order of the wire.
  *
  * @throws UpdateError `configuration` when there are not enough, or one cannot be used
  */
@@ -46,7 +46,7 @@ export function loadSigners(
   );
 }
 
-/** The payload of an announcement signed by these keys. */
+/** Signs an announcement with these keys; returns the payload of the event. */
 export function signAnnouncement(
   announcement: Announcement,
   signers: readonly Signer[],
@@ -63,10 +63,11 @@ export function signAnnouncement(
 }
 
 /**
- * Bytes that an announcement has left for piece hashes.
+ * Computes the bytes that an announcement has left for piece hashes.
  *
- * @param maxChars what the sending agent takes, in characters of payload
- * @throws UpdateError `malformed` when it does not even fit without them; the hint says what to shorten
+ * @param maxChars the longest payload that the sending agent takes, in characters
+ * @throws UpdateError `malformed` when it does not even fit without them; the hint names the fields to
+ *   shorten
  */
 export function checkPieceRoom(
   texts: { channel: string; name: string; target: string },

@@ -21,8 +21,8 @@ export function signBody(body: Uint8Array, fleet: string, privateKey: KeyObject)
 }
 
 /**
- * Checks who signed, against the key set that this node trusts now. Nothing else is judged here:
- * neither times nor version nor target.
+ * Checks the signers and signatures against the key set that this node trusts now (TUF 5.3.4 for a key
+ * set). Times, version and target are judged elsewhere.
  *
  * @throws UpdateError `try-later` when the announcement is of a later key set; `untrusted` unless
  *   every listed signer is a release key for the channel (a root key, for kind keyset), there are
@@ -37,9 +37,10 @@ export function verifyAnnouncement(signed: SignedAnnouncement, keySet: KeySet): 
       `the announcement needs key set ${announcement.epoch}; this node has ${keySet.epoch}`,
       { hint: `fetch the newer key sets of ${fleet} first` },
     );
-  // Of an earlier epoch: judged by today's keys, so that removing a key also ends what it signed.
+  // An announcement of an earlier epoch is judged by today's keys, so that removing a key also ends the
+  // updates that it signed (docs/trust.md#key-sets).
 
-  // TUF's separation of roles: whoever signs updates must not be able to say who signs.
+  // Roles are separate, as in TUF 2.1: a key that signs updates must not be able to change the keys.
   const { role, trusted, threshold } = signersFor(announcement.kind, keySet);
   const keys = signers.map((id) => {
     const listed = trusted.find(({ key }) => key.id === id);
@@ -85,8 +86,8 @@ function signersFor(
 }
 
 /**
- * The fleet is part of what is signed: an announcement for one fleet proves nothing in another
- * that trusts the same key.
+ * The bytes that a signature is over. The fleet is one part of them: an announcement for one fleet proves
+ * nothing in another that trusts the same key.
  */
 function signedBytes(body: Uint8Array, fleet: string): Buffer {
   const fleetHash = hash('sha256', fleet, 'buffer');

@@ -12,7 +12,7 @@ const planted = 200_000;
 /** Of the whole process: an idle Node has some 40 MB. */
 const maxPeakMb = 100;
 
-it('200,000 empty files among the announcements do not fill root’s memory, nor hide what is due', () => {
+it('200,000 empty files among the announcements neither fill root’s memory nor hide a due update', () => {
   const directory = temporaryDirectory();
   const node = makeApplySide(directory);
   const due = node.receive({ kind: 'file', channel: 'web', name: 'f.bin' }, Buffer.from('due'));

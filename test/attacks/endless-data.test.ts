@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +7,8 @@ import { contentFileName, wrapInfo } from '../../lib/announcement/metainfo.ts';
 import { updatesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
-import type { FleetNode, RunResult } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import type { CommandResult } from '../support/run/command.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
 import { eventsOf, hasEvent, outcomeOf } from '../support/fleet/submit.ts';
@@ -22,6 +22,7 @@ import {
 } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 let fleet: Fleet;
 let liar: FleetNode;
@@ -36,21 +37,16 @@ beforeAll(async () => {
   smallDisk = join(node.directory, 'small');
   mkdirSync(smallDisk);
   // The daemon's mount namespace is made when it starts.
-  mount('-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', smallDisk);
+  mustRun(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', smallDisk]);
   await Promise.all([liar.transmission.start(), node.transmission.start()]);
 });
 
 afterAll(() => {
-  spawnSync('umount', [smallDisk]);
+  runSync(['umount', smallDisk]);
   fleet.stop();
 });
 
-function mount(...args: string[]): void {
-  const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
-  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-}
-
-const reconcile = (): Promise<RunResult> =>
+const reconcile = (): Promise<CommandResult> =>
   node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
 
 const stateOf = (update: Announcement) =>
@@ -62,7 +58,7 @@ async function send(update: Announcement): Promise<void> {
   await fleet.waitFor('it is accepted', () => hasEvent(node, update, 'accept'));
 }
 
-describe('metadata that says something else than the announcement', () => {
+describe('metadata that differs from the announcement', () => {
   const content = randomBytes(100_000);
   const pieceLength = 2 ** 20;
   const sha1 = (bytes: Uint8Array): Buffer => createHash('sha1').update(bytes).digest();
@@ -198,7 +194,7 @@ describe('metadata that says something else than the announcement', () => {
     },
   );
 
-  it('is so too when it comes from the swarm', async () => {
+  it('is removed and REJECTED too when it comes from the swarm', async () => {
     const bytes = content.subarray(1);
     const [update, metainfo] = lieAbout('swarm', (name) =>
       info([
@@ -215,14 +211,10 @@ describe('metadata that says something else than the announcement', () => {
     await send(update);
     // It stays until the torrent is complete, then looks again.
     void reconcile();
-    await fleet.waitFor(
-      'the metadata has come',
-      async () => {
-        const torrent = (await torrentsOn(node)).get(update.infoHash);
-        return torrent?.metadataPercentComplete === 1 || stateOf(update) === 'REJECTED';
-      },
-      60_000,
-    );
+    await fleet.waitFor('the metadata has come', async () => {
+      const torrent = (await torrentsOn(node)).get(update.infoHash);
+      return torrent?.metadataPercentComplete === 1 || stateOf(update) === 'REJECTED';
+    });
     await reconcile();
     await fleet.waitFor('it is rejected', () => hasEvent(node, update, 'rejected'));
     const reason = /says 99999 bytes, the announcement 100000/;
@@ -234,7 +226,7 @@ describe('metadata that says something else than the announcement', () => {
 });
 
 describe('content that is announced as too large', () => {
-  it('for this node is refused: 76, and nothing changes', () => {
+  it('is refused for this node, with 76, and no state changes', () => {
     const lone = makeLoneNode({ maxContentBytes: 1000 });
     for (const length of [1001, 2 ** 40, 2 ** 48 - 1]) {
       const pieces = new Uint8Array();
@@ -246,7 +238,7 @@ describe('content that is announced as too large', () => {
     expect(lone.announce({ length: 1000 }).status).toBe(0);
   });
 
-  it('is not copied by the apply side either, whatever the store says', async () => {
+  it('is not copied by the apply side either, even when it is in the store', async () => {
     const node = makeLoneNode({ maxContentBytes: 10 });
     const update = node.receive({ kind: 'file', name: 'a' }, Buffer.from('11 bytes of'));
     await node.apply();
@@ -257,7 +249,7 @@ describe('content that is announced as too large', () => {
     expect(node.delivered()).toEqual([]);
   });
 
-  it('for the free space, twice its length, is not queued, and taken up once there is room', async () => {
+  it('is not queued without free space of twice its length, and taken up once there is room', async () => {
     configure(node, { downloadDir: smallDisk });
     const content = randomBytes(200_000);
     const update = announcementOf(content, { channel: 'space', name: 'space.bin' });
@@ -276,16 +268,12 @@ describe('content that is announced as too large', () => {
       expect(outcomeOf(node, update)).toBeUndefined();
     }
 
-    mount('-o', 'remount,size=2m', smallDisk);
+    mustRun(['mount', '-o', 'remount,size=2m', smallDisk]);
     const speed = reconcile();
-    await fleet.waitFor(
-      'it is downloaded and applied',
-      async () => {
-        await node.run([join(repository, 'dist/scripts/apply.cjs')]);
-        return outcomeOf(node, update)?.state === 'APPLIED';
-      },
-      30_000,
-    );
+    await fleet.waitFor('it is downloaded and applied', async () => {
+      await node.run([join(repository, 'dist/scripts/apply.cjs')]);
+      return outcomeOf(node, update)?.state === 'APPLIED';
+    });
     await speed;
     expect(existsSync(join(node.config.deliveryDir, update.name))).toBe(true);
   });

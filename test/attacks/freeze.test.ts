@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,6 +7,7 @@ import { bundleScripts, type Outcome } from '../support/fleet/operator.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { repository } from '../support/run/repository.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(repository, 'dist/handlers/status.cjs');
 const run = bundleScripts('status');
@@ -15,7 +15,7 @@ const now = Math.floor(Date.now() / 1000);
 const day = 86_400;
 const keys = makeKeys();
 
-/** For nobody here: what is held and not applied is what a freeze is about. */
+/** For a node that is not in the fleet: a freeze concerns announcements that are held, applied or not. */
 function announcement(created: number): string {
   const fields = { version: created, created, expires: now + day, target: 'node=nobody' };
   return signAnnouncement(makeAnnouncement(fields), keys);
@@ -24,7 +24,7 @@ function announcement(created: number): string {
 function askHandler(node: LoneNode): string {
   const query = { SERF_EVENT: 'query', SERF_QUERY_NAME: 'update-status', SERF_QUERY_LTIME: '3' };
   const env = { ...serfEnvironment(node.configFile), ...query };
-  return spawnSync(handler, { env, input: 'summary\n', encoding: 'utf8' }).stdout;
+  return runSync([handler], { env, input: 'summary\n' }).stdout;
 }
 
 /** A fleet of n1, which is the operator's, and n2; Serf's command is a stand-in, the handlers are real. */
@@ -53,7 +53,7 @@ function makeFleet(staleAfterSeconds: number | null) {
   return { first, second, status };
 }
 
-describe('whoever withholds events from a node', () => {
+describe('an attacker that withholds events from a node', () => {
   it('is found out: its newest announcement grows old, and status ends with 2', async () => {
     const { first, second, status } = makeFleet(7 * day);
     for (const node of [first, second])
@@ -90,7 +90,7 @@ describe('whoever withholds events from a node', () => {
     expect(await status()).toMatchObject({ status: 0 });
   });
 
-  it('is not looked for where the configuration says never', async () => {
+  it('is not looked for where staleAfterSeconds is null', async () => {
     const { first, second, status } = makeFleet(null);
     for (const node of [first, second]) node.send(announcement(now - 300 * day));
     expect(await status()).toMatchObject({ status: 0 });

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -10,6 +9,7 @@ import { paxRecord, tarOf, zipOf, type TarEntry } from '../support/run/archives.
 import { escapedName, honestEntries, hostileArchives } from '../support/hostile/archives.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readTree } from '../support/run/tree.ts';
+import { runSync } from '../support/run/command.ts';
 
 // Zip slip, links, hard links, devices, set-id bits: refused before anything is written outside staging.
 
@@ -34,29 +34,32 @@ test('the corpus has at least 60 archives, tar and zip', () => {
   expect(new Set(hostileArchives.map(({ name }) => name)).size).toBe(hostileArchives.length);
 });
 
-describe('a signed update with a hostile archive is given up, and leaves the node as it was', () => {
-  test.each(hostileArchives)('$name', async ({ name, reason, bytes }) => {
-    const directory = temporaryDirectory();
-    const node = makeApplySide(join(directory, 'node'));
-    await node.apply();
-    const ending = /\.(tar|tar\.gz|zip)$/.exec(name)?.[0] ?? '';
-    const update = node.receive({ kind: kindOf(name), name: `hostile${ending}` }, bytes);
-    const before = readNode(directory);
-    const events = await node.apply();
-    expect(readNode(directory)).toEqual(before);
-    expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 0 });
-    expect(node.outcomeOf(update)?.reason).toMatch(reason);
-    expect(events.filter(({ decision }) => decision === 'poisoned')).toHaveLength(1);
-    // Nor is it taken up again.
-    expect(await node.apply()).toEqual([]);
-    expect(readNode(directory)).toEqual(before);
-    for (const place of ['/', '/tmp']) expect(existsSync(join(place, escapedName))).toBe(false);
-  });
+describe('a signed update with a hostile archive', () => {
+  test.each(hostileArchives)(
+    'is given up, and leaves the node as it was: $name',
+    async ({ name, reason, bytes }) => {
+      const directory = temporaryDirectory();
+      const node = makeApplySide(join(directory, 'node'));
+      await node.apply();
+      const ending = /\.(tar|tar\.gz|zip)$/.exec(name)?.[0] ?? '';
+      const update = node.receive({ kind: kindOf(name), name: `hostile${ending}` }, bytes);
+      const before = readNode(directory);
+      const events = await node.apply();
+      expect(readNode(directory)).toEqual(before);
+      expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 0 });
+      expect(node.outcomeOf(update)?.reason).toMatch(reason);
+      expect(events.filter(({ decision }) => decision === 'poisoned')).toHaveLength(1);
+      // Nor is it taken up again.
+      expect(await node.apply()).toEqual([]);
+      expect(readNode(directory)).toEqual(before);
+      for (const place of ['/', '/tmp']) expect(existsSync(join(place, escapedName))).toBe(false);
+    },
+  );
 
   test.each([
     ['module.tar', tarOf(honestEntries)],
     ['environment.zip', zipOf(honestEntries)],
-  ])('whereas the same without the fault reaches Puppet: %s', async (name, bytes) => {
+  ])('reaches Puppet when it is the same without the fault: %s', async (name, bytes) => {
     const directory = temporaryDirectory();
     const node = makeApplySide(directory);
     node.receive({ kind: kindOf(name), name }, bytes);
@@ -65,7 +68,7 @@ describe('a signed update with a hostile archive is given up, and leaves the nod
   });
 });
 
-test('submit refuses each of them, with a hint', async () => {
+test('submit refuses each hostile archive, with a hint', async () => {
   const directory = temporaryDirectory();
   for (const { name, reason, bytes } of hostileArchives) {
     const path = join(directory, name);
@@ -85,7 +88,7 @@ test('no system call creates or changes anything before an archive was checked a
   const place = (name: string, bytes: Buffer): void => {
     writeFileSync(join(directory, 'archives', name), bytes);
   };
-  // The honest ones come first: what is loaded when it is first needed is then there.
+  // The honest ones come first, so that code which is loaded on demand is there.
   place('0 honest.tar', tarOf(honestEntries));
   place('0 honest.zip', zipOf(honestEntries));
   for (const { name, bytes } of hostileArchives) place(name, bytes);
@@ -95,17 +98,10 @@ test('no system call creates or changes anything before an archive was checked a
     'access,faccessat,faccessat2,open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,symlink,symlinkat,' +
     'link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,truncate,ftruncate,chmod,fchmod,' +
     'fchmodat,chown,fchown,lchown,fchownat,setxattr,lsetxattr,fsetxattr,utimensat';
-  const { status, stderr } = spawnSync(
-    'strace',
-    ['-f', '-qq', '--seccomp-bpf', '-s', '4096', '-o', trace, '-e', `trace=${calls}`].concat([
-      process.execPath,
-      '--import',
-      'tsx',
-      script,
-      directory,
-    ]),
-    { encoding: 'utf8' },
-  );
+  const { status, stderr } = runSync([
+    ...['strace', '-f', '-qq', '--seccomp-bpf', '-s', '4096', '-o', trace, '-e', `trace=${calls}`],
+    ...[process.execPath, '--import', 'tsx', script, directory],
+  ]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 
   const runs = readFileSync(trace, 'utf8').split('/marker/begin ').slice(1);
@@ -130,7 +126,7 @@ test('no system call creates or changes anything before an archive was checked a
   }
 });
 
-test('what an archive says beyond names, contents and who may run it has no effect', async () => {
+test('ignores all of an archive but names, contents and the executable bit', async () => {
   const directory = temporaryDirectory();
   const entries: TarEntry[] = [
     { name: 'pax_global_header', typeFlag: 'g', content: paxRecord('path', '/tmp/global') },

@@ -1,30 +1,25 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { linkSync, mkdirSync, renameSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
-import { expect, onTestFinished } from 'vitest';
+import { onTestFinished } from 'vitest';
+import { mustRun } from '../support/run/command.ts';
 
-/** What is announced. */
+/** The announced content. */
 export const content = Buffer.alloc(100_000, 'content ');
 const notRegular = /it is not a regular file/;
-
-/** Runs a command that has to work. */
-export function run(command: string, ...args: string[]): void {
-  const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
-  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-}
 
 /** Root of a user namespace cannot make devices, but show those that there are elsewhere. */
 export function bindDevice(device: string, place: string): void {
   writeFileSync(place, '');
-  run('mount', '--bind', device, place);
+  mustRun(['mount', '--bind', device, place]);
   onTestFinished(() => {
-    run('umount', place);
+    mustRun(['umount', place]);
   });
 }
 
-/** A process that keeps on writing into a FIFO, and lives on when nobody reads. */
+/** A process that keeps on writing into a FIFO, and lives on without a reader. */
 export async function writeInto(fifo: string): Promise<void> {
   const script = `trap '' PIPE; exec 3<>"$0"; echo ready; while :; do head -c 4096 /dev/zero >&3 || sleep 0.1; done`;
   const stdio = ['ignore', 'pipe', 'ignore'] as const;
@@ -46,7 +41,7 @@ async function socketAt(place: string): Promise<void> {
   onTestFinished(() => void server.close());
 }
 
-/** What somebody may put in the place of a download, why it is refused, and how it is made. */
+/** Files that an attacker may put in the place of a download: name, reason of the refusal, maker. */
 export const hostilePlaces: [string, RegExp, (place: string) => void | Promise<void>][] = [
   [
     'a link to the right content',
@@ -95,14 +90,14 @@ export const hostilePlaces: [string, RegExp, (place: string) => void | Promise<v
     'a FIFO without a writer',
     notRegular,
     (place) => {
-      run('mkfifo', place);
+      mustRun(['mkfifo', place]);
     },
   ],
   [
     'a FIFO with a writer',
     notRegular,
     async (place) => {
-      run('mkfifo', place);
+      mustRun(['mkfifo', place]);
       await writeInto(place);
     },
   ],

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -27,13 +26,12 @@ import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { announcementOf } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
 import { readTree } from '../support/run/tree.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 /** One run of the apply side, as a path unit starts it. */
 function runApply(node: LoneNode): { status: number | null; stderr: string } {
-  const { status, stderr } = spawnSync(join(repository, 'dist/scripts/apply.cjs'), {
+  const { status, stderr } = runSync([join(repository, 'dist/scripts/apply.cjs')], {
     env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: node.configFile },
-    encoding: 'utf8',
-    timeout: 60_000,
   });
   return { status, stderr };
 }
@@ -45,7 +43,7 @@ const floodSize = 100_000;
 const maxRemovedInARun = 70_000;
 
 describe('a flood of completion markers', () => {
-  it('of 100,000 files, and of what is no file, does not keep an update waiting', () => {
+  it('of 100,000 files, and of other things than files, does not keep an update waiting', () => {
     const node = makeLoneNode();
     const complete = completeDir(node.config.applyDir);
     const outside = join(node.directory, 'outside');
@@ -70,11 +68,11 @@ describe('a flood of completion markers', () => {
         '',
       );
     }
-    // As if they were markers of what is due: neither may be followed.
+    // As if they were markers of due updates: neither may be followed.
     symlinkSync(join(outside, 'file'), at('1'.repeat(40)));
     linkSync(join(outside, 'file'), at('2'.repeat(40)));
     mkdirSync(at('3'.repeat(40)));
-    spawnSync('mkfifo', [at('fifo'), at('4'.repeat(40))]);
+    mustRun(['mkfifo', at('fifo'), at('4'.repeat(40))]);
     const { mtimeMs } = statSync(join(outside, 'file'));
     const before = readTree(outside);
 
@@ -135,7 +133,7 @@ describe('a flood of channels', () => {
     return decisions;
   }
 
-  it('by a trusted signer ends at 64; the others are refused: 76', async () => {
+  it('by a trusted signer ends at 64, and the others are refused with 76', async () => {
     const node = makeLoneNode();
     expect(node.announce({ channel: 'mine' }).status).toBe(0);
     const decisions = await flood(node, 1000);
@@ -148,7 +146,7 @@ describe('a flood of channels', () => {
     expect(event).toMatchObject({ decision: 'refuse', channel: 'one-more' });
   });
 
-  it('leaves the channels there are, and key sets, as they were', async () => {
+  it('leaves the existing channels, and key sets, as they were', async () => {
     const keys = makeKeys();
     const node = makeLoneNode({}, keys);
     expect(node.announce({ channel: 'mine' }).status).toBe(0);
@@ -176,7 +174,7 @@ describe('a flood of channels', () => {
     expect(currentKeySet(node.config).epoch).toBe(2);
   });
 
-  it('written into the store by whoever has taken it over keeps the apply side no busier', async () => {
+  it('written into the store by an attacker keeps the apply side no busier', async () => {
     const node = makeLoneNode();
     for (let i = 0; i < 1000; i += 1)
       node.plant(signAnnouncement(makeAnnouncement({ channel: `flood-${i}` }), node.keys));

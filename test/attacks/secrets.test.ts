@@ -1,24 +1,34 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
-import { hasEvent, submit } from '../support/fleet/submit.ts';
+import { hasEvent, type Submitted } from '../support/fleet/submit.ts';
 import { repository } from '../support/run/repository.ts';
+import { scriptCommand } from '../support/run/script.ts';
+import { programsIn, type Seen, tracing } from './trace-programs.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;
+/** Not below the fleet's, whose files are searched. */
+let traceDirectory: string;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 2 });
+  traceDirectory = mkdtempSync(join(tmpdir(), 'p2p-traces-'));
+  fleet = await startFleet({
+    nodes: 2,
+    daemonCommand: (command, name) => tracing(join(traceDirectory, name), command),
+  });
   [operator] = fleet.nodes as [FleetNode];
 });
 
 afterAll(() => {
   fleet.stop();
+  rmSync(traceDirectory, { recursive: true });
 });
 
-/** The files of a node that have secrets, and what is secret in them. */
+/** The files of a node that have secrets, and the secrets in them. */
 function secretFiles({ directory, config }: FleetNode): { file: string; secrets: string[] }[] {
   const { credentialsFile } = config.transmission;
   const { rpcAuthFile } = config.serf;
@@ -51,54 +61,14 @@ const filesBelow = (directory: string): string[] =>
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
 
-/** A process, as anybody who may look at it sees it. */
-interface Seen {
-  command: string;
-  environment: string;
-}
-
-/** Looks at every process of the machine, again and again, until it is told to stop. */
-function watchProcesses(): { stop: () => Promise<Seen[]> } {
-  const seen = new Map<string, Seen>();
-  const read = (pid: string, file: string): string =>
-    readFileSync(`/proc/${pid}/${file}`, 'latin1').replaceAll('\0', ' ');
-  const look = (): void => {
-    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-      try {
-        // In this order: what has an environment now may run another program later, not before.
-        const environment = read(pid, 'environ');
-        const command = read(pid, 'cmdline');
-        if (command !== '') seen.set(`${command}\n${environment}`, { command, environment });
-      } catch {
-        // It has ended meanwhile.
-      }
-    }
-  };
-  const over = new AbortController();
-  const watching = (async () => {
-    while (!over.signal.aborted) {
-      look();
-      // Some live for 20 ms only.
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  })();
-  return {
-    stop: async () => {
-      over.abort();
-      await watching;
-      return [...seen.values()];
-    },
-  };
-}
-
-it('secrets are in files of mode 0600, and each is long', () => {
+it('keeps secrets in files of mode 0600, each of them long', () => {
   for (const { file, secrets } of fleet.nodes.flatMap(secretFiles)) {
     expect({ file, mode: statSync(file).mode & 0o777 }).toEqual({ file, mode: 0o600 });
     for (const secret of secrets) expect(secret.length).toBeGreaterThanOrEqual(32);
   }
 });
 
-it('no secret shows in a process, a log, the state or the configuration, from submit to applied', async () => {
+it('shows no secret in a process, a log, the state or the configuration, from submit to applied', async () => {
   const all = fleet.nodes.flatMap(secretFiles);
   const secrets = [...new Set(all.flatMap((each) => each.secrets))];
   expect(secrets.length).toBeGreaterThanOrEqual(6);
@@ -108,7 +78,9 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   writeFileSync(manifest, `notice('applied')\n`);
   // All that takes part was looked at: submit, Serf's command, the handlers, the reconciler, Puppet.
   const expected = [
-    /submit\.ts/,
+    /^serf agent /,
+    /^transmission-daemon /,
+    /submit\.cjs/,
     /^serf (-\S+ )*event /,
     /^serf members/,
     /handlers\/update\.cjs/,
@@ -116,21 +88,18 @@ it('no secret shows in a process, a log, the state or the configuration, from su
     /reconcile\.cjs/,
     /puppet.* apply/,
   ];
-  const processes: Awaited<ReturnType<ReturnType<typeof watchProcesses>['stop']>> = [];
-  const missing = (): RegExp[] =>
-    expected.filter((pattern) => !processes.some(({ command }) => pattern.test(command)));
-  // What lives for some 20 ms may be missed once.
-  for (let round = 0; round === 0 || (round < 4 && missing().length > 0); round += 1) {
-    const watch = watchProcesses();
-    const update = await submit(operator, manifest, '--channel', 'secret', '--rerun');
-    await fleet.waitFor(
-      'every node has applied it',
-      () => fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
-      60_000,
-    );
-    processes.push(...(await watch.stop()));
-  }
-  expect(missing()).toEqual([]);
+  const argv = [...scriptCommand('submit'), manifest, '--json', '--channel', 'secret'];
+  const { status, stdout } = await operator.run(tracing(join(traceDirectory, 'submit'), argv));
+  expect(status).toBe(0);
+  const update = JSON.parse(stdout) as Submitted;
+  await fleet.waitFor('every node has applied it', () =>
+    fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
+  );
+  const processes = filesBelow(traceDirectory).flatMap(programsIn);
+  const missing = expected.filter(
+    (pattern) => !processes.some(({ command }) => pattern.test(command)),
+  );
+  expect(missing).toEqual([]);
   expect(processes.filter(({ command }) => leaks(command))).toEqual([]);
 
   // Serf's command takes its key from a flag, which ps shows, or from its environment.
@@ -163,7 +132,7 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   expect(others.filter((file) => leaks(readFileSync(file, 'latin1')))).toEqual([]);
 });
 
-it('no private key is in the repository', () => {
+it('has no private key in the repository', () => {
   const skipped = /^(node_modules|dist|\.git)$/;
   const files = readdirSync(repository)
     .filter((name) => !skipped.test(name))

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,8 +8,9 @@ import { contentLocation } from '../../lib/announcement/update.ts';
 import { makeApplySide } from '../support/fleet/apply-side.ts';
 import { startSwapper } from './swapper.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
-// Whoever can write into the download directory swaps content between its check and its use: only
+// A user that can write into the download directory swaps content between its check and its use: only
 // root's own copy, hashed while it is made, is ever applied.
 
 const rounds = 1_000;
@@ -19,12 +19,12 @@ const length = 2 ** 20 + 4_096;
 const good = Buffer.alloc(length, 'good ');
 const evil = Buffer.alloc(length, 'evil ');
 
-/** In memory: what is to be waited for is the race, and not the disk. */
+/** In memory, so that the test waits for the race and not for the disk. */
 function raceDirectory(): string {
   const directory = join(temporaryDirectory(), 'memory');
   mkdirSync(directory);
-  expect(spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', directory]).status).toBe(0);
-  onTestFinished(() => void spawnSync('umount', ['-l', directory]));
+  mustRun(['mount', '-t', 'tmpfs', 'tmpfs', directory]);
+  onTestFinished(() => void runSync(['umount', '-l', directory]));
   writeFileSync(join(directory, 'good'), good);
   writeFileSync(join(directory, 'evil'), evil);
   return directory;
@@ -66,7 +66,7 @@ test(`in ${rounds} rounds the copy is either refused or exactly what was announc
   expect([...reasons]).toContain('it is not a regular file');
 });
 
-test('whoever checks a path and then uses it loses', async () => {
+test('a program that checks a path and then uses it loses', async () => {
   const directory = raceDirectory();
   const place = join(directory, 'place');
   const announced = createHash('sha256').update(good).digest('hex');
@@ -90,7 +90,7 @@ test('whoever checks a path and then uses it loses', async () => {
   expect(seen.lost).toBeGreaterThan(0);
 });
 
-test('the whole apply side under a swapper delivers what was announced, or nothing', async () => {
+test('the whole apply side under a swapper delivers the announced content, or none', async () => {
   const directory = raceDirectory();
   const node = makeApplySide(join(directory, 'node'));
   const fields = { kind: 'file', name: 'content.bin', rerun: true } as const;
@@ -116,7 +116,7 @@ test('the whole apply side under a swapper delivers what was announced, or nothi
   expect(Object.keys(states).sort()).toEqual(['APPLIED', 'QUEUED']);
 });
 
-test('what is swapped after it was staged is not seen at all', async () => {
+test('a swap after an update was staged has no effect at all', async () => {
   const directory = temporaryDirectory();
   const node = makeApplySide(directory);
   const { puppet, applyDir, downloadDir } = node.config;

@@ -34,7 +34,7 @@ const isDelivered = (node: FleetNode): boolean =>
 
 const reconcile = (node: FleetNode) => node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
 
-it('an update for role=web is applied where root says so, not where only Serf does', async () => {
+it('an update for role=web is applied where root sets the tag, not where only Serf has it', async () => {
   const { status } = await pretender.serfCommand(['tags', '-set', 'role=web']);
   expect(status).toBe(0);
   await fleet.waitFor('the fleet takes it for a web server', async () => {
@@ -56,7 +56,7 @@ it('an update for role=web is applied where root says so, not where only Serf do
   expect(outcomeOf(pretender, update)).toBeUndefined();
 });
 
-it('the other one keeps the announcement, to serve it', () => {
+it('is kept by the other node, which serves it', () => {
   expect(readdirSync(join(pretender.config.stateDir, 'announcements'))).toEqual([
     updateKey(update),
   ]);
@@ -85,6 +85,6 @@ it('is also not applied by a node that claims another’s name', async () => {
 it('is applied as soon as root gives the node the tag', async () => {
   configure(pretender, { tags: { role: 'web' } });
   expect(await reconcile(pretender)).toMatchObject({ status: 0, stderr: '' });
-  await fleet.waitFor('it has applied it', () => hasEvent(pretender, update, 'applied'), 30_000);
+  await fleet.waitFor('it has applied it', () => hasEvent(pretender, update, 'applied'));
   expect(isDelivered(pretender)).toBe(true);
 });

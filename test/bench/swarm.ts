@@ -46,7 +46,7 @@ async function measure(mebibytes: number, rounds: number): Promise<Round[]> {
       const file = join(fleet.directory, `bench-${round}.bin`);
       writeFileSync(file, randomBytes(mebibytes * 2 ** 20));
       const begin = Date.now();
-      const { status, stdout, stderr } = await operator.script('submit.ts', [file, '--json']);
+      const { status, stdout, stderr } = await operator.script('submit', [file, '--json']);
       if (status !== 0) throw new Error(stderr);
       const sent = JSON.parse(stdout) as { version: number; pieces: string; submittedAt: string };
       const sentAt = Date.parse(sent.submittedAt);

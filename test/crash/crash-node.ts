@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -23,6 +22,7 @@ import { newProgress, type Progress, writeProgress } from '../../lib/state/progr
 import type { State } from '../../lib/state/states.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
+import { runSync } from '../support/run/command.ts';
 
 const pieceLength = 16_384;
 
@@ -147,9 +147,8 @@ export function makeCrashNode(
       writeProgress(directory, update, from, { state, reason: 'prepared' }, now() - age, mode);
     },
     run(program) {
-      spawnSync(process.execPath, [join(dist, program)], {
+      runSync([process.execPath, join(dist, program)], {
         env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', P2P_UPDATE_CONFIG: configFile },
-        stdio: 'ignore',
       });
     },
   };

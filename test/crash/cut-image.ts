@@ -1,8 +1,8 @@
-import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { hasErrno } from '../../lib/errors.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 const imageBytes = 32 * 2 ** 20;
 /** Seconds: nothing gets to the disk by itself while a case runs. */
@@ -78,7 +78,7 @@ function mountedImage(here: string, place: string): DiskImage {
   truncateSync(file, imageBytes);
   // What is otherwise written in the background, later.
   const whole = 'lazy_itable_init=0,lazy_journal_init=0';
-  execFileSync('mkfs.ext4', ['-q', '-F', '-E', whole, file], { stdio: 'pipe' });
+  mustRun(['mkfs.ext4', '-q', '-F', '-E', whole, file]);
   mkdirSync(place, { recursive: true });
   mount(file, place);
   let cuts = 0;
@@ -98,11 +98,7 @@ function mountedImage(here: string, place: string): DiskImage {
           const paths = binds.flatMap(([at, from]) => [from, at]);
           const shell = ['sh', '-c', `${bind} && exec "$@"`, 'sh', ...paths, ...argv];
           const own = ['--mount', '--pid', '--fork', '--mount-proc', '--kill-child'];
-          const { status, stderr } = spawnSync('unshare', [...own, ...shell], {
-            env,
-            encoding: 'utf8',
-            stdio: ['ignore', 'ignore', 'pipe'],
-          });
+          const { status, stderr } = runSync(['unshare', ...own, ...shell], { env });
           return { status, stderr };
         },
         remove() {
@@ -131,17 +127,17 @@ function mountedImage(here: string, place: string): DiskImage {
 /** Two copies that are the same show one instant: the kernel may write what is old by itself. */
 function copyAtRest(file: string, copy: string): void {
   for (let tries = 1; tries <= maxCopies; tries += 1) {
-    execFileSync('cp', ['--sparse=always', file, copy]);
-    if (spawnSync('cmp', ['-s', file, copy]).status === 0) return;
+    mustRun(['cp', '--sparse=always', file, copy]);
+    if (runSync(['cmp', '-s', file, copy]).status === 0) return;
   }
   throw new Error(`${file} is written to all the time`);
 }
 
 function mount(file: string, place: string): void {
   const options = `loop,commit=${commitSeconds}`;
-  execFileSync('mount', ['-t', 'ext4', '-o', options, file, place], { stdio: 'pipe' });
+  mustRun(['mount', '-t', 'ext4', '-o', options, file, place]);
 }
 
 function unmount(place: string): void {
-  execFileSync('umount', [place], { stdio: 'pipe' });
+  mustRun(['umount', place]);
 }

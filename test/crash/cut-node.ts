@@ -1,4 +1,3 @@
-import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nameOf, type Update } from '../../lib/announcement/update.ts';
@@ -13,6 +12,7 @@ import type { CutDisk, DiskImage } from './cut-image.ts';
 import type { Ended } from './cut-pauses.ts';
 import type { Breach } from './kill-verdict.ts';
 import { readText } from './read-text.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 
 /** What a program has promised for an update by ending with 0. */
 export type Promised = 'fact' | 'marker' | 'applied';
@@ -60,12 +60,7 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
     ...{ node, image, puppetDir, command },
     run(program, env = {}, input = '') {
       const { argv, env: own } = command(program);
-      const [executable = '', ...args] = argv;
-      const { status, stderr } = spawnSync(executable, args, {
-        env: { ...own, ...env },
-        input,
-        encoding: 'utf8',
-      });
+      const { status, stderr } = runSync(argv, { env: { ...own, ...env }, input });
       return { status, stderr };
     },
   };
@@ -73,7 +68,7 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
 
 /** Whatever a test prepares is on the disk before anything is cut. */
 export function flush({ place }: DiskImage): void {
-  execFileSync('sync', ['-f', place]);
+  mustRun(['sync', '-f', place]);
 }
 
 /** What has been promised for an update, and is not on a disk. */

@@ -2,17 +2,18 @@
  * Kills, starves and cuts off the real programs at every instant that matters, and counts what must
  * never happen: docs/reliability.md. Runs in test/support/run/sandbox.sh (`npm run crash`).
  */
-import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
 import { runPowerCuts } from './power-cuts.ts';
 import { runRandomKills } from './random-kills.ts';
+import { runHistories } from './histories.ts';
 import { countFailures, type CrashFailure, type CrashOptions, type CrashResult } from './result.ts';
 import { runPoints } from './run-points.ts';
 import { progressBar } from '../../scripts/cli/progress-bar.ts';
 import { commandLine } from '../../scripts/cli/command-line.ts';
+import { mustRun } from '../support/run/command.ts';
 
 const help = `Usage: npm run crash -- [options]
 
@@ -21,10 +22,11 @@ asks Transmission for a change: by SIGKILL, and by ENOSPC, EIO and EROFS in the 
 one at most two reconciles run, and then every update has to be where it was meant to be, nothing is
 applied again after a durable APPLIED, and nothing is applied that nobody announced.
 
-Then power cuts on an ext4 image, and random kills of Serf, Transmission, Puppet and our own programs.
+Then power cuts on an ext4 image, random kills of Serf, Transmission, Puppet and our own programs, a
+thousand random histories of a node beside a model, and every bit of its records flipped.
 
 Options:
-  --part NAME  points, power-cuts or random-kills alone; may be given more than once
+  --part NAME  points, power-cuts, random-kills or histories alone; may be given more than once
   --short      a sample over every program, for a test (default: everything)
   --seed N     a whole number below 2^32 (default: 1); the same seed makes the same choices
   --only TEXT  only points whose name contains this
@@ -36,7 +38,7 @@ Exit status: 0 all held, 1 something did not, and the point is named, 64 usage.
 
 const { parse, usage } = commandLine('npm run crash --');
 
-const parts = ['points', 'power-cuts', 'random-kills'] as const;
+const parts = ['points', 'power-cuts', 'random-kills', 'histories'] as const;
 type Part = (typeof parts)[number];
 
 interface Request extends Pick<CrashOptions, 'short' | 'seed' | 'only'> {
@@ -64,7 +66,9 @@ function mayHave(part: Part, only: string | undefined): boolean {
     ? 'power-cuts'
     : /^kills round/.test(only)
       ? 'random-kills'
-      : 'points';
+      : only === 'histories'
+        ? 'histories'
+        : 'points';
   return part === named;
 }
 
@@ -81,11 +85,11 @@ function parseOptions(args: string[]) {
 async function withMemory<T>(action: (directory: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'p2p-crash-'));
   // Of the sandbox's mount namespace: it goes with it, also when we are killed.
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', directory]);
+  mustRun(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', directory]);
   try {
     return await action(directory);
   } finally {
-    execFileSync('umount', ['--lazy', directory]);
+    mustRun(['umount', '--lazy', directory]);
     rmSync(directory, { recursive: true, force: true });
   }
 }
@@ -125,6 +129,7 @@ async function crash({ json, parts, ...options }: Request): Promise<boolean> {
   failures.push(...(points?.failures ?? []));
   const powerCuts = await take('power-cuts', () => runPowerCuts(watched('updates')));
   const randomKills = await take('random-kills', () => runRandomKills(watched('kills')));
+  await take('histories', () => runHistories(options));
   const counts = { points: points?.kills ?? 0, errorPoints: points?.errors ?? 0 };
   const result = { ...counts, powerCuts, randomKills, ...countFailures(failures) };
   console.log(json ? JSON.stringify(result) : result);

@@ -11,7 +11,7 @@ import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { startFleet } from '../support/fleet/fleet.ts';
 import { makeImage } from './cut-image.ts';
 import { flush } from './cut-node.ts';
-import { bundleSubmit, submitUpdate } from './kill-submit.ts';
+import { submitUpdate } from './kill-submit.ts';
 import { makeContent, newestOf, type SentUpdate } from './kill-updates.ts';
 import { type Breach, findBreaches } from './kill-verdict.ts';
 import { killNow, processesOf } from './node-processes.ts';
@@ -44,7 +44,6 @@ export async function cutNode(
   const failures: CrashFailure[] = [];
   try {
     const [operator, node] = fleet.nodes as [FleetNode, FleetNode];
-    const submit = await bundleSubmit(keepIn);
     flush(image);
     const sent: SentUpdate[] = [];
     for (let index = 1; index <= cuts; index += 1) {
@@ -53,7 +52,7 @@ export async function cutNode(
       mkdirSync(work);
       const kind = random.pick(['file', 'manifest'] as const);
       const content = makeContent(work, kind, `node-cut-${index}`, random);
-      sent.push(await submitUpdate(operator, submit, content));
+      sent.push(await submitUpdate(operator, content));
       await delay(random.below(latestCutMs));
 
       await stopAll(node);

@@ -7,7 +7,7 @@ import { nameOf } from '../../lib/announcement/update.ts';
 import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { Random } from '../fuzz/random.ts';
-import { bundleSubmit, resend, submitUpdate } from './kill-submit.ts';
+import { resend, submitUpdate } from './kill-submit.ts';
 import { makeContent, newestOf, updateKinds, type SentUpdate } from './kill-updates.ts';
 import { findBreaches, unverified, type Breach } from './kill-verdict.ts';
 import { carryOut, victims, type Kill, type Restarts, type Victim } from './kill-victims.ts';
@@ -30,7 +30,6 @@ export async function runRandomKills(options: CrashOptions): Promise<CrashResult
   try {
     const state: State = {
       fleet,
-      submit: await bundleSubmit(fleet.directory),
       sent: [],
       known: new Set(),
       killed: new Map(victims.map((victim) => [victim, 0])),
@@ -72,8 +71,6 @@ export async function runRandomKills(options: CrashOptions): Promise<CrashResult
 
 interface State {
   fleet: Fleet;
-  /** The bundle of scripts/submit.ts. */
-  submit: string;
   sent: SentUpdate[];
   /** Breaches that were reported already. */
   known: Set<string>;
@@ -109,7 +106,7 @@ async function playRound(state: State, name: string, kills: number, random: Rand
       const directory = join(fleet.directory, tag);
       mkdirSync(directory);
       const content = makeContent(directory, update.kind, tag, update.random);
-      state.sent.push(await submitUpdate(operator, state.submit, content));
+      state.sent.push(await submitUpdate(operator, content));
       await delay(update.pauseMs);
     }
   };
@@ -150,7 +147,7 @@ function patienceOf(victim: Victim): number {
  * own node included: then the operator sends it again, as the missing update tells him to.
  */
 async function sendIfUnheard(state: State, update: SentUpdate): Promise<void> {
-  const { fleet, submit } = state;
+  const { fleet } = state;
   const isHeard = fleet.nodes.some((node) =>
     listAccepted(node.config.stateDir).some((id) => nameOf(id) === nameOf(update)),
   );
@@ -160,6 +157,6 @@ async function sendIfUnheard(state: State, update: SentUpdate): Promise<void> {
     const alive = await operator.aliveMembers();
     return alive.length > 0;
   });
-  await resend(operator, submit, update);
+  await resend(operator, update);
   state.resent += 1;
 }

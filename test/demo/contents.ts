@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
+import { mustRun } from '../support/run/command.ts';
 
 /** One update of the demo. */
 export interface DemoUpdate {
@@ -66,7 +66,7 @@ export function writeContents(directory: string): DemoContents {
 `,
   );
   const moduleFile = join(directory, 'acme-greeting-1.0.0.tar.gz');
-  execFileSync('tar', ['-czf', moduleFile, '-C', dirname(moduleDir), 'acme-greeting']);
+  mustRun(['tar', '-czf', moduleFile, '-C', dirname(moduleDir), 'acme-greeting']);
 
   write('web-server/hiera.yaml', 'version: 5\nhierarchy:\n  - name: all\n    path: all.yaml\n');
   write('web-server/data/all.yaml', 'web::port: 8080\n');

@@ -118,7 +118,7 @@ async function play(fleet: Fleet, screen: Screen, reports: Report[]): Promise<bo
 /** Submits an update on a node, as an operator does. */
 async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { size: string }> {
   const channel = update.channel === null ? [] : ['--channel', update.channel];
-  const result = await node.script('submit.ts', [update.path, ...channel, '--json']);
+  const result = await node.script('submit', [update.path, ...channel, '--json']);
   if (result.status !== 0) {
     throw new UpdateError('internal', `submit.ts ended with ${result.status}: ${result.stderr}`, {
       hint: 'this node is n1; its logs are above',
@@ -144,7 +144,7 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
 async function showStatus({ nodes }: Fleet, screen: Screen): Promise<boolean> {
   screen.heading('What the fleet says of itself: scripts/status.ts');
   screen.status('n1 asks every node');
-  const result = await nodes[0]?.script('status.ts', []);
+  const result = await nodes[0]?.script('status', []);
   screen.clearStatus();
   const text = `${result?.stdout ?? ''}${result?.stderr ?? ''}`.trimEnd();
   for (const line of text.split('\n')) screen.line(`  ${line}`.trimEnd());

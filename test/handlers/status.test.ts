@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -11,23 +10,23 @@ import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(repository, 'dist/handlers/status.cjs');
 const now = Math.floor(Date.now() / 1000);
 
-/** Asks the built handler as Serf does. */
+/** Runs the built handler with a query, as Serf does. */
 function ask(node: LoneNode, request: string, env: Record<string, string> = {}) {
   const before = readState(node.config.stateDir);
-  const result = spawnSync(handler, {
+  const result = runSync([handler], {
     env: {
       ...serfEnvironment(node.configFile),
       ...{ SERF_EVENT: 'query', SERF_QUERY_NAME: 'update-status', SERF_QUERY_LTIME: '3' },
       ...env,
     },
     input: request === '' ? '' : `${request}\n`,
-    encoding: 'utf8',
   });
-  // Whoever asks changes nothing.
+  // A query changes no state.
   expect(readState(node.config.stateDir)).toEqual(before);
   const { status, stdout, stderr } = result;
   return { status, stdout, stderr };
@@ -44,8 +43,8 @@ function makeNode(): { node: LoneNode; events: () => Record<string, unknown>[] }
   return { node, events };
 }
 
-describe('the query update-status', () => {
-  it('is answered for one update, with one line in events.log', () => {
+describe('the status handler', () => {
+  it('answers for one update, and writes one line to events.log', () => {
     const { node, events } = makeNode();
     const { status, stdout, stderr } = ask(node, `default@${now}`);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -55,7 +54,7 @@ describe('the query update-status', () => {
     ]);
   });
 
-  it('is answered for all channels, page by page', () => {
+  it('answers for all channels, page by page', () => {
     const { node, events } = makeNode();
     const first = ask(node, 'summary');
     expect(first).toMatchObject({ status: 0, stderr: '' });
@@ -66,7 +65,7 @@ describe('the query update-status', () => {
     expect(events().map(({ reason }) => reason)).toEqual(['summary', 'summary default']);
   });
 
-  it('is answered although a record is damaged', () => {
+  it('answers although a record is damaged', () => {
     const { node } = makeNode();
     const id = { channel: 'default', version: now };
     const { applyDir } = node.config;
@@ -81,7 +80,7 @@ describe('the query update-status', () => {
   });
 
   it.each(['', 'summary ../x', 'summary a b', 'summary  ', 'default', 'default@0', '\u001b[2J'])(
-    'is refused when it asks %j',
+    'refuses the request %j',
     (request) => {
       const { node, events } = makeNode();
       const { status, stdout, stderr } = ask(node, request);
@@ -91,7 +90,7 @@ describe('the query update-status', () => {
     },
   );
 
-  it('is the only one', () => {
+  it('refuses any other query than update-status', () => {
     const { node } = makeNode();
     expect(ask(node, 'summary', { SERF_QUERY_NAME: 'other' })).toMatchObject({ status: 64 });
   });

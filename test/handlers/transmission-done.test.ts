@@ -1,9 +1,9 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readState } from '../support/run/state.ts';
+import { runSync } from '../support/run/command.ts';
 
 const handler = join(import.meta.dirname, '../../dist/handlers/transmission-done.cjs');
 const infoHash = '0123456789abcdef0123456789abcdef01234567';
@@ -17,16 +17,15 @@ function makeNode() {
   mkdirSync(applyDir);
   writeFileSync(configFile, JSON.stringify({ stateDir, applyDir }));
   const run = (env: Record<string, string>, cwd = '/') =>
-    spawnSync(handler, {
+    runSync([handler], {
       cwd,
       env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile, ...env },
-      encoding: 'utf8',
     });
   return { stateDir, applyDir, run };
 }
 
 describe('the completion hook', () => {
-  it('marks the info hash with an empty file, and marking again is no error', () => {
+  it('marks the info hash with an empty file, also a second time', () => {
     const { stateDir, applyDir, run } = makeNode();
     for (let time = 0; time < 2; time += 1) {
       const { status, stdout, stderr } = run({ TR_TORRENT_HASH: infoHash, TR_TORRENT_NAME: 'x' });
@@ -61,7 +60,7 @@ describe('the completion hook', () => {
     expect(readState(stateDir)).toEqual({});
   });
 
-  it('believes nothing else of its environment', () => {
+  it('uses no other variable of its environment', () => {
     const { applyDir, run } = makeNode();
     const { status } = run({
       TR_TORRENT_HASH: infoHash,

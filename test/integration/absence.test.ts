@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,15 +12,16 @@ import { makeKeyFiles } from '../support/fleet/operator.ts';
 import { outcomeOf, submit } from '../support/fleet/submit.ts';
 import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
+import { runSync } from '../support/run/command.ts';
 
-// Five nodes, each with its own fault, all over at the same moment: what brings back what they have
-// missed is the timer and the query of catch-up, since no agent replays events.
+// Five nodes, each with its own fault, all over at the same moment: the updates that they have missed
+// come back by the timer and the query of catch-up, since no agent replays events.
 
 /** In seconds, the catch-up's and the timer's; 60 is the product's, and then Serf's are too. */
 const period = Number(process.env['P2P_ABSENCE_PERIOD'] ?? 20);
 const serfs =
   period === 60 ? { retry_interval: '30s' } : { retry_interval: '1s', reconnect_interval: '2s' };
-/** What a download and Puppet's run may take besides; they do not become quicker with the period. */
+/** Seconds for a download and Puppet's run besides; they do not become quicker with the period. */
 const workSeconds = 60;
 const channels = ['one', 'two', 'three'];
 /** Of ten events, by a number that decides which. */
@@ -30,7 +30,7 @@ const lostEvents = Array.from({ length: 10 }, (_, index) => index + 1)
   .slice(0, 3);
 
 let fleet: Fleet;
-/** n1, which misses nothing and which everything is sent from. */
+/** n1, which misses no event and sends all of them. */
 let operator: FleetNode;
 /** n2: killed, and started later. */
 let killed: FleetNode;
@@ -38,7 +38,7 @@ let killed: FleetNode;
 let cutOff: FleetNode;
 /** n4: loses 3 of 10 events; then its Transmission is stopped. */
 let lossy: FleetNode;
-/** n5: is started for the first time when everything was sent. */
+/** n5: is started for the first time when all events were sent. */
 let late: FleetNode;
 
 /** The newest update of each channel. */
@@ -82,7 +82,7 @@ function digest(text: string): string {
 function startTimer(node: FleetNode): void {
   const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
   const timer = setInterval(() => {
-    // What became of it is in the node's log.
+    // The result is in the node's log.
     void node.run([reconciler]).catch(() => undefined);
   }, period * 1000);
   timers.set(node, timer);
@@ -122,7 +122,7 @@ function loseEvents(node: FleetNode): void {
 /** Pulls a node's cable out of the switch, or puts it back. */
 function plug(node: FleetNode, how: 'up' | 'down'): void {
   const port = `${node.namespace.split('-')[0]}-${fleet.nodes.indexOf(node)}`;
-  const { status, stderr } = spawnSync('ip', ['link', 'set', port, how], { encoding: 'utf8' });
+  const { status, stderr } = runSync(['ip', 'link', 'set', port, how]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
@@ -154,7 +154,7 @@ async function recover(node: FleetNode, fault: string, overAt: number): Promise<
 }
 
 describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) * 1000 }, () => {
-  it('goes on without one; who loses events catches up', async () => {
+  it('goes on without one node, and a node that loses events catches up', async () => {
     await kill(killed);
     const now = Math.floor(Date.now() / 1000);
     for (let number = 1; number <= 10; number += 1) {
@@ -174,7 +174,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     await fleet.waitFor('the others have it too', () => present.every((node) => hasApplied(node)));
   });
 
-  it('goes on without another, and changes its keys', async () => {
+  it('goes on without another node, and changes its keys', async () => {
     plug(cutOff, 'down');
     const at = (name: string): string => join(fleet.directory, name);
     mkdirSync(at('fresh'));
@@ -184,31 +184,29 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
       ['add', pub, ...root, '--out', at('keyset-2.json')],
       ['send', at('keyset-2.json')],
     ]) {
-      const { status, stderr } = await operator.script('keys.ts', args);
+      const { status, stderr } = await operator.script('keys', args);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
     newest.set(keySetChannel, { channel: keySetChannel, version: 2 });
-    await fleet.waitFor(
-      'the new keys are in force',
-      () => [operator, lossy].every((node) => currentKeySet(node.config).epoch === 2),
-      60_000,
+    await fleet.waitFor('the new keys are in force', () =>
+      [operator, lossy].every((node) => currentKeySet(node.config).epoch === 2),
     );
   });
 
-  it('sends what needs the new keys, while a node has no Transmission', async () => {
+  it('sends updates that need the new keys, while a node has no Transmission', async () => {
     await lossy.transmission.end('SIGTERM');
     const target = '${settings::confdir}/site';
     const manifest = join(fleet.directory, 'site.pp');
     writeFileSync(manifest, `file { "${target}": content => 'newest' }\n`);
     const site = await submit(operator, manifest, '--channel', 'site');
     newest.set('site', site);
-    await fleet.waitFor('the operator has applied it', () => hasApplied(operator), 60_000);
+    await fleet.waitFor('the operator has applied it', () => hasApplied(operator));
     await fleet.waitFor('it has come to who has no Transmission', () => holds(lossy, site));
     expect(outcomeOf(lossy, site)).toBeUndefined();
     for (const node of [killed, cutOff, late]) expect(holds(node, site), node.name).toBe(false);
   });
 
-  it('converges when they are back', async () => {
+  it('converges when the nodes are back', async () => {
     const overAt = Date.now();
     plug(cutOff, 'up');
     await Promise.all([start(killed), start(late), lossy.transmission.start()]);
@@ -220,7 +218,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     ]);
   });
 
-  it('has done so by asking: no event came a second time', () => {
+  it('has done so by queries: no event came a second time', () => {
     for (const node of [killed, late]) {
       expect(updatesWith(node, 'accept')).toEqual([...newest.values()].map(nameOf).sort());
       for (const { decision, reason } of node.events())
@@ -228,7 +226,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     }
   });
 
-  it('has applied the newest of every channel on every node, and nothing twice', () => {
+  it('has applied the newest update of every channel on every node, and none twice', () => {
     for (const node of fleet.nodes) {
       expect(currentKeySet(node.config).epoch).toBe(2);
       for (const channel of channels) {
@@ -240,7 +238,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
       const applied = updatesWith(node, 'applied');
       expect(applied).toEqual([...new Set(applied)]);
     }
-    // What was superseded before they came is nothing to them.
+    // Updates that were superseded before they came do not concern them.
     for (const node of [killed, late])
       expect(updatesWith(node, 'applied')).toEqual([...newest.values()].map(nameOf).sort());
   });

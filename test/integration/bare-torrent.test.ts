@@ -77,10 +77,8 @@ describe('a bare .torrent', () => {
     ] as const)('is downloaded and applied, sent %s', async (form, created) => {
       const content = shellProof(sender, form);
       const update = await send(`bare-${form}.pp`, content, created, form);
-      await fleet.waitFor(
-        'both nodes have applied it',
-        () => fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
-        60_000,
+      await fleet.waitFor('both nodes have applied it', () =>
+        fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
       );
       const applied = join(open.config.puppet.confDir, 'bare');
       expect(readFileSync(applied, 'utf8')).toBe(form);

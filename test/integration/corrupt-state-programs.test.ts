@@ -1,15 +1,15 @@
-import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readTree } from '../support/run/tree.ts';
 
-/** Another user, for whom modes count. */
-const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', 'true'];
-const asAnother = { skip: process.geteuid?.() !== 0 || spawnSync('setpriv', nobody).status !== 0 };
+/** Another user, who is subject to modes. */
+const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+const asAnother = { skip: process.geteuid?.() !== 0 || runSync([...nobody, 'true']).status !== 0 };
 
 describe('the real programs', () => {
   const program = (place: DamagedNode, name: string, input = '', identity: string[] = []) => {
@@ -17,11 +17,10 @@ describe('the real programs', () => {
     const { config } = place.node;
     if (!existsSync(configFile)) writeFileSync(configFile, JSON.stringify(config));
     const argv = [...identity, process.execPath, join(repository, 'dist', name)];
-    const [command = '', ...args] = identity.length > 0 ? ['setpriv', ...argv] : argv;
-    return spawnSync(command, args, { env: serfEnvironment(configFile), input, encoding: 'utf8' });
+    return runSync(argv, { env: serfEnvironment(configFile), input });
   };
 
-  it('say what is damaged, and exit with 78', async () => {
+  it('name the damaged file, and exit with 78', async () => {
     const place = await DamagedNode.make();
     const { config } = place.restore();
     const outcome = join(config.applyDir, 'outcomes', keyOf(a2));
@@ -45,17 +44,17 @@ describe('the real programs', () => {
       const place = await DamagedNode.make();
       for (const name of ['announcements', 'updates']) {
         const { config } = place.restore();
-        spawnSync('chown', ['-R', '65534:65534', config.stateDir]);
-        spawnSync('chmod', ['755', join(place.directory, '..')]);
+        mustRun(['chown', '-R', '65534:65534', config.stateDir]);
+        chmodSync(join(place.directory, '..'), 0o755);
         const directory = join(config.stateDir, name);
-        spawnSync('chown', ['0:0', directory]);
+        chownSync(directory, 0, 0);
         chmodSync(directory, 0);
         const before = readTree(config.stateDir);
         const { status, stderr } = program(
           place,
           'handlers/update.cjs',
           place.node.payloadOf(a6),
-          nobody.slice(0, -1),
+          nobody,
         );
         expect(status).toBe(78);
         expect(stderr).toMatch(/is closed to this user[^]*hint: /);

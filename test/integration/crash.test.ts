@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { countFailures } from '../crash/result.ts';
@@ -6,18 +5,17 @@ import { sampler } from '../crash/sample.ts';
 import { findPoints } from '../crash/strace.ts';
 import { isStateChanging, keyOf, parseTrace, requestMethod } from '../crash/trace.ts';
 import { repository } from '../support/run/repository.ts';
+import { runSync } from '../support/run/command.ts';
 
 const script = join(repository, 'test/crash/main.ts');
 
 function crash(...args: string[]) {
-  return spawnSync(process.execPath, ['--import', 'tsx', script, ...args], {
-    encoding: 'utf8',
-    cwd: repository,
-  });
+  const command = [process.execPath, '--import', 'tsx', script, ...args];
+  return runSync(command, { cwd: repository, timeoutMs: 600_000 });
 }
 
 describe('npm run crash', () => {
-  it('interrupts every program, and all that was promised holds', () => {
+  it('interrupts every program, and every promise holds', () => {
     const { status, stdout, stderr } = crash('--part', 'points', '--short', '--json');
     expect(stderr.replaceAll(/^crash: warning: never met: .*\n/gm, '')).toBe('');
     const result = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as object;
@@ -29,7 +27,7 @@ describe('npm run crash', () => {
     expect(points).toBeGreaterThanOrEqual(15);
     expect(errorPoints).toBeGreaterThanOrEqual(12);
     expect(status).toBe(0);
-  }, 600_000);
+  });
 
   it.each([
     [['--seed', 'x'], /--seed must be/],
@@ -75,7 +73,7 @@ describe("the reader of strace's output", () => {
     expect(calls.filter(({ isInjected }) => isInjected)).toHaveLength(1);
   });
 
-  it('knows what changes something: not what only reads, asks, or failed', () => {
+  it('counts the calls that change something, not those that only read, ask, or failed', () => {
     const changing = calls.filter((call) => isStateChanging(call, node));
     expect(changing.map((call) => keyOf(call, node))).toEqual([
       'openat state/.tmp-*',
@@ -87,7 +85,7 @@ describe("the reader of strace's output", () => {
     expect(requestMethod(calls[7]?.text ?? '')).toBe('torrent-get');
   });
 
-  it('takes a call that its process did not live to see as not ended', () => {
+  it('takes a call that its process did not survive as not ended', () => {
     const [killed] = parseTrace(`rename("${node}/a", "${node}/b") = ?\n+++ killed by SIGKILL +++`);
     expect(killed).toMatchObject({ thread: 0, name: 'rename', result: '?' });
   });
@@ -105,7 +103,7 @@ describe("the reader of strace's output", () => {
   });
 });
 
-it('chooses the same from the same seed, and something else from another one', () => {
+it('chooses the same points from the same seed, and others from another seed', () => {
   const items = Array.from({ length: 100 }, (_, index) => index);
   const chosen = sampler('1')(items, 10);
   expect(chosen).toHaveLength(10);

@@ -32,10 +32,8 @@ function file(name: string, content: string): string {
 }
 
 const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
-  fleet.waitFor(
-    `every node: ${decision} ${update.channel}@${update.version}`,
-    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
-    60_000,
+  fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
+    fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 describe('when a daemon is down', () => {
@@ -47,7 +45,7 @@ describe('when a daemon is down', () => {
     async (name, daemon) => {
       await daemon().end('SIGTERM');
       const path = file('kept.bin', `kept without ${name}`);
-      const failed = await operator.script('submit.ts', [path, '--channel', 'kept']);
+      const failed = await operator.script('submit', [path, '--channel', 'kept']);
       expect(failed.status).toBe(69);
       expect(failed.stderr).toMatch(/is signed and kept/);
       const key = /submit.ts --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
@@ -60,7 +58,7 @@ describe('when a daemon is down', () => {
         const alive = await other.aliveMembers();
         return alive.length === 2;
       });
-      const again = await operator.script('submit.ts', ['--resend', key, '--json']);
+      const again = await operator.script('submit', ['--resend', key, '--json']);
       expect(again).toMatchObject({ status: 0, stderr: '' });
       const sent = JSON.parse(again.stdout) as Submitted;
       expect(record).toContain(JSON.stringify(sent.payload));
@@ -68,7 +66,7 @@ describe('when a daemon is down', () => {
     },
   );
 
-  it('a node keeps what it hears without Transmission, and the next wake-up finishes it', async () => {
+  it('a node keeps an announcement without Transmission, and the next wake-up finishes it', async () => {
     await other.transmission.end('SIGTERM');
     const update = await submit(operator, file('later.bin', 'later'), '--channel', 'later');
     await fleet.waitFor('it is accepted', () => hasEvent(other, update, 'accept'));
@@ -86,7 +84,7 @@ describe('when a daemon is down', () => {
     await everywhere(update, 'applied');
   });
 
-  it('says so when it is run by hand without Transmission', async () => {
+  it('reconcile reports it when it is run by hand without Transmission', async () => {
     await other.transmission.end('SIGTERM');
     const result = await other.run([reconciler]);
     expect(result.status).toBe(69);
@@ -96,7 +94,7 @@ describe('when a daemon is down', () => {
 });
 
 describe('a failing manifest', () => {
-  it('is tried three times, then given up, and says why', async () => {
+  it('is tried three times, then given up with its reason', async () => {
     const update = await submit(
       operator,
       file('fail.pp', 'fail("on purpose")\n'),
@@ -150,7 +148,7 @@ describe('a failing manifest', () => {
   });
 });
 
-describe('content that is not what was signed', () => {
+describe('content that differs from the signed content', () => {
   it('is checked again twice, then rejected and removed, and never applied', async () => {
     const bytes = Buffer.from('not what the announcement says');
     const content = {
@@ -167,14 +165,12 @@ describe('content that is not what was signed', () => {
       infoHash: computeInfoHash(content),
       ...content,
     });
-    // Both daemons find the content in place: whoever rejects it first stops seeding it.
+    // Both daemons find the content in place: the node that rejects it first stops seeding it.
     for (const node of fleet.nodes) writeFileSync(join(node.config.downloadDir, downloaded), bytes);
     const payload = signAnnouncement(announcement, fleet.keys);
     await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
-    await fleet.waitFor(
-      'both nodes have rejected it',
-      () => fleet.nodes.every((node) => hasEvent(node, announcement, 'rejected')),
-      90_000,
+    await fleet.waitFor('both nodes have rejected it', () =>
+      fleet.nodes.every((node) => hasEvent(node, announcement, 'rejected')),
     );
     for (const node of fleet.nodes) {
       expect(outcomeOf(node, announcement)).toMatchObject({ state: 'REJECTED', badContent: 3 });
@@ -188,13 +184,13 @@ describe('content that is not what was signed', () => {
 });
 
 describe('an apply that was killed', () => {
-  it('is taken up again, its Puppet ended before, and that is no failed try', async () => {
+  it('is taken up again once its Puppet is ended, and does not count as a failed try', async () => {
     const runs = join(fleet.directory, 'runs-of-killed');
     const script = file('slow.sh', `echo run >> "${runs}"; sleep 4; echo end >> "${runs}"\n`);
     const manifest = `exec { 'slow': command => ['/bin/sh', '${script}'] }\n`;
     const update = await submit(operator, file('slow.pp', manifest), '--channel', 'slow');
     const killAll = 'kill -9 $(pgrep -f scripts/reconcile[.]cjs)';
-    await fleet.waitFor('Puppet is at it', () => existsSync(runs), 60_000);
+    await fleet.waitFor('Puppet is at it', () => existsSync(runs));
     const { status } = await other.run(['sh', '-c', killAll]);
     expect(status).toBe(0);
     const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);
@@ -204,14 +200,14 @@ describe('an apply that was killed', () => {
     await everywhere(update, 'applied');
     for (const node of fleet.nodes)
       expect(outcomeOf(node, update)).toMatchObject({ state: 'APPLIED', tries: 0 });
-    // Whoever was killed did not get to its end.
+    // The killed run did not get to its end.
     const lines = readFileSync(runs, 'utf8').trimEnd().split('\n');
     expect(lines.filter((line) => line === 'end')).toHaveLength(2);
   });
 });
 
 describe('the trigger spool', () => {
-  it('starts nothing: the fact waits for whoever runs the reconciler', async () => {
+  it('starts no process: the fact waits for the next run of the reconciler', async () => {
     const configFile = join(other.directory, 'spool.json');
     const stateDir = join(other.directory, 'spool-state');
     mkdirSync(stateDir);

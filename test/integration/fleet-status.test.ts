@@ -8,9 +8,11 @@ import { outcomesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
-import { type FleetNode, repository } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
+import { repository } from '../support/run/repository.ts';
+import { scriptCommand } from '../support/run/script.ts';
 
 let fleet: Fleet;
 let nodes: [FleetNode, FleetNode, FleetNode];
@@ -39,9 +41,9 @@ interface StatusJson {
   }[];
 }
 
-/** What status.ts says on n1, which has to end with `status`. */
+/** The output of status.ts on n1, which has to exit with `status`. */
 async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
-  const result = await nodes[0].script('status.ts', ['--json', ...args]);
+  const result = await nodes[0].script('status', ['--json', ...args]);
   expect({ status: result.status, stderr: result.stderr }).toEqual({ status, stderr: '' });
   const value = JSON.parse(result.stdout) as StatusJson;
   expect(value.exitStatus).toBe(status);
@@ -72,7 +74,7 @@ async function submitAndWait(
   ...args: string[]
 ): Promise<{ sent: Submitted & StatusJson; stderr: string }> {
   const argv = [file, '--wait', '--json', ...args];
-  const result = await nodes[0].script('submit.ts', argv, { timeoutMs: 100_000 });
+  const result = await nodes[0].script('submit', argv, { timeoutMs: 100_000 });
   expect({ status: result.status, out: result.stdout, err: result.stderr }).toMatchObject({
     status,
   });
@@ -89,7 +91,7 @@ async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
   expect(await node.run([reconcile])).toMatchObject({ status: 0 });
 }
 
-describe('a fleet that has nothing yet', () => {
+describe('a fleet without any update', () => {
   it('has converged', async () => {
     const status = await fleetStatus(0);
     expect(status).toMatchObject({ verdict: 'converged', fleet: 'test-fleet' });
@@ -102,7 +104,7 @@ describe('a fleet that has nothing yet', () => {
 });
 
 describe('submit --wait', () => {
-  it('ends with 0 when every target has applied it, and status agrees', async () => {
+  it('ends with 0 when every target has applied it, and so does status', async () => {
     const file = manifest('good');
     const { sent, stderr } = await submitAndWait(0, file, '--channel', 'good');
     expect(stderr).toBe('');
@@ -128,7 +130,7 @@ describe('submit --wait', () => {
         },
       ]);
     }
-    const table = await nodes[1].script('status.ts', []);
+    const table = await nodes[1].script('status', []);
     expect(table.stdout).toMatch(/^fleet test-fleet: converged\n {2}answers +3 of 3 nodes\n/);
     expect(table.stdout).toMatch(
       new RegExp(`^n2 +good +${sent.version} +APPLIED +\\d+ s +exit 2, 1 changed, 0 failed$`, 'm'),
@@ -166,20 +168,20 @@ describe('submit --wait', () => {
     expect(healed.sent.version).toBeGreaterThan(sent.version);
   });
 
-  it('ends with 75 when its time is over, and says who has not and why', async () => {
+  it('ends with 75 when its time is over, and names the nodes that have not applied it, with the reason', async () => {
     await nodes[1].transmission.end('SIGTERM');
     const args = ['--channel', 'late', '--timeout', '8s'];
     const { stderr, sent } = await submitAndWait(75, plainFile('late'), ...args);
     expect(stderr).toMatch(/^submit: error: late@\d+ is not applied yet on .*n2 \(ACCEPTED: /);
     expect(sent.nodes.find(({ name }) => name === 'n2')).toMatchObject({ outcome: 'waiting' });
     await nodes[1].transmission.start();
-    const again = await nodes[0].script('submit.ts', ['--resend', '--wait', '--json']);
+    const again = await nodes[0].script('submit', ['--resend', '--wait', '--json']);
     expect(again).toMatchObject({ status: 0, stderr: '' });
   });
 });
 
 describe('a node that is down', () => {
-  it('is listed as such by both, and is no failure', async () => {
+  it('is listed as down by both, and is no failure', async () => {
     await nodes[2].serf.end('SIGKILL');
     await fleet.waitFor('Serf has lost n3', async () => {
       const { stdout } = await nodes[0].serfCommand(['members', '-status', 'failed']);
@@ -223,8 +225,7 @@ describe('an equivocation', () => {
 
 describe('status --watch', () => {
   it('prints one block after another, and ends cleanly on Ctrl-C', async () => {
-    const tsx = join(repository, 'node_modules/tsx/dist/cli.mjs');
-    const argv = [process.execPath, tsx, join(repository, 'scripts/status.ts')];
+    const argv = scriptCommand('status');
     const watch = ['--watch', '1', '--json', '--channel', 'good'];
     const place = ['netns', 'exec', nodes[0].namespace];
     const child = spawn('ip', [...place, ...argv, ...watch], {
@@ -233,7 +234,7 @@ describe('status --watch', () => {
     });
     let out = '';
     child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    await fleet.waitFor('two blocks', () => out.split('\n').length > 2, 30_000);
+    await fleet.waitFor('two blocks', () => out.split('\n').length > 2);
     const end = once(child, 'exit');
     child.kill('SIGINT');
     expect(await end).toEqual([0, null]);
@@ -245,23 +246,22 @@ describe('status --watch', () => {
 describe('on a terminal', () => {
   /** Runs a script of ours with a terminal of 6 rows for all its streams; returns what it shows. */
   const show = async (seconds: number, script: string, ...args: string[]): Promise<string> => {
-    const tsx = join(repository, 'node_modules/.bin/tsx');
-    const words = [tsx, join(repository, 'scripts', script), ...args];
+    const words = [...scriptCommand(script), ...args];
     const quoted = words.map((word) => `'${word}'`).join(' ');
     const command = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
     const { stdout } = await nodes[0].run(['script', '-qec', command, '/dev/null']);
     return stdout.replaceAll('\r\n', '\n');
   };
 
-  it('submit --wait has a bar of the nodes', async () => {
-    const shown = await show(50, 'submit.ts', plainFile('bar'), '--wait', '--channel', 'bar');
+  it('submit --wait shows a bar of the nodes', async () => {
+    const shown = await show(50, 'submit', plainFile('bar'), '--wait', '--channel', 'bar');
     expect(shown).toMatch(/\rapplied \[#{30}\] 3\/3 nodes\n/);
     expect(shown).toMatch(/^n3 +applied/m);
   });
 
   it('status --watch shows the top of the table in one place', async () => {
-    // It ends by that alone.
-    const shown = await show(8, 'status.ts', '--watch', '1');
+    // The interrupt alone ends it.
+    const shown = await show(8, 'status', '--watch', '1');
     const [before, ...screens] = shown.split('\u001b[H\u001b[2J');
     expect(before).toBe('');
     expect(screens.length).toBeGreaterThan(1);
@@ -273,9 +273,9 @@ describe('on a terminal', () => {
 });
 
 describe('without Serf', () => {
-  it('status says so, and ends with 69', async () => {
+  it('status reports that, and ends with 69', async () => {
     await nodes[2].serf.end('SIGTERM');
-    const { status, stdout, stderr } = await nodes[2].script('status.ts', []);
+    const { status, stdout, stderr } = await nodes[2].script('status', []);
     expect({ status, stdout }).toEqual({ status: 69, stdout: '' });
     expect(stderr).toMatch(/^status: error: the Serf agent .+\nstatus: hint: /);
   });

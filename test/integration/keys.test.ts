@@ -20,7 +20,7 @@ beforeAll(async () => {
   [operator, colleague] = fleet.nodes as [FleetNode, FleetNode];
   at = (name) => join(fleet.directory, name);
   const args = ['--fleet', 'test-fleet', '--out', at('keys'), '--roots', '2'];
-  const made = await operator.script('keygen.ts', [...args, '--root-threshold', '2']);
+  const made = await operator.script('keygen', [...args, '--root-threshold', '2']);
   expect(made).toMatchObject({ status: 0, stderr: '' });
   // Nothing was sent yet: the fleet starts from these keys.
   const keySet = readFileSync(at('keys/keyset.txt'));
@@ -34,13 +34,13 @@ afterAll(() => {
   fleet.stop();
 });
 
-/** What a node's operator signs with from now on. */
+/** The keys that a node's operator signs with from now on. */
 function useKey(node: FleetNode, file: string): void {
   writeFileSync(node.configFile, JSON.stringify({ ...node.config, signingKeyFiles: [file] }));
 }
 
 async function keys(node: FleetNode, ...args: string[]): Promise<string> {
-  const { status, stdout, stderr } = await node.script('keys.ts', args);
+  const { status, stdout, stderr } = await node.script('keys', args);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return stdout;
 }
@@ -54,10 +54,8 @@ const everywhere = (
   update: { channel: string; version: number },
   decision: string,
 ): Promise<boolean> =>
-  fleet.waitFor(
-    `every node: ${decision} ${update.channel}@${update.version}`,
-    () => fleet.nodes.every((node) => hasEvent(node, update, decision)),
-    60_000,
+  fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
+    fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
 
 const inForce = async (epoch: number): Promise<void> => {
@@ -88,7 +86,7 @@ describe('the keys of a running fleet', () => {
     await inForce(2);
   });
 
-  it('then trust the new key beside the old one', async () => {
+  it('make the fleet trust the new key beside the old one', async () => {
     useKey(colleague, fresh.key);
     const theirs = await submit(colleague, file('two.bin', 'two'), '--channel', 'two');
     const ours = await submit(operator, file('three.bin', 'three'), '--channel', 'three');
@@ -96,7 +94,7 @@ describe('the keys of a running fleet', () => {
     await everywhere(ours, 'applied');
   });
 
-  it('and lose the old one to another change, with what it signed', async () => {
+  it('lose the old key by another change, with the updates that it signed', async () => {
     const gone = currentKeySet(operator.config).releaseKeys.find(({ key }) => key.id !== fresh.id);
     const root = ['--root-key', at('keys/root-1.key'), '--root-key', at('keys/root-2.key')];
     const proposal = at('keyset-3.json');
@@ -106,17 +104,17 @@ describe('the keys of a running fleet', () => {
     await keys(operator, 'send', proposal);
     await inForce(3);
     const path = file('late.bin', 'late');
-    const late = await operator.script('submit.ts', [path, '--channel', 'late']);
+    const late = await operator.script('submit', [path, '--channel', 'late']);
     expect(late.status).toBe(78);
     expect(late.stderr).toMatch(/asks for 1 release keys on channel late/);
   });
 
-  it('--renew then signs again, and nothing runs or is downloaded again', async () => {
+  it('are used by --renew to sign again, and no update runs or is downloaded again', async () => {
     useKey(operator, fresh.key);
     const delivered = (node: FleetNode): string => join(node.config.deliveryDir, old.name);
     const before = fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs);
     const key = `one@${old.version}`;
-    const result = await operator.script('submit.ts', ['--renew', key, '--json']);
+    const result = await operator.script('submit', ['--renew', key, '--json']);
     expect(result).toMatchObject({ status: 0, stderr: '' });
     const renewed = JSON.parse(result.stdout) as Submitted;
     expect(renewed.infoHash).toBe(old.infoHash);
@@ -126,12 +124,12 @@ describe('the keys of a running fleet', () => {
     expect(fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs)).toEqual(before);
   });
 
-  it('--resend repeats a key set, which every node takes as done', async () => {
+  it('are repeated by --resend of a key set, for which every node has nothing to do', async () => {
     const update = { channel: 'keyset', version: 3 };
     const heard = (node: FleetNode): number =>
       eventsOf(node, update).filter(({ handler }) => handler === 'update').length;
     const before = fleet.nodes.map(heard);
-    const result = await operator.script('submit.ts', ['--resend', 'keyset@3']);
+    const result = await operator.script('submit', ['--resend', 'keyset@3']);
     expect(result).toMatchObject({ status: 0, stderr: '' });
     await fleet.waitFor('every node has heard it again', () =>
       fleet.nodes.every((node, index) => heard(node) > (before[index] ?? 0)),
@@ -143,7 +141,7 @@ describe('the keys of a running fleet', () => {
 describe('submit', () => {
   it('--target counts the members that the real Serf knows', async () => {
     const args = [file('some.bin', 'some'), '--dry-run', '--json', '--target', 'node=n2|n9'];
-    const { stdout, stderr } = await operator.script('submit.ts', args);
+    const { stdout, stderr } = await operator.script('submit', args);
     expect(stderr).toBe('');
     expect(JSON.parse(stdout)).toMatchObject({ targets: { matching: 1, members: 3 } });
   });

@@ -1,4 +1,4 @@
-import type { RunResult } from '../support/fleet/fleet-node.ts';
+import type { CommandResult } from '../support/run/command.ts';
 import type { SplitNode } from '../support/split/node.ts';
 
 /** A line of a file in /etc/cron.d. */
@@ -7,7 +7,7 @@ export interface CronJob {
   when: string;
   user: string;
   command: string;
-  /** What the file assigns above. */
+  /** The variables that the file assigns above. */
   env: Record<string, string>;
 }
 
@@ -29,7 +29,7 @@ export function readCronFile(text: string): CronJob[] {
 }
 
 /** Runs a job as cron does: its user, its environment, its shell, in the directory HOME. */
-export function runCronJob(machine: SplitNode, job: CronJob): Promise<RunResult> {
+export function runCronJob(machine: SplitNode, job: CronJob): Promise<CommandResult> {
   const { home } = machine.account(job.user);
   const defaults = { HOME: home, LOGNAME: job.user, SHELL: '/bin/sh', PATH: '/usr/bin:/bin' };
   const env = { ...defaults, ...job.env };

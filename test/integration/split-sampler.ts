@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-/** Who runs a program: real, effective, saved and file-system ids as /proc has them, sorted groups. */
+/** The user of a program: real, effective, saved and file-system ids as /proc has them, sorted groups. */
 export interface Identity {
   uids: string;
   gids: string;
@@ -19,7 +19,7 @@ export class ProcessSampler {
   readonly #programs: readonly string[];
   readonly #timer: NodeJS.Timeout;
 
-  /** @param programs the base names of what is looked for, among a command's first two arguments */
+  /** @param programs base names that are looked for among a command's first two arguments */
   constructor(programs: readonly string[]) {
     this.#programs = programs;
     this.#timer = setInterval(() => {

@@ -33,7 +33,7 @@ afterAll(async () => {
 });
 
 describe.skipIf(why !== undefined)(
-  `what wakes a node${why === undefined ? '' : ` (${why})`}`,
+  `the triggers of a node${why === undefined ? '' : ` (${why})`}`,
   () => {
     it('an apply outlives a restart of Serf and of Transmission', async () => {
       const log = '/root/once';
@@ -42,7 +42,6 @@ describe.skipIf(why !== undefined)(
       await fleet.waitFor(
         'Puppet runs on the other node',
         () => outcomeOn(other, update)?.state === 'APPLYING',
-        60_000,
       );
       await other.manager.killDaemon('serf.service');
       await other.manager.killDaemon('transmission-daemon.service');
@@ -66,16 +65,12 @@ describe.skipIf(why !== undefined)(
         other.machine.list(`${stateDir}/announcements`).some((name) => name.startsWith('by-hand@')),
       );
       const command = `umask 022; ${codeDir}/dist/scripts/reconcile.cjs`;
-      await fleet.waitFor(
-        'root has applied it by hand',
-        async () => {
-          expect(await other.machine.shell('root', command)).toMatchObject({
-            ...{ status: 0, stdout: '', stderr: '' },
-          });
-          return outcomeOn(other, update)?.state === 'APPLIED';
-        },
-        60_000,
-      );
+      await fleet.waitFor('root has applied it by hand', async () => {
+        expect(await other.machine.shell('root', command)).toMatchObject({
+          ...{ status: 0, stdout: '', stderr: '' },
+        });
+        return outcomeOn(other, update)?.state === 'APPLIED';
+      });
       const foreign = `find ${stateDir} ! -user p2p-update -o ! -group p2p-update`;
       expect((await other.machine.shell('root', foreign)).stdout).toBe('');
       const ours = `find ${applyDir} ! -path ${applyDir}/complete ! -user root`;
@@ -94,23 +89,19 @@ describe.skipIf(why !== undefined)(
         '* * * * * root',
       ]);
       const update = await submitManifest(first, 'cron', writing('/root/cron', 'yes'));
-      await fleet.waitFor(
-        'cron has applied it',
-        async () => {
-          // A minute of cron's: all of its jobs at once.
-          const minute = jobs.filter(({ when }) => when !== '@reboot');
-          const runs = await Promise.all(minute.map((job) => runCronJob(other.machine, job)));
-          for (const run of runs) expect(run).toEqual({ status: 0, stdout: '', stderr: '' });
-          return outcomeOn(other, update)?.state === 'APPLIED';
-        },
-        60_000,
-      );
+      await fleet.waitFor('cron has applied it', async () => {
+        // A minute of cron's: all of its jobs at once.
+        const minute = jobs.filter(({ when }) => when !== '@reboot');
+        const runs = await Promise.all(minute.map((job) => runCronJob(other.machine, job)));
+        for (const run of runs) expect(run).toEqual({ status: 0, stdout: '', stderr: '' });
+        return outcomeOn(other, update)?.state === 'APPLIED';
+      });
       expect(other.machine.read('/root/cron')).toBe('yes');
       const open = `find ${stateDir} ${applyDir} ! -type l -perm /022 ! -path ${applyDir}/complete`;
       expect((await other.machine.shell('root', open)).stdout).toBe('');
     });
 
-    it('no program of root makes a lost state directory its own', async () => {
+    it('no program of root creates a lost state directory as its own', async () => {
       const { machine } = other;
       const lose = `mv ${stateDir} ${stateDir}.lost`;
       expect(await machine.shell('root', lose)).toMatchObject({ status: 0 });

@@ -3,14 +3,14 @@ import { rootsFiles } from '../support/split/attacker.ts';
 import {
   applyDir,
   operator,
+  type ProductionNode,
+  type SplitFleet,
   startSplitFleet,
   stateDir,
   submitManifest,
   untilApplied,
   whyNoUsers,
   writing,
-  type ProductionNode,
-  type SplitFleet,
 } from '../support/split/fleet.ts';
 import { codeDir } from '../support/split/node.ts';
 import { ProcessSampler } from './split-sampler.ts';
@@ -49,7 +49,7 @@ const runApply = async ({ manager }: ProductionNode) => {
 const outcomesOf = ({ machine }: ProductionNode, channel: string): string[] =>
   machine.list(`${applyDir}/outcomes`).filter((name) => name.startsWith(`${channel}@`));
 
-/** What fails must fail for want of rights: what root may look at is there. */
+/** A failure must be for want of rights: root finds the file there. */
 async function expectDenied(script: string, can: (script: string) => Promise<boolean>) {
   expect({ script, can: await can(script) }).toEqual({ script, can: false });
   if (/^(ls|cat) /.test(script)) expect((await other.machine.shell('root', script)).status).toBe(0);
@@ -63,20 +63,16 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
   });
 
   it('each process ran as the user that it should', async () => {
-    // What lives for some 50 ms only may have been missed.
-    await fleet.waitFor(
-      'each program was seen',
-      async () => {
-        const programs = ['update.cjs', 'transmission-done.cjs', 'reconcile.cjs'];
-        if (programs.every((program) => sampler.of(program).length > 0)) return true;
-        await untilApplied(
-          fleet,
-          await submitManifest(first, 'first', writing('/etc/first', String(Date.now()))),
-        );
-        return false;
-      },
-      60_000,
-    );
+    // A process that lives for some 50 ms only may have been missed.
+    await fleet.waitFor('each program was seen', async () => {
+      const programs = ['update.cjs', 'transmission-done.cjs', 'reconcile.cjs'];
+      if (programs.every((program) => sampler.of(program).length > 0)) return true;
+      await untilApplied(
+        fleet,
+        await submitManifest(first, 'first', writing('/etc/first', String(Date.now()))),
+      );
+      return false;
+    });
     const account = (name: string): { uid: number; gid: number } => first.machine.account(name);
     const [ours, daemon] = [account('p2p-update'), account('debian-transmission')];
     const four = (id: number): string => `${id} ${id} ${id} ${id}`;
@@ -117,7 +113,7 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
     }
   });
 
-  it('the outcome can be read by the others and written by nobody but root', async () => {
+  it('the other users can read the outcome, and root alone can write it', async () => {
     const file = `${applyDir}/outcomes/${outcomesOf(other, 'first')[0] ?? ''}`;
     for (const user of ['p2p-update', 'debian-transmission', operator]) {
       expect(await other.machine.shell(user, `cat '${file}'`)).toMatchObject({
@@ -131,7 +127,7 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
     }
   });
 
-  it("Transmission's user can make a marker and nothing else", async () => {
+  it("Transmission's user can make a marker and no other file", async () => {
     const user = 'debian-transmission';
     const options = { noNewPrivileges: true };
     const marker = `${applyDir}/complete/${'ab'.repeat(20)}`;
@@ -186,7 +182,7 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       await expectDenied(script, can);
   });
 
-  it('apply refuses what others could have changed, and goes on once that is put right', async () => {
+  it('apply refuses files that others could have changed, and goes on once that is corrected', async () => {
     await other.manager.disable();
     const shell = async (script: string): Promise<void> => {
       expect(await other.machine.shell('root', script)).toMatchObject({ status: 0, stderr: '' });

@@ -27,14 +27,14 @@ function file(name: string, content: string): string {
   return path;
 }
 
-/** What a node heard; that it was asked for its newest version is no harm. */
+/** The lines that a node has logged, but for the query for its newest version, which is harmless. */
 const heard = (node: FleetNode) => node.events().filter(({ handler }) => handler !== 'latest');
 
 describe('submit refuses', () => {
   const sentNothing = async (args: string[], status: number, message: RegExp): Promise<void> => {
     const before = readState(operator.config.publishDir);
     const seen = heard(other);
-    const result = await operator.script('submit.ts', args);
+    const result = await operator.script('submit', args);
     expect(result).toMatchObject({ status, stdout: '' });
     expect(result.stderr).toMatch(message);
     expect(result.stderr).toMatch(/^submit: error: .+\nsubmit: hint: .+\n$/s);
@@ -90,14 +90,14 @@ describe('submit refuses', () => {
     const configFile = join(operator.directory, 'small.json');
     writeFileSync(configFile, JSON.stringify({ ...operator.config, maxContentBytes: 10 }));
     const env = { P2P_UPDATE_CONFIG: configFile };
-    const result = await operator.script('submit.ts', [file('large.bin', 'x'.repeat(11))], { env });
+    const result = await operator.script('submit', [file('large.bin', 'x'.repeat(11))], { env });
     expect(result).toMatchObject({ status: 76 });
     expect(result.stderr).toMatch(/11 bytes, more than 10/);
   });
 
   it('a file that it may not read', async () => {
     const path = file('secret.bin', 'x');
-    // Only the file itself may be what is in the way.
+    // The file itself must be the only obstacle.
     for (const directory of [fleet.directory, dirname(fleet.directory)])
       chmodSync(directory, 0o755);
     chmodSync(path, 0o600);
@@ -112,10 +112,10 @@ describe('submit refuses', () => {
 });
 
 describe('submit --dry-run', () => {
-  it('says what would be sent, and sends and keeps nothing', async () => {
+  it('prints the announcement, and sends and keeps none', async () => {
     const before = readState(operator.config.publishDir);
     const path = file('dry.bin', 'x'.repeat(100_000));
-    const result = await operator.script('submit.ts', ['--dry-run', '--json', path]);
+    const result = await operator.script('submit', ['--dry-run', '--json', path]);
     expect(result).toMatchObject({ status: 0, stderr: '' });
     const facts = JSON.parse(result.stdout) as Submitted & { sent: boolean; bytesBudget: number };
     expect(facts).toMatchObject({ sent: false, submittedAt: null, pieces: 'in', bytesBudget: 351 });

@@ -135,7 +135,7 @@ export function decideStep(input: StepInput): Step {
     return verify('Transmission was started again, and may not know what it has');
   // The daemon may only read in the publish directory.
   if (input.place === 'publish')
-    return again('what was submitted here is damaged', { where: 'download' });
+    return again('the submitted content is damaged', { where: 'download' });
 
   // Connected peers prove nothing: the nodes that lack the content are connected to each other.
   const lastActiveAt = Math.max(queuedAt, torrent.activeAt);

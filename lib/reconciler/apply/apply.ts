@@ -1,3 +1,4 @@
+import { applicationOrder } from '../../announcement/fields.ts';
 import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { describeError, UpdateError } from '../../errors.ts';
@@ -13,9 +14,6 @@ import { readRecord, replaceRecord } from '../../system/record.ts';
 import { applyOne } from './apply-one.ts';
 import { type ApplyDeps, endOutcome, isRollback } from './outcomes.ts';
 import { removeStaging, stage } from './staging.ts';
-
-/** Order of application of updates that are due at once: keys first, modules before their manifests. */
-const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];
 
 /** Does something for one update; a failure is logged, and comes to `otherwise`. */
 type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>, otherwise: T) => Promise<T>;
@@ -65,9 +63,7 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     for (const update of updates.filter((each) => !tried.has(updateKey(each))))
       if (await attempt(update, () => isDue(config.applyDir, update, deps.nowSeconds()), false))
         due.push(update);
-    const [first] = due.sort(
-      (a, b) => kindOrder.indexOf(a.kind ?? 'file') - kindOrder.indexOf(b.kind ?? 'file'),
-    );
+    const [first] = due.sort((a, b) => applicationOrder(a.kind) - applicationOrder(b.kind));
     if (first === undefined) break;
     tried.add(updateKey(first));
     await applyOne(held, deps, first);

@@ -1,9 +1,9 @@
+import { zeroSha256 } from '../../announcement/fields.ts';
 import type { Update, UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
 import { outcomesDir } from '../../state/layout.ts';
 import {
   listRecords,
-  noContent,
   type Progress,
   readIfIntact,
   readProgress,
@@ -42,7 +42,7 @@ export function lastApplied(applyDir: string, update: Update): string | null | u
       (outcome) =>
         // A damaged outcome may have been that of the last one.
         outcome === undefined ||
-        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== noContent),
+        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256),
     )?.sha256;
 }
 

@@ -5,6 +5,7 @@ import { loadVerified, type VerifiedUpdates } from '../../state/candidates.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { applyLock, outcomesDir, prepareApplyDir } from '../../state/layout.ts';
 import { listRecords, readIfIntact, readProgress, writeProgress } from '../../state/progress.ts';
+import { isoTime } from '../../system/iso-time.ts';
 import { runExclusively } from '../../system/lock.ts';
 import { type ApplyDeps, isRollback, outcomeMode } from './outcomes.ts';
 
@@ -89,7 +90,7 @@ function retryOne(
   }
   if (isRollback(config.applyDir, update)) return stays('a newer version was begun');
   if (isExpired(update, nowSeconds()))
-    return stays(`it expired at ${new Date((update.expires ?? 0) * 1000).toISOString()}`);
+    return stays(`it expired at ${isoTime(update.expires ?? 0)}`);
   const reason = 'tried again by hand';
   const change = { state: 'STAGED' as const, reason, tries: 0, nextTryAt: 0, badContent: 0 };
   writeProgress(directory, id, outcome, change, nowSeconds(), outcomeMode);

@@ -68,7 +68,7 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
     });
   if (update.kind === 'withdraw') {
     // Nothing to download, and an emergency stop waits for nothing.
-    return settle('APPLIED', 'what was not applied on this channel is withdrawn');
+    return settle('APPLIED', 'every update of this channel that is not applied is withdrawn');
   }
   const isAwaited = !isMarked(applyDir, update.infoHash) || update.notBefore > deps.nowSeconds();
   // A second download may never come, and the update has to expire all the same.

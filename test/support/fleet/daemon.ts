@@ -45,7 +45,7 @@ export class Daemon {
         }
         return listens(child.pid, port);
       },
-      60_000,
+      undefined,
       () => tail(logFile),
     );
   }

@@ -1,11 +1,12 @@
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../../lib/config.ts';
 import { type Member, parseMembers } from '../../../lib/daemons/serf/members.ts';
 import { eventLogFile, type LoggedLine, readEvents } from '../../../lib/system/event-log.ts';
+import { run, type CommandOptions, type CommandResult } from '../run/command.ts';
 import { repository } from '../run/repository.ts';
+import { scriptCommand } from '../run/script.ts';
 import { Daemon, tail } from './daemon.ts';
 import {
   type NodeSettings,
@@ -16,19 +17,8 @@ import {
 
 export { repository };
 
-export interface RunResult {
-  status: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-export interface RunOptions {
-  input?: string | Buffer;
-  /** Added to the node's own environment. */
-  env?: Record<string, string>;
-  /** After this time the command and its children are ended, and that is an error. */
-  timeoutMs?: number;
-}
+/** The environment is added to the node's own. */
+export type RunOptions = Omit<CommandOptions, 'cwd'>;
 
 /** One machine of a test fleet: its files, its daemons, and a way to run commands on it. */
 export class FleetNode {
@@ -45,7 +35,7 @@ export class FleetNode {
   readonly #rpcKey: string;
 
   constructor(settings: NodeSettings) {
-    const { name, place, directory, secrets } = settings;
+    const { name, place, directory, secrets, daemonCommand } = settings;
     this.name = name;
     this.address = place.address;
     this.directory = directory;
@@ -61,7 +51,10 @@ export class FleetNode {
     writeSerfConfig(settings);
     this.serf = new Daemon({
       namespace: place.namespace,
-      command: ['serf', 'agent', '-config-dir', join(directory, 'serf')],
+      command: daemonCommand(
+        ['serf', 'agent', '-config-dir', join(directory, 'serf')],
+        `${name}-serf`,
+      ),
       env: this.env,
       logFile: join(directory, 'serf.log'),
       port: 7373,
@@ -69,12 +62,10 @@ export class FleetNode {
     writeTransmissionSettings(settings, this.config);
     this.transmission = new Daemon({
       namespace: place.namespace,
-      command: [
-        'transmission-daemon',
-        '--foreground',
-        '--config-dir',
-        join(directory, 'transmission'),
-      ],
+      command: daemonCommand(
+        ['transmission-daemon', '--foreground', '--config-dir', join(directory, 'transmission')],
+        `${name}-transmission`,
+      ),
       env: this.env,
       logFile: join(directory, 'transmission.log'),
       port: 9091,
@@ -82,51 +73,20 @@ export class FleetNode {
   }
 
   /** Runs a command on this node, with the repository as its working directory. */
-  run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    const { input = '', env = {}, timeoutMs = 60_000 } = options;
-    return new Promise((resolve, reject) => {
-      const child = spawn('ip', ['netns', 'exec', this.namespace, ...argv], {
-        cwd: repository,
-        env: { ...this.env, ...env },
-        // A group of its own, to be ended as a whole.
-        detached: true,
-      });
-      const stdout: Buffer[] = [];
-      const stderr: Buffer[] = [];
-      const timer = setTimeout(() => {
-        if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-        const output = Buffer.concat([...stdout, ...stderr]).toString();
-        reject(
-          new Error(`${this.name}: ${argv.join(' ')}: no end after ${timeoutMs} ms\n${output}`),
-        );
-      }, timeoutMs);
-      child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
-      child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
-      // A command that does not read its input is no fault here.
-      child.stdin.on('error', () => undefined);
-      child.stdin.end(input);
-      child.on('error', reject);
-      child.on('close', (status) => {
-        clearTimeout(timer);
-        resolve({
-          status,
-          stdout: Buffer.concat(stdout).toString(),
-          stderr: Buffer.concat(stderr).toString(),
-        });
-      });
-    });
+  run(argv: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
+    const env = { ...this.env, ...options.env };
+    const command = ['ip', 'netns', 'exec', this.namespace, ...argv];
+    return run(command, { ...options, env, cwd: repository });
   }
 
-  /** Runs a script of ours from scripts/, as an operator on this node would. */
-  script(name: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    const tsx = join(repository, 'node_modules', '.bin', 'tsx');
-    // tsx keeps a directory per user id in there; outside the sandbox that one may be somebody else's.
+  /** Runs a script of scripts/, such as `submit`, as an operator on this node would. */
+  script(name: string, args: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
     const env = { TMPDIR: tmpdir(), ...options.env };
-    return this.run([tsx, join(repository, 'scripts', name), ...args], { ...options, env });
+    return this.run([...scriptCommand(name), ...args], { ...options, env });
   }
 
   /** Runs Serf's own command against this node's agent. */
-  serfCommand(args: readonly string[]): Promise<RunResult> {
+  serfCommand(args: readonly string[]): Promise<CommandResult> {
     return this.run(['serf', ...args], { env: { SERF_RPC_AUTH: this.#rpcKey } });
   }
 

@@ -28,6 +28,8 @@ export interface FleetOptions {
   transmission?: boolean;
   /** Nodes whose daemons are not started: they are for the test to start, when it wants them. */
   absent?: readonly string[];
+  /** Runs a daemon, such as `n1-serf`, by another command, such as strace. */
+  daemonCommand?: (command: readonly string[], name: string) => readonly string[];
   /** Where its files are to be, and to stay; without it they are temporary. */
   keepIn?: string;
 }
@@ -86,6 +88,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         config: options.config ?? {},
         serf: options.serf ?? {},
         joins: options.joins ?? true,
+        daemonCommand: options.daemonCommand ?? ((command) => command),
       });
     });
     const logs = (): string => nodes.map((node) => node.logs()).join('\n');

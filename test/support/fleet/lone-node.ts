@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Announcement } from '../../../lib/announcement/fields.ts';
@@ -18,6 +17,7 @@ import { temporaryDirectory } from '../run/temporary.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, type TestKeys } from './announce.ts';
 import { type ApplySide, makeApplySide } from './apply-side.ts';
 import { serfEnvironment } from './serf-environment.ts';
+import { runSync } from '../run/command.ts';
 
 const handler = join(repository, 'dist/handlers/update.cjs');
 
@@ -59,10 +59,9 @@ export function makeLoneNode(change: Partial<Config> = {}, keys = makeKeys()): L
   const look = (): string => JSON.stringify([readState(stateDir), readState(applyDir)]);
   const send: LoneNode['send'] = (payload, env = {}) => {
     const before = look();
-    const { status, stderr } = spawnSync(handler, {
+    const { status, stderr } = runSync([handler], {
       env: { ...serfEnvironment(configFile), ...env },
       input: Buffer.concat([Buffer.from(payload), Buffer.from('\n')]),
-      encoding: 'utf8',
     });
     const event = lastEvent(stateDir);
     return { status, stderr, event, changed: look() !== before };

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { mustRun, runSync } from '../run/command.ts';
 
 /** Where one machine of the network is. */
 export interface Place {
@@ -92,7 +92,7 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
 /** Makes a bridge with the first free number: making one is atomic, so two networks never share it. */
 function claimBridge(): number {
   for (let id = 1; id < 255; id += 1) {
-    const { status, stderr } = run(['link', 'add', `p2p${id}`, 'type', 'bridge']);
+    const { status, stderr } = runSync(['ip', 'link', 'add', `p2p${id}`, 'type', 'bridge']);
     if (status === 0) return id;
     if (!stderr.includes('File exists')) throw new Error(`ip link add p2p${id}: ${stderr}`);
   }
@@ -102,7 +102,7 @@ function claimBridge(): number {
 function killAll(namespace: string): void {
   // A process can have a child just before it dies: look again until none is left.
   for (;;) {
-    const pids = run(['netns', 'pids', namespace])
+    const pids = runSync(['ip', 'netns', 'pids', namespace])
       .stdout.split('\n')
       .filter((pid) => pid !== '');
     if (pids.length === 0) return;
@@ -122,15 +122,5 @@ function batch(options: readonly string[], commands: string): void {
 }
 
 function ip(args: readonly string[], input = ''): void {
-  const { status, stderr } = run(args, input);
-  if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}${input}`);
-}
-
-function run(
-  args: readonly string[],
-  input = '',
-): { status: number | null; stdout: string; stderr: string } {
-  const result = spawnSync('ip', args, { input, encoding: 'utf8' });
-  if (result.error !== undefined) throw result.error;
-  return result;
+  mustRun(['ip', ...args], { input });
 }

@@ -31,6 +31,8 @@ export interface NodeSettings {
   serf: Record<string, unknown>;
   /** Whether members that join are noticed. */
   joins: boolean;
+  /** What a daemon, such as `n1-serf`, is run by. */
+  daemonCommand: (command: readonly string[], name: string) => readonly string[];
 }
 
 /** Writes everything below etc/, and makes the directories that the configuration names. */

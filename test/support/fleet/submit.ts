@@ -21,7 +21,7 @@ export interface Submitted extends UpdateId {
 
 /** Submits on a node, as its operator would, and expects that to work. */
 export async function submit(node: FleetNode, file: string, ...args: string[]): Promise<Submitted> {
-  const { status, stdout, stderr } = await node.script('submit.ts', [file, '--json', ...args]);
+  const { status, stdout, stderr } = await node.script('submit', [file, '--json', ...args]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Submitted;
 }

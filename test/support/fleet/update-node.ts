@@ -1,4 +1,4 @@
-import { spawnSync, type StdioOptions } from 'node:child_process';
+import { type StdioOptions } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -6,15 +6,9 @@ import { writeKeySet, type TestKeys } from './announce.ts';
 import { readState } from '../run/state.ts';
 import { temporaryDirectory } from '../run/temporary.ts';
 import { serfEnvironment } from './serf-environment.ts';
+import { runSync, type CommandResult } from '../run/command.ts';
 
 const handler = join(import.meta.dirname, '../../../dist/handlers/update.cjs');
-
-/** What one run of the built update handler came to. */
-export interface HandlerRun {
-  status: number | null;
-  stdout: string;
-  stderr: string;
-}
 
 /** A node's files without any daemon, on which the update handler runs as Serf runs it. */
 export class UpdateNode {
@@ -36,21 +30,15 @@ export class UpdateNode {
   }
 
   /** Runs the handler on a payload, to which Serf adds a newline unless it is empty or ends in one. */
-  handle(payload: string | Buffer): HandlerRun {
+  handle(payload: string | Buffer): CommandResult {
     const bytes = Buffer.from(payload);
     const needsNewline = bytes.length > 0 && bytes.at(-1) !== 0x0a;
     return this.run({ input: needsNewline ? Buffer.concat([bytes, Buffer.from('\n')]) : bytes });
   }
 
   /** Runs the handler with its standard input as it is given. */
-  run(options: { input: Buffer } | { stdio: StdioOptions }): HandlerRun {
-    const { status, stdout, stderr } = spawnSync(handler, {
-      ...options,
-      env: this.#env,
-      encoding: 'utf8',
-      timeout: 20_000,
-    });
-    return { status, stdout, stderr };
+  run(options: { input: Buffer } | { stdio: StdioOptions }): CommandResult {
+    return runSync([handler], { ...options, env: this.#env });
   }
 
   /** The lines of events.log. */
@@ -65,7 +53,7 @@ export class UpdateNode {
    * Shows that a run is a refusal: the exit status, one error with a hint, one line in events.log,
    * and every other file as it was.
    */
-  expectRefusal(run: () => HandlerRun, status: number, message: RegExp): void {
+  expectRefusal(run: () => CommandResult, status: number, message: RegExp): void {
     const before = readState(this.stateDir);
     const eventsBefore = this.events();
     const result = run();

@@ -1,7 +1,8 @@
 /**
- * Runs the tests, `npm test [-- PART-OF-A-PATH...]`: all unit tests in one sandbox, and each file that
- * has real daemons in a sandbox of its own, a few sandboxes at a time. Such files look at processes and
- * name network devices: two of them in one sandbox would disturb each other.
+ * Runs the tests, `npm test [-- PART-OF-A-PATH...]`, and beside them the static checks: all unit tests in
+ * one sandbox, and each file that has real daemons in a sandbox of its own, a few sandboxes at a time.
+ * Such files look at processes and name network devices: two of them at once in one sandbox would disturb
+ * each other.
  *
  * The handlers run from dist/, which is built before, once for all.
  */
@@ -13,29 +14,56 @@ import { stripVTControlCharacters } from 'node:util';
 
 const root = join(import.meta.dirname, '..', '..', '..');
 const withDaemons = /^test\/(integration|attacks)\//;
-/** One more than there are cores: some of them wait for a daemon at any time. */
-const atOnce = availableParallelism() + 1;
-const limitMs = 600_000;
+/** More than there are cores: most of them wait for a daemon at any time. */
+const atOnce = availableParallelism() * 2 + 1;
+/** A hang; beside eight busy loops the longest takes half of it. */
+const limitMs = 1_200_000;
 /** Where Vitest says what failed, and the first lines of why. */
 const failureBlocks = /^ FAIL .*\n(?:(?! FAIL |⎯).*\n){0,16}/gm;
-/** These begin first, so that nothing long is left when the others have ended. */
+/** These begin first, the longest before the others, so that nothing long is left at the end. */
 const longest = [
-  'main-path',
+  'fleet-status',
   'faults',
+  'catch-up',
+  'main-path',
   'kinds',
+  'daemon-crash',
   'targets-and-stops',
-  'puppet',
-  'keys',
+  'random-kills',
+  'slow-or-stalled-download',
+  'split-triggers',
   'absence',
   'crash',
-  'random-kills',
-  'power-cuts',
-  'corrupt-state',
-  'fleet-status',
-  'histories',
-  'catch-up',
-  'split-triggers',
+  'puppet',
+  'endless-data',
+  'subnets',
+  'split-users',
+  'keys',
 ];
+/** These have no daemons and are short: they share a sandbox, one after the other, and spare it some starts. */
+const short = [
+  'clock-of-1970',
+  'corrupted-extra-signature',
+  'equivocation',
+  'expired-updates',
+  'fast-forward',
+  'freeze',
+  'hostile-archives',
+  'hostile-names',
+  'hostile-pem',
+  'key-compromise',
+  'rollback-and-replay',
+  'splice-and-mix',
+  'staged-path-is-a-link-or-device',
+  'withdrawn-updates',
+];
+
+interface Job {
+  name: string;
+  command: readonly string[];
+  /** It prints the closing line of Vitest. */
+  hasTests: boolean;
+}
 
 interface Result {
   passed: number;
@@ -52,19 +80,18 @@ function end(child: ChildProcess): void {
   setTimeout(() => child.kill('SIGKILL'), 10_000).unref();
 }
 
-/** Runs test files in a sandbox of their own, and prints their output when they have ended. */
-async function run(name: string, files: readonly string[]): Promise<Result> {
+/** Test files in a sandbox of their own. */
+function tests(name: string, files: readonly string[]): Job {
+  const sandbox = ['sh', join(root, 'test/support/run/sandbox.sh')];
+  const vitest = [process.execPath, join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run'];
+  return { name, command: [...sandbox, ...vitest, ...files], hasTests: true };
+}
+
+/** Runs a job, and prints its output when it has ended. */
+async function run({ name, command, hasTests }: Job): Promise<Result> {
   const began = Date.now();
-  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
-  const command = [
-    'sh',
-    join(root, 'test/support/run/sandbox.sh'),
-    process.execPath,
-    vitest,
-    'run',
-  ];
-  // When this process is killed with -9 the sandbox ends too.
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command, ...files], {
+  // When this process is killed with -9 the job ends too.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -91,7 +118,7 @@ async function run(name: string, files: readonly string[]): Promise<Result> {
   const closing = /^(\d+) passed, (\d+) failed, (\d+) skipped\n/m.exec(output);
   const [passed = 0, failed = 0, skipped = 0] = (closing ?? []).slice(1).map(Number);
   const failures: string[] = stripVTControlCharacters(output).match(failureBlocks) ?? [];
-  const isBroken = isLate || closing === null || (status !== '0' && failed === 0);
+  const isBroken = isLate || (hasTests && closing === null) || (status !== '0' && failed === 0);
   if (isBroken) {
     const why = isLate ? `no end after ${limitMs / 1000} s` : `ended with ${status}`;
     failures.push(` FAIL  ${name}: ${why}`);
@@ -108,13 +135,19 @@ const chosen = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf
   .filter((path) => parts.length === 0 || parts.some((part) => path.includes(part)))
   .sort();
 if (chosen.length === 0) console.error(`no test file has any of: ${parts.join(', ')}`);
+const named = (path: string): string => basename(path, '.test.ts');
+const place = (path: string): number => longest.indexOf(named(path));
+const alone = chosen.filter((path) => withDaemons.test(path) && !short.includes(named(path)));
+const together = chosen.filter((path) => withDaemons.test(path) && short.includes(named(path)));
 const units = chosen.filter((path) => !withDaemons.test(path));
-const isLong = (path: string): boolean => longest.includes(basename(path, '.test.ts'));
-const queue = chosen
-  .filter((path) => withDaemons.test(path))
-  .sort((one, other) => Number(isLong(other)) - Number(isLong(one)))
-  .map((path) => [path]);
-if (units.length > 0) queue.unshift(units);
+const long = alone.filter((path) => longest.includes(named(path)));
+const queue: Job[] = [
+  ...long.sort((one, other) => place(one) - place(other)).map((path) => tests(path, [path])),
+  ...(units.length > 0 ? [tests('unit tests', units)] : []),
+  ...(together.length > 0 ? [tests('attacks without daemons', together)] : []),
+  { name: 'static checks', command: ['npm', 'run', '--silent', 'check:static'], hasTests: false },
+  ...alone.filter((path) => !long.includes(path)).map((path) => tests(path, [path])),
+];
 
 // What is ended counts as failed.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
@@ -125,9 +158,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
 
 const results: Result[] = [];
 const work = async (): Promise<void> => {
-  for (let files = queue.shift(); files !== undefined; files = queue.shift()) {
-    results.push(await run(files === units ? 'unit tests' : files.join(), files));
-  }
+  for (let job = queue.shift(); job !== undefined; job = queue.shift())
+    results.push(await run(job));
 };
 await Promise.all(Array.from({ length: atOnce }, work));
 

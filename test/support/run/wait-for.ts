@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** Many times what anything takes on a machine with ten busy processes a core. */
+const defaultTimeoutMs = 240_000;
+
 /**
  * Asks again until a condition gives something other than false or undefined, and returns that.
  *
@@ -10,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function waitFor<T>(
   description: string,
   condition: () => T | Promise<T>,
-  timeoutMs = 60_000,
+  timeoutMs = defaultTimeoutMs,
   explain: () => string = () => '',
 ): Promise<Exclude<T, false | undefined>> {
   const deadline = Date.now() + timeoutMs;

@@ -229,9 +229,7 @@ export const writing = (path: string, text: string): string =>
 
 /** Waits until every node has applied an update. */
 export function untilApplied(fleet: SplitFleet, update: UpdateId): Promise<boolean> {
-  return fleet.waitFor(
-    `${update.channel}@${update.version} is applied by every node`,
-    () => fleet.nodes.every((node) => outcomeOn(node, update)?.state === 'APPLIED'),
-    90_000,
+  return fleet.waitFor(`${update.channel}@${update.version} is applied by every node`, () =>
+    fleet.nodes.every((node) => outcomeOn(node, update)?.state === 'APPLIED'),
   );
 }

@@ -1,9 +1,10 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, readFileSync, watch, type FSWatcher } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { Daemon } from '../fleet/daemon.ts';
 import { systemPath, type SplitNode } from './node.ts';
 import { readUnit, type Unit } from './units.ts';
+import { mustRun } from '../run/command.ts';
 
 export interface ServiceRun {
   service: string;
@@ -67,7 +68,7 @@ export class ServiceManager {
   /** Kills a daemon and its children, as a service is killed that does not end in time. */
   async killDaemon(name: string): Promise<void> {
     const command = this.unit(name).execStart.join('\0');
-    const pids = execFileSync('ip', ['netns', 'pids', this.#node.place.namespace]).toString();
+    const pids = mustRun(['ip', 'netns', 'pids', this.#node.place.namespace]);
     const main = pids.split('\n').find((pid) => {
       return pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'utf8') === `${command}\0`;
     });

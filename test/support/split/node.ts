@@ -9,7 +9,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import type { RunResult } from '../fleet/fleet-node.ts';
+import { run, type CommandResult } from '../run/command.ts';
 import type { Place } from '../fleet/network.ts';
 import { repository } from '../run/repository.ts';
 
@@ -86,13 +86,13 @@ export class SplitNode {
     for (const each of own) if (each !== 'etc') chmodSync(join(directory, each), 0o755);
     chmodSync(join(directory, 'tmp'), 0o1777);
     const copy = { recursive: true, verbatimSymlinks: true, preserveTimestamps: true };
-    await run('cp', ['-a', '/etc', directory]);
+    await run(['cp', '-a', '/etc', directory]);
     mkdirSync(join(directory, 'var', 'lib'), { mode: 0o755 });
     mkdirSync(join(directory, 'var', 'cache'), { mode: 0o755 });
     symlinkSync('/run', join(directory, 'var', 'run'));
     for (const path of packaged)
       if (existsSync(join('/var', path)))
-        await run('cp', ['-a', join('/var', path), join(directory, 'var', path)]);
+        await run(['cp', '-a', join('/var', path), join(directory, 'var', path)]);
     cpSync(join(repository, 'dist'), join(directory, 'dist'), copy);
     const argv = ['netns', 'exec', place.namespace, 'unshare', '--mount', '--uts'];
     const script = ['sh', '-c', mountScript, 'sh', directory, repository, name];
@@ -155,44 +155,25 @@ export class SplitNode {
   }
 
   /** Runs a command as a user of this machine, logged in. */
-  runAs(user: string, command: readonly string[], options: RunAsOptions = {}): Promise<RunResult> {
+  runAs(
+    user: string,
+    command: readonly string[],
+    options: RunAsOptions = {},
+  ): Promise<CommandResult> {
     const { home } = this.account(user);
     const env = { PATH: systemPath, HOME: home, ...options.env };
     const argv = this.becoming(user, command, { ...options, env });
-    return run(...this.entering(argv), options);
+    const [program, args] = this.entering(argv);
+    const { input, timeoutMs } = options;
+    return run([program, ...args], {
+      cwd: '/',
+      ...(input && { input }),
+      ...(timeoutMs && { timeoutMs }),
+    });
   }
 
   /** Runs lines of shell as a user of this machine. */
-  shell(user: string, script: string, options: RunAsOptions = {}): Promise<RunResult> {
+  shell(user: string, script: string, options: RunAsOptions = {}): Promise<CommandResult> {
     return this.runAs(user, ['/bin/sh', '-c', script], options);
   }
-}
-
-/** Runs a command to its end; what is still running after `timeoutMs` is an error. */
-function run(
-  program: string,
-  args: readonly string[],
-  { input = '', timeoutMs = 60_000 }: RunAsOptions = {},
-): Promise<RunResult> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd: '/', detached: true });
-    const out: Buffer[] = [];
-    const errors: Buffer[] = [];
-    const timer = setTimeout(() => {
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-      const output = Buffer.concat([...out, ...errors]).toString();
-      reject(new Error(`${args.join(' ')}: no end after ${timeoutMs} ms\n${output}`));
-    }, timeoutMs);
-    child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
-    child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
-    // A command that does not read its input is no fault here.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
-    child.on('error', reject);
-    child.on('close', (status) => {
-      clearTimeout(timer);
-      const [stdout, stderr] = [out, errors].map((chunks) => Buffer.concat(chunks).toString());
-      resolve({ status, stdout: stdout ?? '', stderr: stderr ?? '' });
-    });
-  });
 }

@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -18,6 +17,7 @@ import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 import { repository } from '../run/repository.ts';
 import { temporaryDirectory } from '../run/temporary.ts';
+import { run, type CommandResult } from '../run/command.ts';
 
 const code = '/opt/p2p-update';
 const programs = [
@@ -55,18 +55,10 @@ export function whyNoImage(): string | undefined {
   }
 }
 
-export interface Outcome {
-  status: number | null;
-  stdout: string;
-  stderr: string;
-}
+export type Outcome = CommandResult;
 
-export function runProgram(command: string, args: readonly string[]): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const child = execFile(command, args, (_, stdout, stderr) => {
-      resolve({ status: child.exitCode, stdout, stderr });
-    });
-  });
+export function runProgram(command: string, args: readonly string[]): Promise<CommandResult> {
+  return run([command, ...args]);
 }
 
 /** An image with a built p2p-update in /opt, a Node, and Transmission's user; no daemons. */
@@ -102,7 +94,7 @@ export class Image {
   }
 
   /** Runs its setup on it. */
-  setup(args: readonly string[] = [], umask = '022'): Promise<Outcome> {
+  setup(args: readonly string[] = [], umask = '022'): Promise<CommandResult> {
     const command = ['-c', `umask ${umask}; exec "$@"`, 'sh', process.execPath];
     const script = this.at(`${code}/scripts/setup.cjs`);
     return runProgram('/bin/sh', [...command, script, '--root', this.root, ...args]);

@@ -19,6 +19,7 @@ const update: Update = {
   sha256: 'b'.repeat(64),
   pieceLength: 16_384,
   pieces: new Uint8Array(20),
+  created: now,
   notBefore: 0,
   expires: now + 1000,
   rerun: false,

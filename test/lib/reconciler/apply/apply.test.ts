@@ -18,8 +18,11 @@ describe('Puppet that is ended from outside each time, as for want of memory', (
     const count = (): number => (existsSync(runs) ? readFileSync(runs).length : 0);
     puppet('kill -9 $$');
     const update = node.receive({ kind: 'manifest', name: 'a.pp' }, Buffer.from('notice("x")\n'));
+    const due = [0, 20, 40, 60, 80, 140, 260, 500, 980, 1940, 3860, 7460];
     const startedAt: number[] = [];
-    for (let second = 0; second < 10_000; second += 20) {
+    // A pass at each moment that is due, and 20 s before it.
+    for (const second of [...due, ...due.map((at) => at - 20)].sort((a, b) => a - b)) {
+      if (second < 0 || second === startedAt.at(-1)) continue;
       const before = count();
       const events = await node.apply(now + second);
       if (count() === before) continue;
@@ -34,7 +37,7 @@ describe('Puppet that is ended from outside each time, as for want of memory', (
         tries: 0,
       });
     }
-    expect(startedAt).toEqual([0, 20, 40, 60, 80, 140, 260, 500, 980, 1940, 3860, 7460]);
+    expect(startedAt).toEqual(due);
     puppet('exit 0');
     await node.apply(now + 11_060);
     expect(node.outcomeOf(update)?.state).toBe('APPLIED');

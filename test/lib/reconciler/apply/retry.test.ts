@@ -110,31 +110,27 @@ describe('an update that was given up', () => {
 });
 
 describe('an interruption of apply', () => {
-  it.each(['SIGKILL', 'SIGTERM'] as const)(
-    'by %s is no failed try',
-    { timeout: 60_000 },
-    async (signal) => {
-      const node = makeApplySide(temporaryDirectory());
-      const begun = join(dirname(node.config.puppet.command), 'begun');
-      setPuppet(node, `echo run >> '${begun}'; sleep 60`);
-      const update = node.receive({ kind: 'manifest', name: 'a.pp' }, content);
-      const file = join(dirname(node.config.puppet.command), 'config.json');
-      writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-      const run = spawn('node', ['--import', 'tsx', 'scripts/apply.ts'], {
-        cwd: repository,
-        env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
-        stdio: 'ignore',
-      });
-      const exit = once(run, 'exit');
-      await waitFor('Puppet is at it', () => node.outcomeOf(update)?.state === 'APPLYING', 15_000);
-      run.kill(signal);
-      await exit;
-      expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLYING', tries: 0 });
-      setPuppet(node, 'exit 0');
-      await node.apply();
-      expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED', tries: 0 });
-    },
-  );
+  it.each(['SIGKILL', 'SIGTERM'] as const)('by %s is no failed try', async (signal) => {
+    const node = makeApplySide(temporaryDirectory());
+    const begun = join(dirname(node.config.puppet.command), 'begun');
+    setPuppet(node, `echo run >> '${begun}'; sleep 60`);
+    const update = node.receive({ kind: 'manifest', name: 'a.pp' }, content);
+    const file = join(dirname(node.config.puppet.command), 'config.json');
+    writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
+    const run = spawn('node', ['--import', 'tsx', 'scripts/apply.ts'], {
+      cwd: repository,
+      env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
+      stdio: 'ignore',
+    });
+    const exit = once(run, 'exit');
+    await waitFor('Puppet is at it', () => node.outcomeOf(update)?.state === 'APPLYING');
+    run.kill(signal);
+    await exit;
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLYING', tries: 0 });
+    setPuppet(node, 'exit 0');
+    await node.apply();
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED', tries: 0 });
+  });
 
   it('between FAILED and POISONED costs no fourth try', async () => {
     const { node, update } = await makePoisoned();
@@ -176,7 +172,7 @@ describe('reconcile --retry', () => {
     [['--retry', 'x'], /x is no CHANNEL@VERSION/],
     [['--retry', 'a@1', 'b@2'], /one update at a time/],
     [['a@1'], /a@1: what is it for\?/],
-  ])('refuses %j', { timeout: 60_000 }, async (args, reason) => {
+  ])('refuses %j', async (args, reason) => {
     const { node } = await makePoisoned();
     const { status, stderr } = run(node, args);
     expect(status).toBe(64);
@@ -184,7 +180,7 @@ describe('reconcile --retry', () => {
   });
 
   // Each starts a program from its sources.
-  it('names the updates that it tries again, and tries them', { timeout: 60_000 }, async () => {
+  it('names the updates that it tries again, and tries them', async () => {
     const { node, update } = await makePoisoned();
     setPuppet(node, 'exit 0');
     const { stdout } = run(node, ['--retry', nameOf(update)]);
@@ -193,19 +189,15 @@ describe('reconcile --retry', () => {
     expect(run(node, ['--retry']).stdout).toBe('reconcile: nothing was given up\n');
   });
 
-  it.skipIf(process.geteuid?.() !== 0)(
-    'is for the owner of "applyDir" alone',
-    { timeout: 60_000 },
-    async () => {
-      const { node, update } = await makePoisoned();
-      chmodSync(dirname(node.config.stateDir), 0o755);
-      mkdirSync(node.config.stateDir, { recursive: true });
-      spawnSync('chown', ['-R', '65534', node.config.stateDir]);
-      const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-      const { status, stderr } = run(node, ['--retry'], nobody);
-      expect(stderr).toMatch(/apply: of another user\nreconcile: hint: .*as root/);
-      expect(status).toBe(78);
-      expect(node.outcomeOf(update)?.state).toBe('POISONED');
-    },
-  );
+  it.skipIf(process.geteuid?.() !== 0)('is for the owner of "applyDir" alone', async () => {
+    const { node, update } = await makePoisoned();
+    chmodSync(dirname(node.config.stateDir), 0o755);
+    mkdirSync(node.config.stateDir, { recursive: true });
+    spawnSync('chown', ['-R', '65534', node.config.stateDir]);
+    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    const { status, stderr } = run(node, ['--retry'], nobody);
+    expect(stderr).toMatch(/apply: of another user\nreconcile: hint: .*as root/);
+    expect(status).toBe(78);
+    expect(node.outcomeOf(update)?.state).toBe('POISONED');
+  });
 });
