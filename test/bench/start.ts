@@ -1,5 +1,5 @@
 /**
- * How fast the update handler starts, as ratios to an empty Node process of the same run: these
+ * Measures the start of the update handler, in ratios to an empty Node process of the same run: these
  * machines are too noisy for absolute times. See docs/performance.md.
  */
 import { spawnSync } from 'node:child_process';
