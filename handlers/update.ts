@@ -16,7 +16,7 @@ void runHandler('update', process.env, async ({ config, log }) => {
       hint: 'register it in serf.json as "user:update=…/dist/handlers/update.cjs"',
     });
   const nowSeconds = Math.floor(Date.now() / 1000);
-  const deps = { now: nowSeconds, buildTime };
+  const deps = { nowSeconds, buildTime };
   const { update, decision } = await acceptPayload(readPayload(), config, deps);
   const { channel, version } = update;
   log({ decision: decision.kind, reason: decision.reason, channel, version });

@@ -12,16 +12,16 @@ import { UpdateError } from '../errors.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { listEpochs, readChained } from '../state/key-chain.ts';
 
-/** The longest text that fits the response to a query: Serf's limit is 1,024 bytes with its frame. */
+/** Longest text of a response; Serf allows 1,024 bytes with its frame (QueryResponseSizeLimit in serf/config.go). */
 export const maxResponseChars = 900;
 
 /** An announcement as nodes compare it, without its text. */
 export interface Item extends UpdateId {
   /** `channel@version`. */
   key: string;
-  /** Whom it is for, 8 hex digits: the same for announcements that supersede each other. */
+  /** Fingerprint of target and noop, 8 hex digits: the same for announcements that supersede each other. */
   scope: string;
-  /** What was signed, 8 hex digits: two bodies of one key are an equivocation. */
+  /** Fingerprint of the signed bytes, 8 hex digits: two bodies of one key are an equivocation. */
   body: string;
 }
 
@@ -31,27 +31,18 @@ export interface Holding extends Item {
   expires: number | null;
 }
 
-/** A stored announcement that cannot be read; what it was for is not known. */
+/** A stored announcement that cannot be read; its target is not known. */
 export interface Damaged extends UpdateId {
   key: string;
   scope: null;
 }
 
-/** The scope of what is for every node and no trial: it supersedes whatever is older in its channel. */
+/** Scope of an update for every node that is no noop: it supersedes everything older in its channel. */
 export const scopeOfAll = scopeOf({ target: '', noop: false });
 
-function scopeOf({ target, noop }: Pick<Update, 'target' | 'noop'>): string {
-  return fingerprint(`${target}\0${noop ? 1 : 0}`);
-}
-
-/** The first 8 hex digits of a SHA-256: enough to see a difference, and no proof of anything. */
-export function fingerprint(content: string | Uint8Array): string {
-  return hash('sha256', content).slice(0, 8);
-}
-
 /**
- * Reads what this node has stored of some channels, or of all; the newest first within a channel. Of
- * the key sets it also has those of the chain, should their announcements be gone.
+ * Reads the stored announcements of some channels, or of all, the newest first within a channel; key sets
+ * also from the chain, should their announcements be gone.
  */
 export async function listHoldings(
   held: HeldUpdates,
@@ -77,30 +68,48 @@ export async function listHoldings(
 }
 
 /**
- * What a node offers to others: every key set, and of each channel the newest for the same nodes that
- * has not expired, unless a newer one for all nodes supersedes it.
+ * Chooses the announcements that a node offers to others: every key set, and of each channel the newest
+ * of each scope that has not expired, unless a newer one for all nodes supersedes it.
  *
- * @param now unix seconds
+ * @param nowSeconds unix seconds
  * @returns sorted by key
  */
-export function chooseServed(held: readonly (Holding | Damaged)[], now: number): Holding[] {
+export function chooseServed(held: readonly (Holding | Damaged)[], nowSeconds: number): Holding[] {
   const readable = held.filter((each): each is Holding => each.scope !== null);
   return readable
-    .filter((each) => isServed(each, readable, now))
+    .filter((each) => isServed(each, readable, nowSeconds))
     .sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
-function isServed(each: Holding, readable: readonly Holding[], now: number): boolean {
-  if (!/^[!-~]+$/.test(each.payload) || each.payload.length > maxResponseChars) return false;
-  if (each.channel === keySetChannel) return true;
-  return !isExpired(each, now) && !readable.some((other) => supersedes(other, each));
-}
-
-/** Whether one announcement leaves nothing of another one to hear of. */
+/** Whether one announcement supersedes another one on every node that the other one is for. */
 export function supersedes(newer: Item | Damaged, older: Item): boolean {
   if (newer.channel !== older.channel || newer.version <= older.version) return false;
-  // A damaged one counts: taking it for nothing could bring back what is older.
+  // A damaged one counts: ignoring it could bring back an older update.
   return newer.scope === null || newer.scope === scopeOfAll || newer.scope === older.scope;
+}
+
+/**
+ * Describes a payload as nodes compare it; nothing is verified.
+ *
+ * @throws UpdateError `malformed`
+ */
+export async function itemOf(payload: string): Promise<Holding> {
+  return holdingOf(await parsePayload(Buffer.from(payload)));
+}
+
+/** The first 8 hex digits of a SHA-256: enough to see a difference, and no proof of equality. */
+export function fingerprint(content: string | Uint8Array): string {
+  return hash('sha256', content).slice(0, 8);
+}
+
+function isServed(each: Holding, readable: readonly Holding[], nowSeconds: number): boolean {
+  if (!/^[!-~]+$/.test(each.payload) || each.payload.length > maxResponseChars) return false;
+  if (each.channel === keySetChannel) return true;
+  return !isExpired(each, nowSeconds) && !readable.some((other) => supersedes(other, each));
+}
+
+function scopeOf({ target, noop }: Pick<Update, 'target' | 'noop'>): string {
+  return fingerprint(`${target}\0${noop ? 1 : 0}`);
 }
 
 async function describeLink(id: UpdateId, payload: string | undefined): Promise<Holding | Damaged> {
@@ -118,15 +127,6 @@ function damaged(id: UpdateId): Damaged {
   return { ...id, key: nameOf(id), scope: null };
 }
 
-/**
- * Describes a payload as nodes compare it; nothing is verified.
- *
- * @throws UpdateError `malformed`
- */
-export async function itemOf(payload: string): Promise<Holding> {
-  return holdingOf(await parsePayload(Buffer.from(payload)));
-}
-
 function holdingOf({ update, body, text: payload }: Offer): Holding {
   const { channel, version, expires } = update;
   const id = { channel, version };
@@ -140,7 +140,7 @@ function readLink(applyDir: string, epoch: number): string | undefined {
   try {
     return readChained(applyDir, epoch)?.payload;
   } catch (error) {
-    // Of a later format, or so it says.
+    // Of a later format, by its own word.
     if (error instanceof UpdateError) return undefined;
     throw error;
   }

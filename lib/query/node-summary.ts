@@ -12,31 +12,31 @@ import { outcomesDir } from '../state/layout.ts';
 import { listRecords, type Progress } from '../state/progress.ts';
 import { type NodeState, progressOf } from './update-status.ts';
 
-/** What a member answered, all its pages together. */
+/** Summary of a member: all its pages together. */
 export interface NodeSummary extends NodeFacts {
   channels: ChannelFacts[];
 }
 
-/** What a node says of itself. */
+/** Facts of a whole node, by its own word. */
 export interface NodeFacts {
   /** The version of p2p-update. */
   software: string;
   /** Of the key set in force; null when there is none that can be used. */
   epoch: number | null;
-  /** When the newest announcement that the node holds was made, unix seconds; null: it holds none. */
+  /** Creation of the newest announcement that the node holds, unix seconds; null: it holds none. */
   newestCreated: number | null;
   /** It follows the channels that it lists, and no other. */
   isLimited: boolean;
-  /** What keeps the whole node from taking updates; '' is nothing. */
+  /** Fault that keeps the whole node from taking updates; '': none. */
   fault: string;
 }
 
-/** What a node says of one channel. Trials (noop) do not count. */
+/** Facts of one channel on a node, by its own word. Noops do not count. */
 export interface ChannelFacts {
   channel: string;
-  /** The highest version that it holds, whomever it is for; 0: none. */
+  /** The highest version that it holds, for any target; 0: none. */
   newest: number;
-  /** That one may not be applied any more, so whoever does not have it cannot get it. */
+  /** That version may not be applied any more, so a node without it cannot get it. */
   isNewestExpired: boolean;
   equivocation: EquivocationState;
   /** The version whose content was applied last; 0: none. */
@@ -48,7 +48,7 @@ export interface ChannelFacts {
 export interface CurrentUpdate {
   version: number;
   state: NodeState;
-  /** When it came into this state, unix seconds. */
+  /** Start of this state, unix seconds. */
   since: number;
   reason: string;
   /** The last run of Puppet. */
@@ -57,16 +57,21 @@ export interface CurrentUpdate {
 
 export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>;
 
-/** What this node says of itself, and what its channels are to be read from. */
+/** Facts of this node, and its channels, each of which is read when it is asked for. */
 export interface OwnFacts {
   facts: NodeFacts;
-  /** In the order of their names. */
-  channels: string[];
-  /** Undefined when the announcements cannot be listed; there are no channels then. */
-  held: HeldUpdates | undefined;
+  /** In the order of their names; none when the announcements cannot be listed. */
+  channels: { name: string; read: (nowSeconds: number) => ChannelFacts }[];
 }
 
-/** Collects what this node says of itself; a part that cannot be read shows as such, and hides no other. */
+interface HeldAnnouncement {
+  update: Pick<Update, 'channel' | 'target' | 'noop' | 'expires'>;
+  /** Unix seconds, both. */
+  created: number;
+  acceptedAt: number;
+}
+
+/** Collects the facts of this node; a part that cannot be read is named as a fault, and hides no other. */
 export function nodeFacts(config: Config): OwnFacts {
   const faults: string[] = [];
   const attempt = <T>(read: () => T): T | undefined => {
@@ -78,14 +83,11 @@ export function nodeFacts(config: Config): OwnFacts {
     }
   };
   const epoch = attempt(() => currentKeySet(config).epoch) ?? null;
-  const held = attempt(() => new HeldUpdates(config));
-  const channels = held === undefined ? [] : (attempt(() => followedChannels(held)) ?? []);
-  const created = channels.flatMap((channel) => {
-    const [newest] = held?.inChannel(channel) ?? [];
-    return newest === undefined || held === undefined
-      ? []
-      : (readHeld(held, newest)?.created ?? []);
+  const own = attempt(() => {
+    const held = new HeldUpdates(config);
+    return followedChannels(held).map((name) => ({ held, name }));
   });
+  const created = (own ?? []).flatMap(({ held, name }) => newestCreated(held, name) ?? []);
   const facts = {
     software: softwareVersion,
     epoch,
@@ -93,7 +95,11 @@ export function nodeFacts(config: Config): OwnFacts {
     isLimited: config.channels !== null,
     fault: faults.join('; '),
   };
-  return { facts, channels, held };
+  const channels = (own ?? []).map(({ held, name }) => ({
+    name,
+    read: (nowSeconds: number) => channelFacts(held, name, epoch, nowSeconds),
+  }));
+  return { facts, channels };
 }
 
 function followedChannels(held: HeldUpdates): string[] {
@@ -104,30 +110,30 @@ function followedChannels(held: HeldUpdates): string[] {
     .sort();
 }
 
-/**
- * What this node says of one channel.
- *
- * @param epoch of the key set in force
- * @param now unix seconds
- */
-export function channelFacts(
+function newestCreated(held: HeldUpdates, channel: string): number | undefined {
+  const [newest] = held.inChannel(channel);
+  return newest && readHeld(held, newest)?.created;
+}
+
+/** Reads the facts of one channel; `epoch` is that of the key set in force. */
+function channelFacts(
   held: HeldUpdates,
   channel: string,
   epoch: number | null,
-  now: number,
+  nowSeconds: number,
 ): ChannelFacts {
   const { config } = held;
   let newest: { version: number; isExpired: boolean } | undefined;
   let current: CurrentUpdate | null = null;
   for (const id of held.inChannel(channel).slice(0, maxReadPerChannel)) {
     const announcement = readHeld(held, id);
-    // One that is damaged counts: taking it for nothing could bring back what is older.
+    // A damaged one counts as active: ignoring it could bring back an older update.
     const role =
       announcement === undefined ? 'active' : roleOfUpdate(config, announcement.update).role;
     if (announcement?.update.noop === true) continue;
     newest ??= {
       version: id.version,
-      isExpired: announcement !== undefined && isExpired(announcement.update, now),
+      isExpired: announcement !== undefined && isExpired(announcement.update, nowSeconds),
     };
     if (role !== 'active') continue;
     current = currentOf(config, id, announcement, epoch);
@@ -156,11 +162,11 @@ function currentOf(
     return { version, state: 'DAMAGED', since, reason, run: null };
   };
   if (typeof progress === 'string') return damaged(progress);
-  // Neither side goes on with what it cannot verify again.
+  // Neither side goes on with an announcement that it cannot verify again.
   if (announcement === undefined && progress?.state !== 'APPLIED')
     return damaged('its announcement is damaged');
   if (progress !== undefined) return { version, ...describeProgress(progress) };
-  // What was placed at set-up has no record.
+  // A key set that was placed at set-up has no record.
   if (id.channel === keySetChannel && version <= (epoch ?? 0))
     return { version, state: 'APPLIED', since, reason: 'in force', run: null };
   return { version, state: 'ACCEPTED', since, reason: 'accepted', run: null };
@@ -176,7 +182,7 @@ function describeProgress({ state, at, reason, run }: Progress): Omit<CurrentUpd
   };
 }
 
-/** Records that cannot be read are passed over: those that matter now show by themselves. */
+/** Version applied last; records that cannot be read are skipped, since a current one shows as DAMAGED. */
 function lastAppliedOf(config: Config, channel: string): number {
   let begun: UpdateId[];
   try {
@@ -193,14 +199,7 @@ function lastAppliedOf(config: Config, channel: string): number {
   return applied?.version ?? 0;
 }
 
-interface HeldAnnouncement {
-  update: Pick<Update, 'channel' | 'target' | 'noop' | 'expires'>;
-  /** Unix seconds, both. */
-  created: number;
-  acceptedAt: number;
-}
-
-/** From its text alone, without verifying it again; undefined when it is damaged. */
+/** Reads a held announcement from its text alone, unverified; undefined when it is damaged. */
 function readHeld(held: HeldUpdates, id: UpdateId): HeldAnnouncement | undefined {
   const stored = held.stored(id);
   if (stored === undefined) return undefined;

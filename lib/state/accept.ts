@@ -13,16 +13,16 @@ import { currentKeySet } from './key-chain.ts';
 
 export interface AcceptDeps {
   /** Unix seconds. */
-  now: number;
-  /** Unix seconds; see DecisionInput. */
+  nowSeconds: number;
+  /** Unix seconds; see DecisionInput.buildTime. */
   buildTime: number;
 }
 
 /**
- * Takes one payload, however it came: parses it, verifies it, decides, and stores it durably when
- * it is to be kept. Called by the update handler, and again for what waited for a plausible clock.
+ * Parses one payload, verifies it, decides, and stores it durably if it is to be kept. Called for an
+ * event, for a neighbour's response, and again for a pending announcement.
  *
- * @throws UpdateError `malformed`, `untrusted`, `try-later`, `configuration`; then nothing changed
+ * @throws UpdateError `malformed`, `untrusted`, `try-later`, `configuration`; nothing is stored then
  */
 export async function acceptPayload(
   payload: Uint8Array,
@@ -32,8 +32,8 @@ export async function acceptPayload(
   const offer = await parsePayload(payload);
   verifyOffer(offer, config, () => currentKeySet(config));
   const { update } = offer;
-  // Before the stored facts are looked at: one that another handler stores in between is then the
-  // same, and not one that is as new as the mark.
+  // Mark first, stored fact second: the same announcement, stored by another handler in between, then
+  // compares as the same and is not refused as old.
   const held = new HeldUpdates(config);
   const mark = markFor(held, update);
   const stored = await compareStored(offer, held);
@@ -50,14 +50,14 @@ export async function acceptPayload(
     knownChannels: new Set([...held.channels.keys()].filter((name) => name !== keySetChannel)),
     allowedChannels: config.channels,
     maxContentBytes: config.maxContentBytes,
-    now: deps.now,
+    nowSeconds: deps.nowSeconds,
     buildTime: deps.buildTime,
   });
-  const fact = { payload: offer.text, acceptedAt: isoTime(deps.now) };
+  const fact = { payload: offer.text, acceptedAt: isoTime(deps.nowSeconds) };
   try {
     switch (decision.kind) {
       case 'accept':
-        // Two handlers at once: the one that comes second finds the fact and decides again.
+        // Two handlers at once: the second one finds the fact and decides again.
         if (!keepAccepted(config.stateDir, update, fact))
           return await acceptPayload(payload, config, deps);
         break;
@@ -66,14 +66,14 @@ export async function acceptPayload(
         ringAccepted(config.stateDir, update);
         break;
       case 'wait':
-        // One for each channel: what is for others, or a trial, must not take its place.
+        // One pending announcement a channel: one for other nodes, or a noop, must not take its place.
         if (roleOfUpdate(config, update).role === 'active')
           keepPending(config.stateDir, update, offer.text);
         break;
       case 'refuse':
-        // A bare torrent proves nothing: nobody signed it.
+        // A bare torrent is unsigned, so it proves nothing.
         if (stored === 'other' && offer.source === 'announcement')
-          keepEquivocation(held, update, offer.text, deps.now);
+          keepEquivocation(held, update, offer.text, deps.nowSeconds);
         break;
       default:
         decision satisfies never;

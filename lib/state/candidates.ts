@@ -7,13 +7,13 @@ import { HeldUpdates } from './held.ts';
 import { roleOf } from './high-water-mark.ts';
 import { currentKeySet, readChained } from './key-chain.ts';
 
-/** The updates of a node's announcements, split by what is to be done with them. */
+/** Updates of the held announcements, split by how the pass goes on with them. */
 export interface VerifiedUpdates {
-  /** The newest of each channel that this node should run, and a noop that is newer still. */
+  /** The newest of each channel that targets this node, and a noop that is newer still. */
   current: Update[];
-  /** What must not go on. */
+  /** Updates that must not go on. */
   ended: EndedUpdate[];
-  /** What can be neither used nor ended now: damaged, or of a key set that has yet to come. */
+  /** Updates that can be neither used nor ended now: damaged, or of a key set that has yet to come. */
   unusable: { id: UpdateId; reason: string }[];
 }
 
@@ -21,9 +21,9 @@ export interface EndedUpdate {
   id: UpdateId;
   state: 'SUPERSEDED' | 'WITHDRAWN';
   reason: string;
-  /** The keys that signed it are trusted no more; it may be signed again by others. */
+  /** Its signing keys are trusted no more; other keys may sign it again. */
   isRevoked?: boolean;
-  /** It is for other nodes, to which this one may have to seed it. */
+  /** It targets other nodes, to which this one may have to seed it. */
   isForOthers?: boolean;
 }
 
@@ -31,8 +31,8 @@ export interface EndedUpdate {
  * Verifies the accepted announcements again: keys change, disks rot, and the apply side trusts neither
  * the handler nor advance.
  *
- * What is newest and cannot be trusted any more leaves its channel without an update: an older one
- * must not come back.
+ * A channel whose newest update is trusted no more is left without one: an older update must not come
+ * back (docs/trust.md#key-sets).
  */
 export async function loadVerified(held: HeldUpdates): Promise<VerifiedUpdates> {
   const { config } = held;
@@ -41,15 +41,15 @@ export async function loadVerified(held: HeldUpdates): Promise<VerifiedUpdates> 
   const updates: VerifiedUpdates = { current: [], ended: [], unusable: [] };
   for (const [channel, ids] of held.channels) {
     const newest = ids.slice(0, maxReadPerChannel);
-    if (channel === keySetChannel) await chooseKeySets(held, keySet, newest, updates);
+    if (channel === keySetChannel) await classifyKeySets(held, keySet, newest, updates);
     else if (config.channels?.includes(channel) !== false)
-      await choose(held, keySet, newest, updates);
+      await classifyChannel(held, keySet, newest, updates);
   }
   return updates;
 }
 
-/** One channel; `ids` has the newest first. */
-async function choose(
+/** Adds the updates of one channel; `ids` has the newest first. */
+async function classifyChannel(
   held: HeldUpdates,
   keySet: () => KeySet,
   ids: readonly UpdateId[],
@@ -74,11 +74,11 @@ async function choose(
       continue;
     }
     const update = await held.verified(id, keySet);
-    // Advance prunes what is past, and the apply side does not hold its lock.
+    // Pruned meanwhile by advance, whose lock the apply side does not hold.
     if (update instanceof UpdateError && !held.has(id)) continue;
     if (update instanceof UpdateError) classifyUnverified(updates, id, update);
     else current.push(update);
-    // What it would supersede waits, and is not ended: its part on this node cannot be told.
+    // Older updates wait and are not ended: whether this one supersedes them cannot be told yet.
     if (update instanceof UpdateError && update.code !== 'untrusted') return;
     if (role === 'noop') noop = id;
     else if (update instanceof UpdateError || update.kind !== 'withdraw')
@@ -88,10 +88,10 @@ async function choose(
 }
 
 /**
- * Key sets do not supersede each other: a node that was away needs every one of them. Those of the
- * past are proven by the chain, since their signers may be trusted no more.
+ * Adds the key sets, which do not supersede each other: a node that was away needs every one of them.
+ * Past ones are proven by the chain, since their signers may be trusted no more.
  */
-async function chooseKeySets(
+async function classifyKeySets(
   held: HeldUpdates,
   keySet: () => KeySet,
   ids: readonly UpdateId[],

@@ -24,28 +24,35 @@ import { announcementsDir, joinedFile, pendingDir, prepareStateDir } from './lay
 const maxFactBytes = 8192;
 
 /**
- * More announcements of one channel than a node holds: one for each target, a trial of each, and what is
- * superseded and not yet removed.
+ * More announcements of one channel than a node holds: one for each target, a noop of each, and
+ * superseded ones that are not removed yet.
  */
 const maxHeldPerChannel = 512;
-/** Announcements of one channel that a pass reads, the newest: others may write into the store. */
+/** Newest announcements of one channel that a pass reads: the node's user may plant any number. */
 export const maxReadPerChannel = 128;
-/** Those that a node accepts, and that of the key sets. */
+/** Channels that a node accepts, and that of the key sets. */
 const maxHeldChannels = maxChannels + 1;
-/** Files of the directory `pending`, of which each channel has one. */
+/** Files read of the directory `pending`, which has one for each channel. */
 const maxPending = 1000;
 /** Longer than one tick of a file system's clock: two changes within a tick look like one. */
 const clockTickMs = 100;
 
-/** The last listing, and what its directory was like then. */
+/** A stored payload: announcement text, or a bare torrent in base64. */
+export interface StoredPayload {
+  payload: string;
+  /** ISO 8601. */
+  acceptedAt: string;
+}
+
+/** The last listing, with the signature of its directory at that time. */
 let lastListing: { directory: string; signature: string; ids: readonly UpdateId[] } | undefined;
 
 /**
- * Every accepted update of this node, as the file names say, by channel, the oldest version first.
+ * Lists the accepted updates of this node by their file names: by channel, the oldest version first.
  *
- * A bounded number, by name, before any of them is read: whoever owns the directory may have made
- * 400,000 files in it. Of each channel the newest stay, of the channels the last by name. The directory
- * is listed anew only when it has changed.
+ * Bounded by name before any file is read: the owner of the directory may have made 400,000 files in it.
+ * Of each channel the newest are listed, of the channels the last by name. The directory is read anew
+ * only when it has changed.
  */
 export function listAccepted(stateDir: string): readonly UpdateId[] {
   const directory = announcementsDir(stateDir);
@@ -87,7 +94,7 @@ function newestOf(names: Iterable<string>): UpdateId[] {
   });
 }
 
-/** Leaves the highest, in descending order. */
+/** Keeps the highest versions, in descending order. */
 function keepNewest(versions: number[]): void {
   versions.sort((a, b) => b - a);
   versions.splice(maxHeldPerChannel);
@@ -102,21 +109,15 @@ function byName([a]: [string, unknown], [b]: [string, unknown]): number {
   return a < b ? -1 : 1;
 }
 
-/** Whether something is stored under a channel and version, be it damaged. */
+/** Whether an announcement is stored under a channel and version, intact or damaged. */
 export function isStored(stateDir: string, id: UpdateId): boolean {
   return lstatSync(acceptedFile(stateDir, id), { throwIfNoEntry: false }) !== undefined;
-}
-
-/** A stored payload: announcement text, or a bare torrent in base64. */
-export interface StoredPayload {
-  payload: string;
-  acceptedAt: string;
 }
 
 /**
  * Stores an accepted payload under its channel and version, once.
  *
- * @returns whether this call stored it; false when something is stored there already
+ * @returns whether this call stored it; false when the name is taken already
  */
 export function keepAccepted(stateDir: string, id: UpdateId, stored: StoredPayload): boolean {
   const file = acceptedFile(stateDir, id);
@@ -135,14 +136,14 @@ export function readAccepted(stateDir: string, id: UpdateId): StoredPayload | un
   return readStoredPayload(acceptedFile(stateDir, id));
 }
 
-/** Puts verified bytes in the place of a damaged fact of the same channel and version. */
+/** Replaces a damaged fact by verified bytes of the same channel and version. */
 export function repairAccepted(stateDir: string, id: UpdateId, stored: StoredPayload): void {
   replaceFact(acceptedFile(stateDir, id), stored);
 }
 
 /**
- * Rings for an update that is stored already: closing a file open for writing is what a systemd
- * path unit sees, the new time what a running reconciler sees.
+ * Rings for an update that is stored already: a systemd path unit sees a file closed after writing, a
+ * running reconciler its new time.
  */
 export function ringAccepted(stateDir: string, id: UpdateId): void {
   const descriptor = openSync(acceptedFile(stateDir, id), 'r+');
@@ -154,7 +155,7 @@ export function ringAccepted(stateDir: string, id: UpdateId): void {
   }
 }
 
-/** Rings because members have joined; any number of times, by any number of handlers at once. */
+/** Rings because members have joined; any number of handlers may do so at once. */
 export function ringJoined(stateDir: string): void {
   const { O_CREAT, O_WRONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
   const flags = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK;
@@ -167,7 +168,7 @@ export function ringJoined(stateDir: string): void {
   }
 }
 
-/** Keeps one verified payload per channel until the clock can be trusted, the highest version. */
+/** Keeps one verified payload a channel, the highest version, until the clock can be trusted. */
 export function keepPending(stateDir: string, id: UpdateId, payload: string): void {
   const file = join(pendingDir(stateDir), id.channel);
   const held = readPending(file);
@@ -176,7 +177,7 @@ export function keepPending(stateDir: string, id: UpdateId, payload: string): vo
   replaceFact(file, { version: id.version, payload });
 }
 
-/** The payloads kept by {@link keepPending}, with the file to remove once one is dealt with. */
+/** Lists the payloads of {@link keepPending}, each with the file to remove once it is decided. */
 export function listPending(stateDir: string): { file: string; payload: string }[] {
   return pendingNames(stateDir).flatMap((name) => {
     const file = join(pendingDir(stateDir), name);
@@ -192,8 +193,8 @@ function pendingNames(stateDir: string): string[] {
 }
 
 /**
- * A text that differs once a fact is added, removed, or rung for again; of each channel the newest facts
- * count, those that a pass reads.
+ * Digest of the facts, which differs once one is added, removed or rung for again; of each channel only
+ * the facts that a pass reads count.
  */
 export function describeFacts(stateDir: string): string {
   const digest = createHash('sha256');
@@ -229,26 +230,26 @@ function readPending(file: string): { version: number; payload: string } | undef
   return { version, payload };
 }
 
-/** Root reads these, and a lesser user writes them; what cannot be read counts as damaged. */
+/** Reads a fact, which a lesser user wrote and root may read; undefined when absent or damaged. */
 function readFact(file: string): unknown {
   try {
     const bytes = readRegularFile(file, { maxBytes: maxFactBytes });
     return typeof bytes === 'string' ? undefined : decodeRecord(bytes.toString(), file)?.value;
   } catch (error) {
-    // Of a later format, closed to us, an I/O error: that must cost its own channel only.
+    // Of a later format, closed to this user, an I/O error: the fault must cost its own channel only.
     if (error instanceof UpdateError) return undefined;
     throw error;
   }
 }
 
-/** Writes a fact over what was damaged, also where that is no file any more. */
+/** Writes a fact over a damaged one, even where a directory has taken its place. */
 function replaceFact(file: string, value: unknown): void {
   if (lstatSync(file, { throwIfNoEntry: false })?.isDirectory() === true)
     renameSync(file, `${file}.corrupt-${Date.now()}`);
   replaceDurably(file, encodeRecord(value));
 }
 
-/** The name of an update's .torrent below `<stateDir>/torrents`. */
+/** File name of an update's .torrent below `<stateDir>/torrents`. */
 export function torrentFileName({ channel, version }: UpdateId): string {
   return `${channel}-${version}.torrent`;
 }

@@ -15,7 +15,7 @@ import { verifyOffer } from '../trust/verify.ts';
 import { isStored, listAccepted, readAccepted, type StoredPayload } from './facts.ts';
 import { commandHint } from '../command-hint.ts';
 
-/** One held announcement, as far as it was asked for; null: it is damaged. */
+/** One held announcement, as far as it has been read; null: it is damaged. */
 interface Entry {
   stored: StoredPayload | undefined;
   announcement?: AnnouncementOffer | null;
@@ -39,8 +39,8 @@ export class HeldUpdates {
   }
 
   /**
-   * Looks again which announcements there are. What was read stays as it was; what was damaged is read
-   * again, since it may have been repaired.
+   * Lists the announcements again. An intact one is not read again; a damaged one is, since it may have
+   * been repaired.
    */
   refresh(): void {
     const ids = listAccepted(this.config.stateDir);
@@ -73,17 +73,17 @@ export class HeldUpdates {
     return this.#channels.get(channel) ?? [];
   }
 
-  /** Whether an update is held, be it damaged. */
+  /** Whether an update is held, intact or damaged. */
   has(id: UpdateId): boolean {
     return isStored(this.config.stateDir, id);
   }
 
-  /** What is stored of an update; undefined when it is absent or damaged. */
+  /** The stored payload of an update; undefined when it is absent or damaged. */
   stored(id: UpdateId): StoredPayload | undefined {
     return this.#entry(id).stored;
   }
 
-  /** Whether a bare torrent is stored, whose name alone says what it is. */
+  /** Whether the stored payload is a bare torrent. */
   isTorrent(id: UpdateId): boolean {
     const payload = this.stored(id)?.payload;
     return payload !== undefined && looksLikeTorrent(Buffer.from(payload));
@@ -107,11 +107,11 @@ export class HeldUpdates {
   }
 
   /**
-   * The update, verified against a key set.
+   * Verifies an update against a key set, once for each epoch.
    *
-   * @param keySet asked for only when something is signed: a closed lab may have no keys
-   * @returns why it cannot be used, as an error: `malformed` when it is damaged, and as verifyOffer says
-   * @throws UpdateError `configuration` when this node can judge nothing at all
+   * @param keySet called only for a signed update: a closed lab may have no keys
+   * @returns the update, or the error that forbids its use: `malformed` when damaged, else that of verifyOffer
+   * @throws UpdateError `configuration` when this node can verify nothing at all
    */
   async verified(id: UpdateId, keySet: () => KeySet): Promise<Update | UpdateError> {
     const offer = await this.offer(id);
@@ -120,7 +120,7 @@ export class HeldUpdates {
         hint: `the same bytes repair it, sent again from where it was submitted: ${commandHint('submit', '--resend')}`,
       });
     const entry = this.#entry(id);
-    // Other keys give another verdict.
+    // Another key set gives another verdict.
     const epoch = offer.source === 'torrent' ? 0 : keySet().epoch;
     if (entry.verdict?.epoch !== epoch)
       entry.verdict = { epoch, result: judge(offer, this.config, keySet) };
@@ -155,7 +155,7 @@ async function parseTorrent({ payload }: StoredPayload, id: UpdateId): Promise<O
   }
 }
 
-/** A file's name is its writer's choice; the signature covers the fields. */
+/** Rejects an offer under a name that is not its own: the signature covers the fields, not the file's name. */
 function requireName<T extends Offer>(offer: T, id: UpdateId): T | null {
   return updateKey(offer.update) === updateKey(id) ? offer : null;
 }

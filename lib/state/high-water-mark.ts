@@ -7,18 +7,18 @@ import { currentKeySet } from './key-chain.ts';
 import { outcomesDir, updatesDir } from './layout.ts';
 import { listRecords, readIfIntact } from './progress.ts';
 
-/** The part that an accepted announcement plays on this node. */
+/** Role of an accepted announcement on this node. */
 export type Role =
-  /** It counts: what is older is past. */
+  /** Supersedes everything older on its channel. */
   | { role: 'active' }
-  /** A trial run: past are only older ones. */
+  /** Dry run, which supersedes older dry runs only. */
   | { role: 'noop' }
-  /** For other nodes. */
+  /** Meant for other nodes. */
   | { role: 'not-targeted'; target: string; noop: boolean };
 
 /**
- * The role of a held announcement, from its text alone; verifying it is another matter. A damaged one
- * counts: taking it for nothing could bring back what is older.
+ * The role of a held announcement, from its text alone, unverified. A damaged one counts as active:
+ * ignoring it could bring back an older update.
  */
 export function roleOf(held: HeldUpdates, id: UpdateId): Role {
   const announcement = held.announcement(id);
@@ -27,7 +27,7 @@ export function roleOf(held: HeldUpdates, id: UpdateId): Role {
     : roleOfUpdate(held.config, announcement.update);
 }
 
-/** The same of an update in hand. */
+/** The role of an update, from its fields. */
 export function roleOfUpdate(
   config: Config,
   { channel, target, noop }: Pick<Update, 'channel' | 'target' | 'noop'>,
@@ -38,9 +38,9 @@ export function roleOfUpdate(
 }
 
 /**
- * The version that an offer has to be above: this node's high-water mark (design: section 6). Only
- * what targets this node and is not noop moves it for others; a noop has also to be above the noops.
- * What is for other nodes has to be above what the same nodes have been sent.
+ * High-water mark of this node: the version that an offer has to exceed (docs/announcement.md#versions).
+ * Only updates for this node that are no noop raise it for all; a noop has to exceed the noops as well.
+ * An offer for other nodes has to exceed the offers with the same target.
  *
  * @returns 0 when there is none
  */
@@ -48,13 +48,13 @@ export function markFor(held: HeldUpdates, offered: Update): number {
   return Math.max(heldMark(held, offered), begunMark(held, offered));
 }
 
-/** By the names of the announcements that this node holds. */
+/** Mark by the announcements that this node holds. */
 function heldMark(held: HeldUpdates, offered: Update): number {
   const { config } = held;
   const { channel } = offered;
   const ids = held.inChannel(channel);
   if (channel === keySetChannel) {
-    // Epochs count, wherever this node has them from.
+    // Epochs count, whether placed at set-up, chained or held.
     return Math.max(currentKeySet(config).epoch, ids[0]?.version ?? 0);
   }
   const offer = roleOfUpdate(config, offered);
@@ -70,9 +70,9 @@ function heldMark(held: HeldUpdates, offered: Update): number {
 }
 
 /**
- * By what this node has begun, as the records of both sides say: the mark must not fall when the
- * announcements are lost. What was lost itself may come back, though, so that it can be applied, if it
- * has not been, and served.
+ * Mark by the records of both sides, for updates that this node has begun: it must not fall when the
+ * announcements are lost. A lost announcement itself may come back, so that it can be served, and
+ * applied if it has not been.
  */
 function begunMark(held: HeldUpdates, offered: Update): number {
   const { config } = held;
@@ -81,7 +81,7 @@ function begunMark(held: HeldUpdates, offered: Update): number {
   let mark = 0;
   for (const directory of [updatesDir(config.stateDir), outcomesDir(config.applyDir)])
     for (const id of listRecords(directory)) {
-      // Of what is held, its announcement tells more.
+      // A held announcement tells more than its record.
       if (id.channel !== channel || id.version <= mark || held.has(id)) continue;
       // A damaged record counts by its name.
       const record = readIfIntact(directory, id);

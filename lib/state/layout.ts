@@ -25,7 +25,7 @@ export const stateDirectories = {
   announcements: nodes,
   /** `<channel>`: verified, waiting for a plausible clock. */
   pending: nodes,
-  /** `<channel>@<version>`: how far advance came with it. */
+  /** `<channel>@<version>`: progress as advance recorded it. */
   updates: nodes,
   /** `<channel>-<version>.torrent`. */
   torrents: nodes,
@@ -39,7 +39,7 @@ export const rareStateDirectories = {
 /** Ownership of `applyDir` itself, and of each directory in it. */
 export const applyDirOwnership = published;
 export const applyDirectories = {
-  /** `<channel>@<version>`: what became of it on this node. */
+  /** `<channel>@<version>`: progress as the apply side recorded it. */
   outcomes: published,
   /** `<epoch>`: the chain of key sets since set-up. */
   keysets: published,
@@ -56,7 +56,7 @@ export const applyDirectories = {
 type StateDirectory = keyof typeof stateDirectories | keyof typeof rareStateDirectories;
 type ApplyDirectory = keyof typeof applyDirectories;
 
-/** Directories of `applyDir` whose content is believed, or run, without another look. */
+/** Directories of `applyDir` whose content is trusted, or run, without another check. */
 export const trustedApplyDirectories = (Object.keys(applyDirectories) as ApplyDirectory[]).filter(
   (name) => applyDirectories[name].group === 'root',
 );
@@ -93,14 +93,14 @@ export const applyLock = (applyDir: string): string => join(applyDir, 'apply.loc
 /** Process group of the Puppet that runs, or ran when its apply was killed. */
 export const runFile = (applyDir: string): string => join(applyDir, 'run');
 
-/** Creates what is missing below the state directory; harmless when all is there. */
+/** Creates the directories that are missing below the state directory. */
 export function prepareStateDir(stateDir: string): void {
   for (const [name, { mode }] of Object.entries(stateDirectories))
     mkdirSync(join(stateDir, name), { recursive: true, mode });
 }
 
 /**
- * Creates what is missing below the apply side's directory; harmless when all is there.
+ * Creates the directories that are missing below the apply side's directory.
  *
  * @throws UpdateError `configuration` when the outcomes of a node that has applied are gone
  */
@@ -115,7 +115,7 @@ export function prepareApplyDir(applyDir: string): void {
     );
   for (const [name, { mode }] of Object.entries({ '': applyDirOwnership, ...applyDirectories })) {
     const directory = join(applyDir, name);
-    // The modes are these whatever the umask is; a group that set-up gave stays.
+    // Modes do not depend on the umask; a group that set-up gave stays.
     if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined)
       chmodSync(directory, mode);
   }

@@ -59,7 +59,7 @@ export async function runSides(
 async function retry(name: string, config: Config, wanted: UpdateId | undefined): Promise<void> {
   const { retryPoisoned } = await import('../../lib/reconciler/apply/retry.ts');
   const retried = await retryPoisoned(config, wanted, {
-    now: () => Math.floor(Date.now() / 1000),
+    nowSeconds: () => Math.floor(Date.now() / 1000),
     log: (event) => {
       logEvent(config.applyDir, { handler: 'apply', ...event });
     },

@@ -18,7 +18,7 @@ async function askFleet(config: Config, channel: string | undefined): Promise<Re
   const answers = await askSummaries(serf, alive);
   const at = Math.floor(Date.now() / 1000);
   const { staleAfterSeconds } = config;
-  const status = judgeFleet({ members, answers, channel, staleAfterSeconds, now: at });
+  const status = judgeFleet({ members, answers, channel, staleAfterSeconds, nowSeconds: at });
   return { ...status, fleet: fleetId(config), at, staleAfterSeconds };
 }
 

@@ -124,7 +124,10 @@ describe('a flood of channels', () => {
     for (let i = 0; i < channels; i += 1) {
       const announcement = makeAnnouncement({ channel: `flood-${i}` });
       const payload = Buffer.from(signAnnouncement(announcement, node.keys));
-      const { decision } = await acceptPayload(payload, node.config, { now: now(), buildTime });
+      const { decision } = await acceptPayload(payload, node.config, {
+        nowSeconds: now(),
+        buildTime,
+      });
       decisions.push(decision.kind);
     }
     return decisions;

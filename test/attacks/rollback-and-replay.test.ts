@@ -37,7 +37,7 @@ describe('a replay of the whole history', () => {
       let top = 0;
       // Twice, since what was accepted once may be tried again.
       for (const payload of [...order, ...order]) {
-        await acceptPayload(Buffer.from(payload), config, { now, buildTime }).catch(
+        await acceptPayload(Buffer.from(payload), config, { nowSeconds: now, buildTime }).catch(
           (error: unknown) => {
             if (!(error instanceof UpdateError)) throw error;
           },

@@ -46,7 +46,7 @@ async function measurePasses(directory: string, channels: number): Promise<Pass[
     ['advance, idle', idleAdvance],
   ];
   for (const [name, take] of steps) {
-    // Counting slows a pass down, so that another node is timed.
+    // Counting slows a pass down, so another node is timed.
     const begin = performance.now();
     await take(timed);
     const ms = Math.round(performance.now() - begin);
@@ -70,13 +70,13 @@ function makeNode(directory: string, channels: number): ApplySide {
   return node;
 }
 
-/** With a daemon that has nothing, since what was applied is not asked for again. */
+/** Runs advance with a daemon that has no torrents, since applied content is not asked for again. */
 async function idleAdvance({ config }: ApplySide): Promise<void> {
   const transmission = new MemoryTransmission(new Map(), config.downloadDir).connect();
   const tasks = await advance(config, {
     transmission,
     announcePeers: () => Promise.resolve(),
-    now: () => Math.floor(Date.now() / 1000),
+    nowSeconds: () => Math.floor(Date.now() / 1000),
     buildTime: 0,
     log: () => undefined,
     warn: () => undefined,
@@ -85,7 +85,7 @@ async function idleAdvance({ config }: ApplySide): Promise<void> {
   await Promise.allSettled(tasks);
 }
 
-/** The apply program of dist/ beside planted files: wall time and peak memory of the whole process. */
+/** Measures the apply program of dist/ beside planted files: wall time and peak memory of the process. */
 function measureFlood(directory: string, files: number): { ms: number; peakMb: number } {
   const { config } = makeNode(join(directory, 'flooded'), 1);
   const planted = announcementsDir(config.stateDir);

@@ -1,6 +1,6 @@
 /**
- * How long an update takes from the event being sent until every node has it, on three nodes with
- * real daemons. Runs in test/support/run/sandbox.sh (`npm run bench:swarm`); see docs/performance.md.
+ * Measures the time of an update from its event until every node has it, on three nodes with real
+ * daemons. Runs in test/support/run/sandbox.sh (`npm run bench:swarm`); see docs/performance.md.
  */
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';

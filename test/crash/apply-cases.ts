@@ -14,7 +14,7 @@ import type { CrashNode } from './crash-node.ts';
 
 const file = { kind: 'file', name: 'message' } as const;
 
-/** What the apply side finds after a download: an announcement, content and a marker. */
+/** Makes the state after a download: an announcement, content and a marker. */
 function received(
   node: CrashNode,
   fields: Partial<Announcement>,
@@ -44,7 +44,7 @@ function staged(node: CrashNode, update: Update, content: string, state: State =
 
 const sha256 = (text: string | Buffer): string => createHash('sha256').update(text).digest('hex');
 
-/** A module of these classes; what it installs is announced with it. */
+/** A module of these classes, whose installed files are announced with it. */
 function moduleOf(node: CrashNode, text: string): Buffer {
   const [name, init] = ['acme-hello', `class hello { notice('${text}') }\n`];
   const more = { author: 'acme', license: 'Apache-2.0', summary: '', source: '', dependencies: [] };
@@ -248,7 +248,7 @@ export const applyCases: CrashCase[] = [
   },
 ];
 
-/** A withdrawal of what is current on the default channel. */
+/** A withdrawal of the current update of the default channel. */
 export function withdrawal(node: CrashNode): Update {
   const none = { infoHash: '0'.repeat(40), sha256: '0'.repeat(64), length: 0 };
   const fields = { kind: 'withdraw', name: 'withdraw', ...none, pieceLength: 0 } as const;

@@ -29,7 +29,7 @@ const pieceLength = 16_384;
 
 /**
  * Stands in for Puppet where volume counts: each real run appends one line, the version and the SHA-256
- * of what it ran, and exits with what `exit` says. `module install` unpacks the archive as Puppet does.
+ * of its manifest, and exits with the status in `exit`. `module install` unpacks the archive as Puppet does.
  */
 const puppetStandIn = `#!/bin/sh
 here=\${0%/*}
@@ -50,13 +50,13 @@ esac
 export interface CrashNode extends Pick<ApplySide, 'config' | 'keys'> {
   directory: string;
   configFile: string;
-  /** The SHA-256 of everything that may be applied. */
+  /** SHA-256 of every content that may be applied. */
   announced: Set<string>;
-  /** What runs or is installed of an archive, by the archive's SHA-256. */
+  /** Files that are run or installed from an archive, by the archive's SHA-256. */
   inner: Map<string, string>;
-  /** What has to be found where an update was applied, by its name. */
+  /** Effect that has to be found where an update was applied, by the update's name. */
   shows: Map<string, string>;
-  /** A signed announcement of this content, which this node does not know yet. */
+  /** Signs an announcement of this content, which this node does not know yet. */
   sign(change: Partial<Announcement>, content: string | Buffer): Update;
   /** Stores it, as the update handler does. */
   accept(update: Update): Update;
@@ -75,7 +75,7 @@ export interface CrashNode extends Pick<ApplySide, 'config' | 'keys'> {
   run(program: string): void;
 }
 
-/** Makes a node below `directory`, in the place of whatever is there. */
+/** Makes a node below `directory`, in the place of anything there. */
 export function makeCrashNode(
   directory: string,
   dist: string,

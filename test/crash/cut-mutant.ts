@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { repository } from '../support/run/repository.ts';
 
-/** What is taken out of lib/system/durable-write.ts: its one call of fsync(2) on a directory. */
+/** The code to remove from lib/system/durable-write.ts: its one call of fsync(2) on a directory. */
 const flush = /(export function fsyncDirectory\([^{]*\{[\s\S]*?)fsyncSync\(descriptor\);/;
 
 /**

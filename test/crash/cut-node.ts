@@ -15,14 +15,14 @@ import type { Ended } from './cut-pauses.ts';
 import type { Breach } from './kill-verdict.ts';
 import { readText } from './read-text.ts';
 
-/** What a program has promised for an update by ending with 0. */
+/** Promise of a program for an update, made by ending with 0. */
 export type Promised = 'fact' | 'marker' | 'applied';
 
-/** An update, and what it leaves on a node. */
+/** An update, and its effect on a node. */
 export interface CutUpdate {
   update: Update;
   content: string | Buffer;
-  /** The text of the file or of the module's class; null: the stand-in for Puppet tells what it ran. */
+  /** Text of the file or of the module's class; null: the stand-in for Puppet notes its runs. */
   effect: string | null;
   promised: Set<Promised>;
 }
@@ -34,7 +34,7 @@ export interface CutNode {
   puppetDir: string;
   /** Runs one of its programs as it is. */
   run(program: string, env?: Record<string, string>, input?: string): Ended;
-  /** How a program is started by somebody else. */
+  /** Command and environment of a program, for another starter. */
   command(program: string): { argv: string[]; env: Record<string, string> };
 }
 
@@ -67,12 +67,12 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
   };
 }
 
-/** Whatever a test prepares is on the disk before anything is cut. */
+/** Flushes the preparations of a test before the power is cut. */
 export function flush({ place }: DiskImage): void {
   mustRun(['sync', '-f', place]);
 }
 
-/** What has been promised for an update, and is not on a disk. */
+/** Checks that the effects promised for an update are on a disk. */
 export function brokenPromises(
   on: CutNode,
   disk: CutDisk,
@@ -99,7 +99,7 @@ export function brokenPromises(
   }
 }
 
-/** Lets a cut disk recover by at most two runs of apply, and looks at what comes of it. */
+/** Lets a cut disk recover by at most two runs of apply, and checks the result. */
 export function recover(on: CutNode, disk: CutDisk, { update, effect }: CutUpdate): Breach[] {
   const { node, image, puppetDir } = on;
   const applyDir = node.config.applyDir.replace(image.place, disk.place);
@@ -136,7 +136,7 @@ export function recover(on: CutNode, disk: CutDisk, { update, effect }: CutUpdat
   return breaches;
 }
 
-/** What an update has put on a disk. */
+/** Effect of an update on a disk. */
 function effectOn(on: CutNode, disk: CutDisk, update: Update): string | undefined {
   const at = (path: string): string => path.replace(on.image.place, disk.place);
   const { deliveryDir, puppet } = on.node.config;

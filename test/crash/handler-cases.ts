@@ -9,7 +9,7 @@ import type { CrashNode } from './crash-node.ts';
 
 const content = 'delivered by a handler case\n';
 
-/** Advance clears up, and finds no Transmission: it says so by 69, and the apply side goes on. */
+/** Advance cleans up, and finds no Transmission: it exits with 69, and the apply side goes on. */
 const withoutDaemon = { reconcile: 'p2p-update.cjs reconcile' as const, statuses: [69] };
 
 /** The update handler on an announcement of a file that is downloaded and marked already. */

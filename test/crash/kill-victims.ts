@@ -7,7 +7,7 @@ import type { SentUpdate } from './kill-updates.ts';
 import { killNow, processesOf, programsOf, puppetRunsOf } from './node-processes.ts';
 import { programArgv } from '../support/run/program.ts';
 
-/** What is killed. Reconcile is advance and, here where one user runs everything, apply. */
+/** Victims of a kill. Reconcile is advance and, here where one user runs everything, apply. */
 export const victims = [
   'serf',
   'transmission',
@@ -25,9 +25,9 @@ const lookEveryMs = 4;
 export interface Kill {
   victim: Victim;
   node: FleetNode;
-  /** How far into its life a program that was seen to start is killed. */
+  /** Age at which a program that was seen to start is killed. */
   afterMs: number;
-  /** How long a service manager takes to start a daemon again. */
+  /** Delay until a service manager starts a daemon again. */
   restartMs: number;
 }
 
@@ -39,7 +39,7 @@ export type Restarts = Map<Daemon, Promise<void>>;
  * would: the same event once more, the same hook once more, a timer.
  *
  * @param latest the update that event and hook are about
- * @param patienceMs how long to look for the victim
+ * @param patienceMs time to look for the victim
  * @param restarts gets the restart of a daemon, to be awaited
  * @returns whether something was killed
  */
@@ -132,7 +132,7 @@ async function appears<T>(look: () => T | undefined, patienceMs: number): Promis
   }
 }
 
-/** As `Restart=on-failure` does, until it stays up. */
+/** Restarts a daemon as `Restart=on-failure` does, until it stays up. */
 async function startAgain(daemon: Daemon, restartMs: number): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     await delay(restartMs);

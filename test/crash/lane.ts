@@ -13,11 +13,11 @@ import type { CrashCase, Prepared } from './cases.ts';
 import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { Ending, Program } from './strace.ts';
 
-/** How long advance's chores may go on without any effect before we end them, as a restart would. */
+/** Time that advance's background tasks may go on without any effect before they are ended, as by a restart. */
 const quietMs = 900;
-/** A reconcile that has more to do is in its chores, which may be lost. */
+/** Limit of a reconcile: after it only background tasks go on, which may be lost. */
 const maxReconcileMs = 60_000;
-/** One that has nothing to do shows nothing until its chores are over. */
+/** Limit of a reconcile that has nothing to do, which shows nothing until its background tasks are over. */
 const maxIdleMs = 4000;
 const pollMs = 40;
 
@@ -35,16 +35,16 @@ export interface Scene {
   node: CrashNode;
   prepared: Prepared;
   program: Program;
-  /** How the program exits when nothing interrupts it. */
+  /** Exit status of the program without an interruption. */
   usualStatus: number | null;
-  /** Where strace's output goes. */
+  /** File for the output of strace. */
   trace: string;
   transmission: TransmissionClient | undefined;
   /** Brings files and daemon back into the state before. */
   restore(): Promise<void>;
   /** Runs a program of dist/ without interruption. */
   run(program: string, env?: Record<string, string>, input?: string): Promise<Ending>;
-  /** The same, to its very end, chores included. */
+  /** Runs it to its very end, background tasks included. */
   runPatiently(program: string): Promise<Ending>;
 }
 
@@ -59,7 +59,7 @@ export function makeLane(directory: string, dist: string): Lane {
     async begin(crashCase) {
       if (crashCase.needsDaemon === true) daemon ??= await startDaemon(directory);
       const { port } = daemon ?? { port: 1 };
-      // Port 1 is nobody's: this daemon is down.
+      // Nothing listens on port 1: this daemon is down.
       const url = `http://127.0.0.1:${crashCase.needsDaemon === true ? port : 1}/transmission/rpc`;
       const node = makeCrashNode(nodeDirectory, dist, {
         transmission: { url, credentialsFile: null, timeoutSeconds: 10 },
@@ -149,7 +149,7 @@ function runPlain(
   });
 }
 
-/** The records' and logs' times: what a reconcile has done so far. */
+/** Times of the records and logs, which show the progress of a reconcile. */
 function describeWork({ config }: CrashNode): string {
   const { stateDir, applyDir } = config;
   return [stateDir, applyDir]
@@ -174,7 +174,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A real transmission-daemon without a login, without peers and without a hook: that may be lost. */
+/** A real transmission-daemon without a login, peers or a hook, which may be lost. */
 async function startDaemon(
   directory: string,
 ): Promise<{ child: ChildProcess; client: TransmissionClient; port: number }> {

@@ -19,17 +19,17 @@ import { readText } from './read-text.ts';
 import type { CrashFailure } from './result.ts';
 import { reconcileTwice } from './two-reconciles.ts';
 
-/** From an event's being sent until a small update is applied takes some seconds. */
+/** Longer than a small update takes from its event until it is applied. */
 const latestCutMs = 6_000;
 const pollMs = 5;
 
 /**
  * Cuts the power of a whole node, with its Serf agent, its Transmission daemon and all that they keep, at
- * random moments of an update's way; it starts again from what had reached its disk, and two reconciles
- * have to bring it to the newest of each channel.
+ * random moments of an update's way; it starts again from the writes that had reached its disk, and two
+ * reconciles have to bring it to the newest of each channel.
  *
  * @param directory gets the files, 20 MiB for each cut
- * @returns what did not hold
+ * @returns the breaches
  */
 export async function cutNode(
   directory: string,
@@ -105,7 +105,7 @@ async function endAll(node: FleetNode): Promise<void> {
   }
 }
 
-/** What the logs of a node say that it had done: each line is written after the durable fact. */
+/** Facts that the logs of a node promise: each line is written after the durable fact. */
 interface Promises {
   accepted: SentUpdate[];
   applied: SentUpdate[];

@@ -13,7 +13,7 @@ import type { SentUpdate } from './kill-updates.ts';
 import { processesOf } from './node-processes.ts';
 import { programArgv } from '../support/run/program.ts';
 
-/** A reconciler feeds a torrent for 30 s at most, and begins nothing new after 25 (lib/reconciler/reconcile.ts). */
+/** A reconciler announces peers for 30 s at most, and begins no round after 25 (lib/reconciler/reconcile.ts). */
 const restMs = 70_000;
 const downloadMs = 60_000;
 const lookEveryMs = 50;
@@ -24,7 +24,7 @@ const lookEveryMs = 50;
  * the download is waited for, at most a minute. A reconcile that finds another one at work leaves the
  * work to that one, so each counts as ended when none runs on its node any more.
  *
- * @param newest what every node should have in the end
+ * @param newest updates that every node should have in the end
  */
 export async function reconcileTwice(fleet: Fleet, newest: readonly SentUpdate[]): Promise<void> {
   const { nodes } = fleet;

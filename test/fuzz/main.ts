@@ -1,6 +1,6 @@
 /**
  * Sends mutated announcements through the decoder and the verifier that the update handler uses, and
- * counts what must never happen: a crash, or anything accepted that is not genuine byte for byte.
+ * counts crashes and false accepts, of payloads that are not genuine byte for byte: there must be none.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -41,7 +41,7 @@ const batchRuns = 1000;
 const maxRuns = 100_000_000;
 const shownFindings = 10;
 
-/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+/** Parses the arguments; undefined is help. Throws UpdateError `usage`. */
 function parseRequest(args: string[]): Request | undefined {
   const values = parseOptions(args);
   if (values.help === true) return undefined;

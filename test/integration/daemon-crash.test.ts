@@ -124,7 +124,7 @@ async function pass(daemonSeconds = 30): Promise<Omit<LoggedEvent, 'handler'>[]>
   const chores = await advance(config, {
     transmission: { ...transmission, secondsActive: () => Promise.resolve(daemonSeconds) },
     announcePeers: () => Promise.resolve(),
-    now: () => Math.floor(Date.now() / 1000) + lead,
+    nowSeconds: () => Math.floor(Date.now() / 1000) + lead,
     buildTime: 0,
     log: (event) => events.push(event),
     warn: () => undefined,

@@ -147,25 +147,25 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'skip the version step',
     file: 'lib/state/decide.ts',
-    find: 'if (version > Math.max(mark, now) + maxVersionStep)',
+    find: 'if (version > Math.max(mark, nowSeconds) + maxVersionStep)',
     replace: 'if (version > Number.MAX_SAFE_INTEGER)',
     tests: [unit('state/decide')],
   },
   {
     name: 'skip the expiry at acceptance',
     file: 'lib/state/decide.ts',
-    find: 'if (input.expires !== null && input.expires <= now)',
+    find: 'if (input.expires !== null && input.expires <= nowSeconds)',
     replace: 'if (input.expires !== null && input.expires <= 0)',
     tests: [unit('state/decide')],
   },
   {
     name: 'skip the expiry before apply',
     file: 'lib/reconciler/apply/staging.ts',
-    find: 'if (isExpired(update, deps.now()))',
+    find: 'if (isExpired(update, deps.nowSeconds()))',
     replace: 'if (isExpired(update, 0))',
     also: {
       file: 'lib/reconciler/apply/apply-one.ts',
-      find: "if (outcome.state === 'STAGED' && isExpired(update, deps.now()))",
+      find: "if (outcome.state === 'STAGED' && isExpired(update, deps.nowSeconds()))",
       replace: "if (outcome.state === 'STAGED' && isExpired(update, 0))",
     },
     tests: [attack('expired-updates')],
@@ -173,14 +173,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'believe a clock of 1970',
     file: 'lib/state/decide.ts',
-    find: 'if (now < input.buildTime)',
-    replace: 'if (now < 0)',
+    find: 'if (nowSeconds < input.buildTime)',
+    replace: 'if (nowSeconds < 0)',
     tests: [unit('state/decide')],
   },
   {
     name: 'believe a creation in the future',
     file: 'lib/state/decide.ts',
-    find: 'if (input.created > now + maxClockLeadSeconds)',
+    find: 'if (input.created > nowSeconds + maxClockLeadSeconds)',
     replace: 'if (input.created > 2 ** 40)',
     tests: [unit('state/decide')],
   },
@@ -243,8 +243,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'take up a key set of another fleet or epoch',
     file: 'lib/reconciler/apply/install.ts',
-    find: 'if (next.fleet !== now.fleet || next.epoch !== update.version || next.epoch !== now.epoch + 1)',
-    replace: 'if (next.fleet === text)',
+    find: 'if (next.fleet !== current.fleet || !isNext)',
+    replace: 'if (next.fleet === text && !isNext)',
     tests: [attack('key-compromise')],
   },
   {
@@ -285,8 +285,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'believe what the metadata says',
     file: 'lib/reconciler/advance/next-step.ts',
-    find: 'const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;',
-    replace: 'const lie = torrent.hasMetadata ? undefined : undefined;',
+    find: 'const fault = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;',
+    replace: 'const fault = torrent.hasMetadata ? undefined : undefined;',
     tests: [unit('reconciler/advance/next-step')],
   },
   {

@@ -23,7 +23,7 @@ Exit status: 0 every mutant was noticed, 1 one survived, 64 usage.
 
 const root = join(import.meta.dirname, '..', '..');
 
-/** How one run of the tests ended. */
+/** End of one run of the tests. */
 interface Run {
   passed: number;
   failed: number;
@@ -60,7 +60,7 @@ function runTests(copy: string, tests: readonly string[]): Run {
   return { passed: Number(line[1]), failed: Number(line[2]), output: stdout + stderr };
 }
 
-/** Breaks one guard; returns what puts it right again. */
+/** Breaks one guard; returns a function that mends it. */
 function breakGuard(copy: string, { name, also, ...first }: Mutant): () => void {
   const undo = [first, ...(also === undefined ? [] : [also])].map(({ file, find, replace }) => {
     const path = join(copy, file);
@@ -106,7 +106,7 @@ function main(): void {
   const onProgress = progressBar('mutants', { name: 'mutants', size: 1, min: 2 });
   try {
     for (const mutant of chosen) breakGuard(copy, mutant)();
-    // What fails without any mutant would make every one look noticed.
+    // A test that fails without any mutant would make every mutant look noticed.
     const whole = runTests(copy, [...new Set(chosen.flatMap(({ tests }) => tests))]);
     if (whole.failed > 0) throw new Error(`the tests fail without a mutant:\n${whole.output}`);
     for (const mutant of chosen) {

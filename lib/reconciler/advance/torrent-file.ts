@@ -17,10 +17,6 @@ export function metainfoOf(update: Update): Buffer | undefined {
   return sha256 === null || pieces.length === 0 ? undefined : buildMetainfo({ ...update, sha256 });
 }
 
-function torrentFile({ stateDir }: Config, update: Update): string {
-  return join(torrentsDir(stateDir), torrentFileName(update));
-}
-
 /** The .torrent that {@link keepTorrentFile} has kept; undefined when it is missing or damaged. */
 export function keptMetainfo(config: Config, update: Update): Buffer | undefined {
   let metainfo: Buffer;
@@ -30,7 +26,7 @@ export function keptMetainfo(config: Config, update: Update): Buffer | undefined
     if (hasErrno(error, 'ENOENT', 'EACCES', 'EISDIR')) return undefined;
     throw error;
   }
-  // As buildMetainfo writes it: the info dictionary is all there is.
+  // As buildMetainfo writes it, the info dictionary is the only entry.
   const info = metainfo.subarray('d4:info'.length, -1);
   return hash('sha1', info) === update.infoHash ? metainfo : undefined;
 }
@@ -46,6 +42,10 @@ export async function keepTorrentFile(config: Config, update: Update): Promise<v
   if (isKept) return;
   const metainfo = metainfoOf(update) ?? (await rebuildMetainfo(config, update));
   if (metainfo !== undefined) replaceDurably(file, metainfo);
+}
+
+function torrentFile({ stateDir }: Config, update: Update): string {
+  return join(torrentsDir(stateDir), torrentFileName(update));
 }
 
 async function rebuildMetainfo(config: Config, update: Update): Promise<Buffer | undefined> {

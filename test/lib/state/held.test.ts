@@ -23,7 +23,7 @@ function nodeWithDueFiles(): ApplySide {
   return node;
 }
 
-/** Makes a directory look as if nothing had been changed in it for a while. */
+/** Sets a directory's times to the past, as if nothing had changed in it for a while. */
 function settle(directory: string, atMs: number): void {
   utimesSync(directory, new Date(atMs), new Date(atMs));
 }
@@ -35,14 +35,14 @@ function plant({ config }: ApplySide, id: UpdateId, text = ''): string {
   return file;
 }
 
-describe('one pass', () => {
-  it('decodes and verifies each held announcement once, however many updates it applies', async () => {
+describe('a pass', () => {
+  it('of the apply side decodes and verifies each held announcement once for any number of due updates', async () => {
     const node = nodeWithDueFiles();
     expect(await countCalls(counted, () => node.apply())).toEqual(once);
     expect((await node.apply()).filter(({ decision }) => decision !== 'applied')).toEqual([]);
   });
 
-  it('decodes and verifies each held announcement once when nothing is due', async () => {
+  it('of the apply side decodes and verifies each held announcement once when nothing is due', async () => {
     const node = nodeWithDueFiles();
     await node.apply();
     expect(await countCalls(counted, () => node.apply())).toEqual(once);
@@ -53,7 +53,7 @@ describe('one pass', () => {
     const transmission = new MemoryTransmission(new Map(), config.downloadDir).connect();
     const deps = {
       ...{ transmission, announcePeers: () => Promise.resolve(), buildTime: 0, hook: '' },
-      ...{ now: () => 1, log: () => undefined, warn: () => undefined },
+      ...{ nowSeconds: () => 1, log: () => undefined, warn: () => undefined },
     };
     const calls = await countCalls(counted, async () => {
       await Promise.allSettled(await advance(config, deps));
@@ -62,8 +62,8 @@ describe('one pass', () => {
   });
 });
 
-describe('the held announcements', () => {
-  it('have what came meanwhile after a refresh, and what was read stays as it was', async () => {
+describe('HeldUpdates', () => {
+  it('lists new announcements after a refresh, and does not read the others again', async () => {
     const node = makeApplySide(temporaryDirectory());
     const first = node.receive({ kind: 'file', channel: 'a', name: 'f' }, Buffer.from('1'));
     const held = new HeldUpdates(node.config);
@@ -78,7 +78,7 @@ describe('the held announcements', () => {
     );
   });
 
-  it('read again what was damaged, once it is repaired', () => {
+  it('reads a damaged announcement again after a refresh, since it may be repaired', () => {
     const node = makeApplySide(temporaryDirectory());
     const update = node.receive({ kind: 'file', channel: 'a', name: 'f' }, Buffer.from('1'));
     const file = join(announcementsDir(node.config.stateDir), updateKey(update));
@@ -96,7 +96,7 @@ describe('the held announcements', () => {
     expect(held.announcement(update)?.update.version).toBe(update.version);
   });
 
-  it('take an announcement under another name for damaged', async () => {
+  it('counts an announcement under another name as damaged', async () => {
     const node = makeApplySide(temporaryDirectory());
     const update = node.receive({ kind: 'file', channel: 'a', name: 'f' }, Buffer.from('1'));
     const other = { channel: 'a', version: update.version + 1 };
@@ -109,12 +109,12 @@ describe('the held announcements', () => {
   });
 });
 
-describe('the list of announcements', () => {
-  it('notices a file that came within one tick of the clock', () => {
+describe('listAccepted', () => {
+  it('notices a file that was added within one tick of the clock', () => {
     const node = makeApplySide(temporaryDirectory());
     const { stateDir } = node.config;
     plant(node, { channel: 'a', version: 1 });
-    // Later than any start of a listing here, however slow the machine is.
+    // Later than the start of any listing of this test, on any machine.
     const atMs = Date.now() + 60_000;
     settle(announcementsDir(stateDir), atMs);
     expect(listAccepted(stateDir)).toHaveLength(1);
@@ -123,7 +123,7 @@ describe('the list of announcements', () => {
     expect(listAccepted(stateDir)).toHaveLength(2);
   });
 
-  it('is not read again from a directory that has not changed for a while', () => {
+  it('does not read a directory again that has not changed for a while', () => {
     const node = makeApplySide(temporaryDirectory());
     const { stateDir } = node.config;
     plant(node, { channel: 'a', version: 1 });
@@ -133,7 +133,7 @@ describe('the list of announcements', () => {
     expect(listAccepted(stateDir)).toHaveLength(2);
   });
 
-  it('has the newest 512 of a channel, and 64 channels besides the key sets', () => {
+  it('lists the newest 512 of a channel, and 64 channels besides the key sets', () => {
     const node = makeApplySide(temporaryDirectory());
     const { stateDir } = node.config;
     for (let version = 1; version <= 600; version += 1) plant(node, { channel: 'a', version });

@@ -95,7 +95,7 @@ export class FleetNode {
     return parseMembers(JSON.parse(stdout)).filter((member) => member.status === 'alive');
   }
 
-  /** What both sides of this node have logged so far, in the order of time. */
+  /** Lines logged so far by both sides of this node, in the order of time. */
   events(): LoggedLine[] {
     const { stateDir, applyDir } = this.config;
     return [stateDir, applyDir]

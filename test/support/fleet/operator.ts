@@ -15,7 +15,7 @@ import { formatKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
 import { programArgv } from '../run/program.ts';
 import { temporaryDirectory } from '../run/temporary.ts';
 
-/** How a script ended. */
+/** End of a script. */
 export interface Outcome {
   status: number | null;
   stdout: string;
@@ -44,7 +44,7 @@ export interface Operator {
   file(name: string, content: string): string;
   /** The payloads of the events that Serf was asked to send. */
   sent(): string[];
-  /** What `serf members` says; undefined: the agent is down. */
+  /** Response of `serf members`; undefined: the agent is down. */
   setMembers(
     members: { name: string; tags: Record<string, string>; status?: string }[] | undefined,
   ): void;
@@ -116,7 +116,7 @@ export function makeOperator(options: OperatorOptions = {}): Operator {
     signingKeyFiles: releases.map(({ key }) => key),
     serf: { command: at('serf') },
     transmission: {
-      // Port 1 is nobody's.
+      // Nothing listens on port 1.
       url: options.transmissionUrl ?? 'http://127.0.0.1:1/transmission/rpc',
       credentialsFile: null,
     },
@@ -168,7 +168,7 @@ esac
 `;
 }
 
-/** A daemon that seeds at once whatever it is given; the content must be there and be readable. */
+/** A daemon that seeds at once any torrent that it is given; the content must be there and be readable. */
 export async function serveTransmission(): Promise<{ url: string; added: string[] }> {
   const added: string[] = [];
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {

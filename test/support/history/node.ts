@@ -31,7 +31,7 @@ import { type Announced, type History, startedAt } from './history.ts';
 export interface SeenRun {
   channel: string;
   noop: boolean;
-  /** Which update Puppet was called for. */
+  /** The update for which Puppet was called. */
   version?: number;
   /** Of the file. */
   content?: string;
@@ -74,7 +74,7 @@ export class HistoryNode {
     this.transmission = new MemoryTransmission(swarm, config.downloadDir);
     const all = hasSecondKeySet ? [...announced, secondKeySet] : announced;
     this.#payloads = new Map(all.map((each) => [each, sign(each, swarm)]));
-    // What was there before is no run of ours.
+    // Earlier files are no runs of this history.
     this.seeRuns();
   }
 
@@ -90,11 +90,11 @@ export class HistoryNode {
     this.#now += seconds;
   }
 
-  /** What a real node answers to an event, in the model's words. */
+  /** Decision of a real node on an event, in the model's words. */
   async deliver(announced: Announced, isClockWrong = false): Promise<string> {
     const payload = this.payloadOf(announced);
     try {
-      const clock = { now: this.#now, buildTime: isClockWrong ? this.#now + 1 : 0 };
+      const clock = { nowSeconds: this.#now, buildTime: isClockWrong ? this.#now + 1 : 0 };
       return (await acceptPayload(Buffer.from(payload), this.config, clock)).decision.kind;
     } catch (error) {
       if (error instanceof UpdateError && error.code === 'untrusted') return 'untrusted';
@@ -103,7 +103,7 @@ export class HistoryNode {
     }
   }
 
-  /** What neighbours that have heard everything serve. */
+  /** The announcements that neighbours with every event serve. */
   async served(): Promise<Announced[]> {
     const all = [...this.#payloads];
     const holdings = await Promise.all(all.map(([, payload]) => itemOf(payload)));
@@ -115,7 +115,7 @@ export class HistoryNode {
     const deps = {
       transmission: this.transmission.connect(callsLeft),
       announcePeers: () => Promise.resolve(),
-      now: () => this.#now,
+      nowSeconds: () => this.#now,
       buildTime: 0,
       log: refuseIllegalSteps,
       warn: () => undefined,
@@ -133,7 +133,7 @@ export class HistoryNode {
       if (!isHookLost) markComplete(this.config.applyDir, infoHash);
   }
 
-  /** A pass of the apply side, killed when it looks at the clock or logs once too often. */
+  /** Runs a pass of the apply side, killed when it reads the clock or logs once too often. */
   async apply(stepsLeft = Infinity): Promise<SeenRun[]> {
     let left = stepsLeft;
     const step = (): void => {
@@ -142,7 +142,7 @@ export class HistoryNode {
     };
     try {
       await applyReady(this.config, {
-        now: () => {
+        nowSeconds: () => {
           step();
           return this.#now;
         },
@@ -157,7 +157,7 @@ export class HistoryNode {
     return this.seeRuns();
   }
 
-  /** What was run since this was last asked, also by a pass that failed. */
+  /** Runs since the last call, also of a pass that failed. */
   seeRuns(): SeenRun[] {
     return [...this.#seeFiles(), ...this.#seePuppet()];
   }
@@ -168,7 +168,7 @@ export class HistoryNode {
 
   mark(announced: Announced): number {
     const { update } = parseAnnouncement(this.payloadOf(announced));
-    // Of what nobody has offered yet.
+    // Of an update that was not offered yet.
     return markFor(new HeldUpdates(this.config), { ...update, version: Number.MAX_SAFE_INTEGER });
   }
 

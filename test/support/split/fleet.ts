@@ -19,12 +19,12 @@ import { whyNoImage } from './setup-image.ts';
 export const stateDir = '/var/lib/p2p-update/state';
 export const applyDir = '/var/lib/p2p-update/apply';
 export const downloadDir = parseConfig('{}', '').downloadDir;
-/** The operator, and what is his on the node where he submits. */
+/** The operator, with his files on the node where he submits. */
 export const operator = 'alice';
 const publishDir = '/var/lib/p2p-update/publish';
 const program = `${codeDir}/dist/p2p-update.cjs`;
 
-/** A production node: the machine, and what stands for its systemd. */
+/** A production node: the machine, and a stand-in for its systemd. */
 export interface ProductionNode {
   machine: SplitNode;
   manager: ServiceManager;
@@ -53,8 +53,8 @@ export function whyNoUsers(): string | undefined {
 }
 
 /**
- * Brings up production nodes: machines with the three users, set up by p2p-update with the
- * default paths, with the shipped settings and what the guides say to edit.
+ * Brings up production nodes: machines with the three users, set up by p2p-update setup with the
+ * default paths, with the shipped settings and the edits of the guides.
  *
  * @param daemons whether to start Serf, Transmission and the units
  */
@@ -183,7 +183,7 @@ async function aliveMembers(machine: SplitNode): Promise<number> {
   return parseMembers(JSON.parse(stdout)).filter((member) => member.status === 'alive').length;
 }
 
-/** What `submit --json` prints, run by the operator. */
+/** Output of `submit --json`, run by the operator. */
 export async function submitAs(
   { machine }: ProductionNode,
   file: string,
@@ -203,7 +203,7 @@ export async function submitAs(
   >;
 }
 
-/** What a node's apply side recorded of an update; undefined when it did not begin. */
+/** Outcome of an update on a node; undefined when its apply side did not begin. */
 export function outcomeOn({ machine }: ProductionNode, id: UpdateId): Progress | undefined {
   const file = `${applyDir}/outcomes/${updateKey(id)}`;
   if (!existsSync(machine.at(file))) return undefined;

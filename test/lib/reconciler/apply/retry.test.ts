@@ -18,7 +18,7 @@ function setPuppet({ config }: ApplySide, script: string): void {
   writeFileSync(config.puppet.command, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
 }
 
-/** A node on which a manifest has failed three times. */
+/** Makes a node on which a manifest has failed three times. */
 async function makePoisoned(expires = now + 100_000): Promise<{ node: ApplySide; update: Update }> {
   const node = makeApplySide(temporaryDirectory());
   setPuppet(node, 'exit 4');
@@ -30,9 +30,9 @@ async function makePoisoned(expires = now + 100_000): Promise<{ node: ApplySide;
 }
 
 const retry = ({ config }: ApplySide, wanted?: Update, at = now + 800) =>
-  retryPoisoned(config, wanted, { now: () => at, log: () => undefined });
+  retryPoisoned(config, wanted, { nowSeconds: () => at, log: () => undefined });
 
-describe('what was given up', () => {
+describe('an update that was given up', () => {
   it('is tried again with all its tries, from content that is copied and verified again', async () => {
     const { node, update } = await makePoisoned();
     expect(await retry(node)).toMatchObject([{ id: { version: now }, isRetried: true }]);
@@ -45,7 +45,7 @@ describe('what was given up', () => {
     expect(await retry(node)).toEqual([]);
   });
 
-  it('waits for its content where that is gone, and is not given up for it', async () => {
+  it('waits for lost content, and is not given up for it', async () => {
     const { node, update } = await makePoisoned();
     const { file } = contentLocation(update, node.config.downloadDir);
     rmSync(file);
@@ -58,7 +58,7 @@ describe('what was given up', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED' });
   });
 
-  it('is not run from content that is wrong, which advance has checked', async () => {
+  it('is not run from wrong content, which advance has checked', async () => {
     const { node, update } = await makePoisoned();
     const { file } = contentLocation(update, node.config.downloadDir);
     writeFileSync(file, 'notice("y")\n');
@@ -70,7 +70,7 @@ describe('what was given up', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', badContent: 3 });
   });
 
-  it('and has expired stays given up, and so does what a newer version replaced', async () => {
+  it('stays given up when it has expired, or a newer version has replaced it', async () => {
     const { node, update } = await makePoisoned(now + 750);
     const [retried] = await retry(node);
     expect(retried?.isRetried).toBe(false);
@@ -85,7 +85,7 @@ describe('what was given up', () => {
     expect(other.outcomeOf(old)?.state).toBe('POISONED');
   });
 
-  it('is named, or refused: unknown, or not given up', async () => {
+  it('cannot be retried when it is unknown, or was not given up', async () => {
     const { node, update } = await makePoisoned();
     const unknown = { ...update, version: 7 };
     await expect(retry(node, unknown)).rejects.toMatchObject({
@@ -110,7 +110,7 @@ describe('what was given up', () => {
   });
 });
 
-describe('an interruption', () => {
+describe('an interruption of apply', () => {
   it.each(['SIGKILL', 'SIGTERM'] as const)('by %s is no failed try', async (signal) => {
     const node = makeApplySide(temporaryDirectory());
     const begun = join(dirname(node.config.puppet.command), 'begun');
@@ -133,7 +133,7 @@ describe('an interruption', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED', tries: 0 });
   });
 
-  it('between the last failure and giving up costs no fourth try', async () => {
+  it('between FAILED and POISONED costs no fourth try', async () => {
     const { node, update } = await makePoisoned();
     // The record before is that of the third failure.
     const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
@@ -143,7 +143,7 @@ describe('an interruption', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 3 });
   });
 
-  it('of what a newer version replaces meanwhile ends it', async () => {
+  it('ends an update that a newer version replaces meanwhile', async () => {
     const { node, update } = await makePoisoned();
     await retry(node);
     const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
@@ -195,7 +195,7 @@ describe('p2p-update retry', () => {
     expect(stderr).toMatch(/a@1 has no meaning here/);
   });
 
-  it('says what it tries again, and tries it', async () => {
+  it('names the updates that it tries again, and tries them', async () => {
     const { node, update } = await makePoisoned();
     setPuppet(node, 'exit 0');
     const { stdout } = run(node, [nameOf(update)]);
