@@ -98,5 +98,5 @@ type Checked = ParseArgsConfig & { args: string[] };
 
 /** A word as it was typed, quoted where it is not plain. */
 function shown(word: string): string {
-  return /^[\w@.=-]+$/.test(word) ? word : printable(word);
+  return /^[\w@.=-]+$/.test(word) ? word : `"${printable(word)}"`;
 }

@@ -237,7 +237,7 @@ describe('setup, on the image of a node', () => {
     const image = new Image();
     const link = '/usr/local/bin/p2p-update';
     expect((await image.setup()).stdout).toMatch(/^link +\/usr\/local\/bin\/p2p-update +/m);
-    expect(image.tree(link)).toEqual({ [link]: `-> ${code}/dist/p2p-update.cjs` });
+    expect(image.tree('/usr/local/bin')[link]).toBe(`-> ${code}/dist/p2p-update.cjs`);
     rmSync(image.at(link));
     image.write(link, 'theirs', 0o755);
     const { status, stdout } = await image.setup();
