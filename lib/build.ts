@@ -8,10 +8,16 @@ declare const p2pUpdateBuildTime: number | undefined;
  */
 export const buildTime = typeof p2pUpdateBuildTime === 'number' ? p2pUpdateBuildTime : 0;
 
-/** The absolute path of dist/, seen from lib/ and from any bundle below dist/. */
+/** The absolute path of dist/, seen from lib/, from the program in dist/ and from any bundle below it. */
 export function distDirectory(): string {
   const here = import.meta.dirname;
-  return basename(dirname(here)) === 'dist' ? dirname(here) : join(dirname(here), 'dist');
+  if (buildTime === 0) return join(dirname(here), 'dist');
+  return ['handlers', 'commands'].includes(basename(here)) ? dirname(here) : here;
+}
+
+/** The absolute path of the one program that operators, units and handlers start. */
+export function programFile(): string {
+  return join(distDirectory(), 'p2p-update.cjs');
 }
 
 declare const p2pUpdateVersion: string | undefined;

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { closeSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { distDirectory } from './build.ts';
+import { programFile } from './build.ts';
 import type { Config } from './config.ts';
 
 const closeOnExec = 0o2000000;
@@ -20,7 +19,7 @@ const closeOnExec = 0o2000000;
 export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
   if (config.trigger === 'spool') return;
   closeInherited();
-  const child = spawn(process.execPath, [join(distDirectory(), 'scripts', 'reconcile.cjs')], {
+  const child = spawn(process.execPath, [programFile(), 'reconcile'], {
     detached: true,
     stdio: 'ignore',
     cwd: '/',

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
+  type BigIntStats,
   closeSync,
   constants,
   futimesSync,
@@ -56,7 +57,7 @@ let lastListing: { directory: string; signature: string; ids: readonly UpdateId[
 export function listAccepted(stateDir: string): readonly UpdateId[] {
   const directory = announcementsDir(stateDir);
   const startedMs = Date.now();
-  const stats = statSync(directory, { bigint: true, throwIfNoEntry: false });
+  const stats = statOrNone(directory);
   const signature = stats === undefined ? '' : `${stats.dev}:${stats.ino}:${stats.mtimeNs}`;
   if (lastListing?.directory === directory && lastListing.signature === signature)
     return lastListing.ids;
@@ -64,6 +65,16 @@ export function listAccepted(stateDir: string): readonly UpdateId[] {
   const isSettled = stats !== undefined && startedMs - Number(stats.mtimeMs) > clockTickMs;
   lastListing = isSettled ? { directory, signature, ids } : undefined;
   return ids;
+}
+
+/** Undefined also for a directory that cannot be listed, which says why by itself. */
+function statOrNone(directory: string): BigIntStats | undefined {
+  try {
+    return statSync(directory, { bigint: true, throwIfNoEntry: false });
+  } catch (error) {
+    if (hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) return undefined;
+    throw error;
+  }
 }
 
 function newestOf(names: Iterable<string>): UpdateId[] {

@@ -13,6 +13,7 @@ import { UpdateError } from '../errors.ts';
 import type { KeySet } from '../trust/key-set.ts';
 import { verifyOffer } from '../trust/verify.ts';
 import { isStored, listAccepted, readAccepted, type StoredPayload } from './facts.ts';
+import { commandHint } from '../command-hint.ts';
 
 /** One held announcement, as far as it has been read; null: it is damaged. */
 interface Entry {
@@ -116,7 +117,7 @@ export class HeldUpdates {
     const offer = await this.offer(id);
     if (offer === undefined)
       return new UpdateError('malformed', `the announcement ${updateKey(id)} is damaged`, {
-        hint: 'send it again (submit --resend); the same bytes repair it',
+        hint: `the same bytes repair it, sent again from where it was submitted: ${commandHint('submit', '--resend')}`,
       });
     const entry = this.#entry(id);
     // Another key set gives another verdict.

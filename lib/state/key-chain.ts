@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { keySetChannel } from '../announcement/fields.ts';
 import { parseUpdateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
 import { createDurably } from '../system/durable-write.ts';
@@ -97,7 +98,7 @@ function readFirst(file: string): KeySet {
     );
   } catch (cause) {
     throw new UpdateError('configuration', `the key set ${file} cannot be used`, {
-      hint: 'place the keyset.txt that scripts/keygen.ts made there',
+      hint: 'place the keyset.txt that p2p-update keygen made there',
       cause,
     });
   }
@@ -105,7 +106,7 @@ function readFirst(file: string): KeySet {
 
 function unusable(message: string): UpdateError {
   return new UpdateError('configuration', message, {
-    hint: 'place the newest key set of the fleet (keys.ts list --text prints it) in "keySetFile"',
+    hint: `place the newest key set of the fleet in "keySetFile"; another node prints it: ${commandHint('keys', 'list', '--text')}`,
   });
 }
 

@@ -5,6 +5,7 @@ import { contentName, nameOf, parseAnnouncement, updateKey } from '../announceme
 import type { Config } from '../config.ts';
 import { connectSerf, type SerfClient } from '../daemons/serf/client.ts';
 import { connectTransmission, type TransmissionClient } from '../daemons/transmission/client.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { fsyncDirectory, replaceDurably } from '../system/durable-write.ts';
 import { encodeRecord } from '../system/record.ts';
@@ -63,7 +64,7 @@ export async function deliver(published: PublishedUpdate, config: Config): Promi
       cause.code,
       `${name} is signed and kept, but was not sent: ${cause.message}`,
       {
-        hint: `${cause.hint}; then: submit.ts --resend ${name}`,
+        hint: `${cause.hint}; then: ${commandHint('submit', '--resend', name)}`,
         ...(cause.cause === undefined ? {} : { cause: cause.cause }),
       },
     );
@@ -109,7 +110,7 @@ async function untilSeeding(
         'unavailable',
         `Transmission does not seed the content in ${config.publishDir}${failed ? `: ${torrent.error}` : ''}`,
         {
-          hint: 'its user must be able to read "publishDir"; then send again with submit --resend',
+          hint: 'its user must be able to read "publishDir"',
         },
       );
     await new Promise((resolve) => setTimeout(resolve, checkPollMs));

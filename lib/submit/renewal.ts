@@ -12,6 +12,7 @@ import {
 } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { currentKeySet, readChained } from '../state/key-chain.ts';
 import { type KeySet, parseKeySet } from '../trust/key-set.ts';
@@ -92,8 +93,8 @@ function findRenewable(key: string | undefined, config: Config): SignedAnnouncem
       throw new UpdateError('usage', `${key} is a ${kind}, which has nothing to renew`, {
         hint:
           kind === 'withdraw'
-            ? `to stop the channel again: submit.ts --withdraw ${id.channel}`
-            : `to repeat its event: submit.ts --resend ${key}`,
+            ? `to stop the channel again: ${commandHint('submit', '--withdraw', id.channel)}`
+            : `to repeat its event: ${commandHint('submit', '--resend', key)}`,
       });
   }
   throw notKept(key, key === undefined ? [] : kept);
@@ -169,9 +170,9 @@ export function listDueRenewals(next: KeySet, config: Config, nowSeconds: number
       return [];
     } catch (error) {
       if (!(error instanceof UpdateError)) throw error;
-      const aim = target === '' ? '' : ` --target '${target.replaceAll("'", `'\\''`)}'`;
-      const again = kind === 'withdraw' ? `--withdraw ${channel}${aim}` : `--renew ${nameOf(id)}`;
-      return [{ ...id, command: `submit.ts ${again}` }];
+      const aim = target === '' ? [] : ['--target', target];
+      const again = kind === 'withdraw' ? ['--withdraw', channel, ...aim] : ['--renew', nameOf(id)];
+      return [{ ...id, command: commandHint('submit', ...again) }];
     }
   });
 }

@@ -10,6 +10,7 @@ import { buildMetainfo, choosePieceLength } from '../announcement/metainfo.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
 import { checkManifest } from '../daemons/puppet/puppet.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { printable } from '../system/printable.ts';
@@ -119,7 +120,7 @@ export async function prepareSubmission(
 export function checkUpdateChannel(channel: string): void {
   if (channel !== keySetChannel) return;
   throw new UpdateError('usage', `channel ${keySetChannel} is for key sets alone`, {
-    hint: 'choose another channel; scripts/keys.ts changes the key set',
+    hint: `choose another channel; the key set is changed by: ${commandHint('keys', '--help')}`,
   });
 }
 

@@ -1,6 +1,7 @@
 import { lstatSync, opendirSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { commandHint } from '../command-hint.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { fsyncDirectory } from './durable-write.ts';
 
@@ -74,7 +75,7 @@ function openOrNone<T>(open: () => T, directory: string): T | undefined {
     if (!hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) throw error;
     const why = hasErrno(error, 'EACCES', 'EPERM') ? 'closed to this user' : 'not a directory';
     throw new UpdateError('configuration', `${directory} is ${why}`, {
-      hint: 'find out who changed it, move away what is no directory, and run scripts/setup.ts',
+      hint: `find out who changed it, move away what is no directory, then: ${commandHint('setup')}`,
       cause: error,
     });
   }

@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError, hasErrno } from '../errors.ts';
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
@@ -27,7 +28,7 @@ export function readRegularFile(
     if (hasErrno(error, 'ELOOP', 'ENXIO')) return 'unfit';
     if (hasErrno(error, 'EACCES', 'EPERM'))
       throw new UpdateError('configuration', `cannot read ${file}`, {
-        hint: 'correct its owner and mode: scripts/setup.ts says what they should be',
+        hint: `correct its owner and mode; what they should be: ${commandHint('setup', '--dry-run')}`,
         cause: error,
       });
     if (hasErrno(error, 'EIO'))

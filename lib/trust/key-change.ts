@@ -1,3 +1,4 @@
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import type { PublicKey } from './ed25519.ts';
 import { formatKeySet, type KeySet } from './key-set.ts';
@@ -59,7 +60,7 @@ export function nextKeySet(current: KeySet, change: KeyChange): KeySet {
     );
   if (formatKeySet({ ...next, epoch: current.epoch }) === formatKeySet(current))
     throw new UpdateError('refused', 'the key set would be the same as the one in force', {
-      hint: 'compare with: keys.ts list',
+      hint: `compare with: ${commandHint('keys', 'list')}`,
     });
   return next;
 }
@@ -133,9 +134,15 @@ function refuseKnown({ rootKeys, releaseKeys }: KeySet, id: string): void {
   const refuse = (role: string, hint: string): UpdateError =>
     new UpdateError('refused', `${id} is a ${role} key of this key set already`, { hint });
   if (rootKeys.some((key) => key.id === id))
-    throw refuse('root', 'one key never has both roles: make another with scripts/keygen.ts');
+    throw refuse(
+      'root',
+      `one key never has both roles; another is made by: ${commandHint('keygen', '--help')}`,
+    );
   if (releaseKeys.some(({ key }) => key.id === id))
-    throw refuse('release', `to change its channels: keys.ts set ${id} --channels …`);
+    throw refuse(
+      'release',
+      `to change its channels: ${commandHint('keys', 'set', id, '--channels', 'A,B', '--root-key', 'FILE')}`,
+    );
 }
 
 /** Checks rules that formatKeySet has too; here the hint says how an operator can satisfy them. */
@@ -148,7 +155,7 @@ function checkCount(role: 'root' | 'release', count: number, threshold: number):
   if (count > maxKeys)
     throw refuse(
       `there would be ${count} ${role} keys, and ${maxKeys} are the most`,
-      'remove one first: keys.ts remove ID',
+      `remove one first: ${commandHint('keys', 'remove', 'ID', '--root-key', 'FILE')}`,
     );
   if (threshold > count)
     throw refuse(

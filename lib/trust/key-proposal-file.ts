@@ -17,7 +17,7 @@ const format = 1;
 const signatureBytes = 64;
 /** Limit for reading; a key set of 5,600 characters and an announcement are well below it. */
 const maxProposalChars = 32 * 1024;
-/** Hint for a proposal that is not as keys.ts wrote it. */
+/** Hint for a proposal that is not as `keys` wrote it. */
 export const altered = 'get the file from its maker again, unchanged, or make a new one';
 
 /** Formats a proposal as the text that is mailed or carried to its other signers. */
@@ -44,8 +44,8 @@ export function readProposalFile(json: string): ProposalParts {
   const { p2pUpdateKeyProposal: number, keySet: text, body, signatures, ...others } = fields;
   check(
     Number.isInteger(number) && Number(number) > 0,
-    'this file is not a proposal of keys.ts',
-    'give the file that keys.ts add, remove or set wrote',
+    'this file is not a proposal of p2p-update keys',
+    'give the file that p2p-update keys add, remove or set wrote',
   );
   check(
     number === format,
@@ -78,8 +78,8 @@ function parseJson(json: string): Record<string, unknown> {
   } catch {
     // Text that is not JSON gets the same error.
   }
-  throw new UpdateError('malformed', 'this file is not a proposal of keys.ts', {
-    hint: 'give the file that keys.ts add, remove or set wrote',
+  throw new UpdateError('malformed', 'this file is not a proposal of p2p-update keys', {
+    hint: 'give the file that p2p-update keys add, remove or set wrote',
   });
 }
 

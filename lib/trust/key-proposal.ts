@@ -8,6 +8,7 @@ import {
 } from '../announcement/codec.ts';
 import { type Announcement, check, keySetChannel } from '../announcement/fields.ts';
 import { choosePieceLength, computeInfoHash, type Content } from '../announcement/metainfo.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { altered, readProposalFile } from './key-proposal-file.ts';
 import { formatKeySet, type KeySet, parseKeySet } from './key-set.ts';
@@ -109,7 +110,7 @@ export function completePayload(proposal: KeyProposal, current: KeySet): string 
   const missing = missingSigners(proposal);
   if (missing.length > 0)
     throw new UpdateError('refused', `root key ${missing.join(', ')} has not signed yet`, {
-      hint: 'its holder runs: keys.ts countersign PROPOSAL --root-key FILE',
+      hint: `its holder runs: ${commandHint('keys', 'countersign', 'PROPOSAL', '--root-key', 'FILE')}`,
     });
   const payload = encodeAnnouncement(
     body,
@@ -168,7 +169,7 @@ function checkFollows(next: KeySet, current: KeySet): void {
     {
       hint:
         next.epoch <= epoch
-          ? `it is done, or too late; to repeat the event: submit.ts --resend ${keySetChannel}@${next.epoch}`
+          ? `it is done, or too late; to repeat the event: ${commandHint('submit', '--resend', `${keySetChannel}@${next.epoch}`)}`
           : 'this machine has to follow the chain first, or be given the newer key set',
     },
   );

@@ -12,7 +12,8 @@ import type { Signer } from './signing.ts';
  *   not a root key of the key set
  */
 export function loadRootSigners(files: readonly string[], keySet: KeySet): Signer[] {
-  const hint = 'name the file of a root key that keygen.ts made, on the medium that holds it';
+  const hint =
+    'name the file of a root key that p2p-update keygen made, on the medium that holds it';
   const signers = new Map<string, Signer>();
   for (const file of files) {
     const key = readPrivateKey(file, hint);

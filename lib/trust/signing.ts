@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { encodeAnnouncement, encodeBody, pieceBudget } from '../announcement/codec.ts';
 import type { Announcement } from '../announcement/fields.ts';
 import type { Config } from '../config.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { publicKeyOf } from './ed25519.ts';
 import type { KeySet } from './key-set.ts';
@@ -25,7 +26,7 @@ export function loadSigners(
   channel: string,
 ): Signer[] {
   const { fleet, epoch, releaseThreshold } = keySet;
-  const hint = 'make one with scripts/keygen.ts, and name its file in "signingKeyFiles"';
+  const hint = `name its file in "signingKeyFiles"; one is made by: ${commandHint('keygen', '--help')}`;
   const signers = config.signingKeyFiles
     .map((file) => readPrivateKey(file, hint))
     .map((key) => ({ key, id: publicKeyOf(key).id }))
@@ -41,7 +42,7 @@ export function loadSigners(
     'configuration',
     `fleet ${fleet} asks for ${releaseThreshold} release keys on channel ${channel}; "signingKeyFiles" names ${signers.length}`,
     {
-      hint: `keys.ts list shows who may sign in key set ${epoch}; name the files of such keys in "signingKeyFiles"`,
+      hint: `name the files of keys that may sign in key set ${epoch} in "signingKeyFiles"; it is shown by: ${commandHint('keys', 'list')}`,
     },
   );
 }

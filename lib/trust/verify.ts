@@ -6,6 +6,7 @@ import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import { isGoodSignature, requireEd25519 } from './ed25519.ts';
 import type { KeySet, ReleaseKey } from './key-set.ts';
+import { commandHint } from '../command-hint.ts';
 
 /**
  * Signs an announcement's body for one fleet.
@@ -112,6 +113,6 @@ export function verifyOffer(
   }
   if (!allowUnsigned)
     throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
-      hint: 'send it with scripts/submit.ts; only a closed lab may set "allowUnsigned"',
+      hint: `only a closed lab may set "allowUnsigned"; to sign it and send it: ${commandHint('submit', 'FILE')}`,
     });
 }

@@ -8,6 +8,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  symlinkSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { UpdateError } from '../../lib/errors.ts';
@@ -51,6 +52,12 @@ export function takeSetupStep(step: SetupStep, root: string): void {
         else if (!createDurably(path, step.text, mode))
           throw new Error(`${step.path} has come into being just now`);
         setOwnership(root, path, step.ownership, 0);
+      });
+      return;
+    case 'make-link':
+      inParent(root, step.path, (path) => {
+        symlinkSync(step.target, path);
+        fsyncDirectory(dirname(path));
       });
       return;
     default:

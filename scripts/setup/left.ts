@@ -49,7 +49,7 @@ function followUpsOfFiles(
   if (!willExist(keySetFile))
     left.push({
       what: `place the fleet's key set, ${keySetFile}: no update is accepted without it`,
-      commands: [`${codeDir}/node_modules/.bin/tsx ${codeDir}/scripts/setup.ts --keyset FILE`],
+      commands: [`${codeDir}/dist/p2p-update.cjs setup --keyset FILE`],
     });
   if (transmission.credentialsFile !== null && !willExist(transmission.credentialsFile))
     left.push({

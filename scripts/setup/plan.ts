@@ -41,7 +41,8 @@ export type SetupStep =
   | { kind: 'add-to-group'; user: string; group: string }
   | { kind: 'make-directory'; path: string; ownership: Ownership }
   | { kind: 'correct'; path: string; ownership: Ownership; found: Found }
-  | { kind: 'write-file'; path: string; ownership: Ownership; text: string; replaces: boolean };
+  | { kind: 'write-file'; path: string; ownership: Ownership; text: string; replaces: boolean }
+  | { kind: 'make-link'; path: string; target: string };
 
 export interface SetupPlan {
   config: Config;

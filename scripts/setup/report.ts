@@ -25,6 +25,8 @@ export function describeStep(step: SetupStep, machine: Machine): StepRow {
       return step.replaces
         ? row('replace', step.path, step.ownership, 'its text is another')
         : row('write', step.path, step.ownership, 'missing');
+    case 'make-link':
+      return { action: 'link', path: step.path, result: step.target, why: 'missing' };
   }
 }
 

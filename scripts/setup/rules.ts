@@ -20,6 +20,10 @@ export interface Machine {
   look: (path: string) => Found | undefined;
   /** The text of a file, undefined when it is missing. */
   read: (path: string) => string | undefined;
+  /** Where a link leads, as it says; undefined when there is none. */
+  follow: (path: string) => string | undefined;
+  /** Whether it lies on a file system that even root may not write to. */
+  isReadOnly: (path: string) => boolean;
   /** The names in a directory, none when it is missing. */
   list: (path: string) => string[];
 }

@@ -33,7 +33,7 @@ it('200,000 empty files among the announcements neither fill root’s memory nor
   );
   const { status, stderr } = spawnSync(
     process.execPath,
-    ['--require', probe, join(repository, 'dist/scripts/apply.cjs')],
+    ['--require', probe, join(repository, 'dist/p2p-update.cjs'), 'apply'],
     { env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: configFile }, encoding: 'utf8' },
   );
   expect(status, stderr).toBe(0);

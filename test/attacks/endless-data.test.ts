@@ -8,7 +8,6 @@ import { updatesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
-import type { CommandResult } from '../support/run/command.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
 import { eventsOf, hasEvent, outcomeOf } from '../support/fleet/submit.ts';
@@ -20,9 +19,9 @@ import {
   sendEvent,
   torrentsOn,
 } from '../support/fleet/wire.ts';
+import { type CommandResult, mustRun, runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
 let fleet: Fleet;
 let liar: FleetNode;
@@ -47,7 +46,7 @@ afterAll(() => {
 });
 
 const reconcile = (): Promise<CommandResult> =>
-  node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
 
 const stateOf = (update: Announcement) =>
   readProgress(updatesDir(node.config.stateDir), update)?.state;
@@ -271,7 +270,7 @@ describe('content that is announced as too large', () => {
     mustRun(['mount', '-o', 'remount,size=2m', smallDisk]);
     const speed = reconcile();
     await fleet.waitFor('it is downloaded and applied', async () => {
-      await node.run([join(repository, 'dist/scripts/apply.cjs')]);
+      await node.run([join(repository, 'dist/p2p-update.cjs'), 'apply']);
       return outcomeOf(node, update)?.state === 'APPLIED';
     });
     await speed;

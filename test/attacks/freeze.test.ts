@@ -3,14 +3,13 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
-import { bundleScripts, type Outcome } from '../support/fleet/operator.ts';
+import { type Outcome, runCommand } from '../support/fleet/operator.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { repository } from '../support/run/repository.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { runSync } from '../support/run/command.ts';
 
 const handler = join(repository, 'dist/handlers/status.cjs');
-const run = bundleScripts('status');
 const now = Math.floor(Date.now() / 1000);
 const day = 86_400;
 const keys = makeKeys();
@@ -48,7 +47,7 @@ function makeFleet(staleAfterSeconds: number | null) {
       nodes.map((node, i): [string, string] => [`n${i + 1}`, askHandler(node)]),
     );
     writeFileSync(join(directory, 'query.json'), JSON.stringify({ Responses }));
-    return run('status', args, { env: { P2P_UPDATE_CONFIG: first.configFile }, directory });
+    return runCommand('status', args, { env: { P2P_UPDATE_CONFIG: first.configFile }, directory });
   };
   return { first, second, status };
 }

@@ -151,15 +151,10 @@ test('the command itself refuses hostile names on every way in, and starts no sh
   mkdirSync(cwd);
   const before = readTree(config.publishDir);
   const run = async (...args: string[]): Promise<void> => {
-    const tsx = ['--import', join(repository, 'node_modules/tsx/dist/esm/index.mjs')];
-    const child = spawn(
-      process.execPath,
-      [...tsx, join(repository, 'scripts/submit.ts'), ...args],
-      {
-        cwd,
-        env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile },
-      },
-    );
+    const child = spawn(join(repository, 'dist/p2p-update.cjs'), ['submit', ...args], {
+      cwd,
+      env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile },
+    });
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     const [status] = (await once(child, 'close')) as [number | null];

@@ -24,13 +24,13 @@ import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { announcementOf } from '../support/fleet/wire.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readTree } from '../support/run/tree.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
 /** One run of the apply side, as a path unit starts it. */
 function runApply(node: LoneNode): { status: number | null; stderr: string } {
-  const { status, stderr } = runSync([join(repository, 'dist/scripts/apply.cjs')], {
+  const { status, stderr } = runSync([join(repository, 'dist/p2p-update.cjs'), 'apply'], {
     env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: node.configFile },
   });
   return { status, stderr };

@@ -6,7 +6,7 @@ import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { hasEvent, type Submitted } from '../support/fleet/submit.ts';
 import { repository } from '../support/run/repository.ts';
-import { scriptCommand } from '../support/run/script.ts';
+import { programArgv } from '../support/run/program.ts';
 import { programsIn, type Seen, tracing } from './trace-programs.ts';
 
 let fleet: Fleet;
@@ -80,15 +80,15 @@ it('shows no secret in a process, a log, the state or the configuration, from su
   const expected = [
     /^serf agent /,
     /^transmission-daemon /,
-    /submit\.cjs/,
+    /p2p-update\.cjs submit/,
     /^serf (-\S+ )*event /,
     /^serf members/,
     /handlers\/update\.cjs/,
     /handlers\/transmission-done\.cjs/,
-    /reconcile\.cjs/,
+    /p2p-update\.cjs reconcile/,
     /puppet.* apply/,
   ];
-  const argv = [...scriptCommand('submit'), manifest, '--json', '--channel', 'secret'];
+  const argv = [...programArgv('p2p-update.cjs submit'), manifest, '--json', '--channel', 'secret'];
   const { status, stdout } = await operator.run(tracing(join(traceDirectory, 'submit'), argv));
   expect(status).toBe(0);
   const update = JSON.parse(stdout) as Submitted;

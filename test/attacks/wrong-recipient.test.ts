@@ -32,7 +32,8 @@ afterAll(() => {
 const isDelivered = (node: FleetNode): boolean =>
   existsSync(join(node.config.deliveryDir, update.name));
 
-const reconcile = (node: FleetNode) => node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+const reconcile = (node: FleetNode) =>
+  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
 
 it('an update for role=web is applied where root sets the tag, not where only Serf has it', async () => {
   const { status } = await pretender.serfCommand(['tags', '-set', 'role=web']);

@@ -10,7 +10,7 @@ import { updateKey } from '../../lib/announcement/update.ts';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import { advance } from '../../lib/reconciler/advance/advance.ts';
 import { announcementsDir } from '../../lib/state/layout.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 import { MemoryTransmission } from '../support/fleet/memory-transmission.ts';
 import { countCalls } from '../support/run/call-counts.ts';
@@ -108,7 +108,7 @@ function measureFlood(directory: string, files: number): { ms: number; peakMb: n
   const begin = performance.now();
   const { status, stderr } = spawnSync(
     process.execPath,
-    ['--require', probe, join(import.meta.dirname, '../../dist/scripts/apply.cjs')],
+    ['--require', probe, join(import.meta.dirname, '../../dist/p2p-update.cjs'), 'apply'],
     { env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: configFile }, encoding: 'utf8' },
   );
   const ms = Math.round(performance.now() - begin);
@@ -116,10 +116,11 @@ function measureFlood(directory: string, files: number): { ms: number; peakMb: n
   return { ms, peakMb: Math.round(Number(/peak (\d+)/.exec(stderr)?.[1]) / 1024) };
 }
 
-const { parse, usage } = commandLine('npm run bench:pass --');
+const { parse, usage } = commandLineOf(() => 'npm run bench:pass -- --help');
 
 async function main(): Promise<void> {
   const { values } = parse({
+    args: process.argv.slice(2),
     options: {
       channels: { type: 'string', default: '40' },
       flood: { type: 'string', default: '400000' },

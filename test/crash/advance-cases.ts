@@ -14,7 +14,7 @@ const ends = (side: 'advance' | 'apply', update: Update, ...states: State[]) =>
   ({ id: update, side, states }) as const;
 
 function reconciles(...expected: Prepared['expected']): Prepared {
-  return { program: 'scripts/reconcile.cjs', expected, reconcile: 'scripts/reconcile.cjs' };
+  return { program: 'p2p-update.cjs reconcile', expected, reconcile: 'p2p-update.cjs reconcile' };
 }
 
 /** Accepts an update, with its data where Transmission looks for it, so that no peer has to send it. */

@@ -31,7 +31,7 @@ const ends = (update: Update, ...states: State[]) =>
   ({ id: update, side: 'apply', states }) as const;
 
 function applies(...expected: Prepared['expected']): Prepared {
-  return { program: 'scripts/apply.cjs', expected, reconcile: 'scripts/apply.cjs' };
+  return { program: 'p2p-update.cjs apply', expected, reconcile: 'p2p-update.cjs apply' };
 }
 
 /** Puts the verified copy where it is after STAGED. */
@@ -84,7 +84,7 @@ export const applyCases: CrashCase[] = [
     name: 'apply: a file in the place of another',
     prepare(node) {
       received(node, file, 'first');
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return applies(ends(received(node, file, 'second'), 'APPLIED'));
     },
   },
@@ -112,7 +112,7 @@ export const applyCases: CrashCase[] = [
     name: 'apply: a module in the place of another',
     prepare(node) {
       received(node, module, moduleOf(node, 'one'));
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return applies(ends(received(node, module, moduleOf(node, 'two')), 'APPLIED'));
     },
   },
@@ -188,7 +188,7 @@ export const applyCases: CrashCase[] = [
     name: 'apply: the same content again',
     prepare(node) {
       received(node, file, 'the same');
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return applies(ends(received(node, file, 'the same'), 'APPLIED'));
     },
   },

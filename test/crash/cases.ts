@@ -30,7 +30,7 @@ export interface Prepared {
    */
   isTaken?(): boolean;
   /** Programs that run afterwards; the apply side alone where nothing is to be downloaded. */
-  reconcile: 'scripts/apply.cjs' | 'scripts/reconcile.cjs';
+  reconcile: 'p2p-update.cjs apply' | 'p2p-update.cjs reconcile';
   /** The exit statuses of a reconcile that can do its work; more where Transmission is down on purpose. */
   statuses?: number[];
 }

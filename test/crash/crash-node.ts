@@ -23,6 +23,7 @@ import type { State } from '../../lib/state/states.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 import { runSync } from '../support/run/command.ts';
+import { programArgv } from '../support/run/program.ts';
 
 const pieceLength = 16_384;
 
@@ -147,7 +148,7 @@ export function makeCrashNode(
       writeProgress(directory, update, from, { state, reason: 'prepared' }, now() - age, mode);
     },
     run(program) {
-      runSync([process.execPath, join(dist, program)], {
+      runSync(programArgv(program, dist), {
         env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', P2P_UPDATE_CONFIG: configFile },
       });
     },

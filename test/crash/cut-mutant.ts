@@ -15,15 +15,24 @@ const flush = /(export function fsyncDirectory\([^{]*\{[\s\S]*?)fsyncSync\(descr
 export async function buildMutant(dist: string): Promise<void> {
   await build({
     absWorkingDir: repository,
-    entryPoints: ['handlers/update.ts', 'handlers/transmission-done.ts', 'scripts/apply.ts'],
+    entryPoints: [
+      ...['update', 'transmission-done'].map((name) => ({
+        in: `handlers/${name}.ts`,
+        out: `handlers/${name}`,
+      })),
+      { in: 'scripts/p2p-update.ts', out: 'p2p-update' },
+    ],
     outdir: dist,
-    outbase: '.',
     outExtension: { '.js': '.cjs' },
     bundle: true,
     platform: 'node',
     format: 'cjs',
     plugins: [withoutFlush],
-    define: { 'import.meta.dirname': '__dirname', p2pUpdateBuildTime: '1' },
+    define: {
+      'import.meta.dirname': '__dirname',
+      'import.meta.filename': '__filename',
+      p2pUpdateBuildTime: '1',
+    },
     logLevel: 'error',
   });
 }

@@ -7,12 +7,13 @@ import { outcomesDir } from '../../lib/state/layout.ts';
 import { isMarked } from '../../lib/state/markers.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
+import { programArgv } from '../support/run/program.ts';
 import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { CutDisk, DiskImage } from './cut-image.ts';
 import type { Ended } from './cut-pauses.ts';
 import type { Breach } from './kill-verdict.ts';
 import { readText } from './read-text.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
 /** Promise of a program for an update, made by ending with 0. */
 export type Promised = 'fact' | 'marker' | 'applied';
@@ -53,7 +54,7 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
   mkdirSync(join(node.config.applyDir, 'complete'), { mode: 0o730, recursive: true });
   flush(image);
   const command: CutNode['command'] = (program) => ({
-    argv: [process.execPath, join(dist, program)],
+    argv: programArgv(program, dist),
     env: serfEnvironment(node.configFile),
   });
   return {
@@ -108,7 +109,7 @@ export function recover(on: CutNode, disk: CutDisk, { update, effect }: CutUpdat
   rmSync(after, { recursive: true, force: true });
   cpSync(puppetDir, after, { recursive: true });
   rmSync(join(after, 'runs'), { force: true });
-  const { argv, env } = on.command('scripts/apply.cjs');
+  const { argv, env } = on.command('p2p-update.cjs apply');
   const runs = [1, 2].map(() => disk.run(argv, env, { [puppetDir]: after }));
 
   const name = nameOf(update);

@@ -10,7 +10,7 @@ import type { CrashNode } from './crash-node.ts';
 const content = 'delivered by a handler case\n';
 
 /** Advance cleans up, and finds no Transmission: it exits with 69, and the apply side goes on. */
-const withoutDaemon = { reconcile: 'scripts/reconcile.cjs' as const, statuses: [69] };
+const withoutDaemon = { reconcile: 'p2p-update.cjs reconcile' as const, statuses: [69] };
 
 /** The update handler on an announcement of a file that is downloaded and marked already. */
 function announced(node: CrashNode, update: Update): Prepared {
@@ -97,7 +97,7 @@ export const handlerCases: CrashCase[] = [
     name: 'transmission-done: the same again',
     prepare(node) {
       const prepared = done(node);
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return prepared;
     },
   },
@@ -109,7 +109,7 @@ export const handlerCases: CrashCase[] = [
       input: 'n2\t192.0.2.2\t\t\n',
       expected: [],
       isTaken: () => existsSync(join(node.config.stateDir, 'joined')),
-      reconcile: 'scripts/apply.cjs',
+      reconcile: 'p2p-update.cjs apply',
     }),
   },
   {
@@ -132,7 +132,7 @@ function answers(node: CrashNode, query: string, input: string): Prepared {
     env: { ...serfEnvironment, SERF_EVENT: 'query', SERF_QUERY_NAME: query, SERF_QUERY_LTIME: '7' },
     input: `${input}\n`,
     expected: [{ id: update, side: 'apply', states: ['APPLIED'] }],
-    reconcile: 'scripts/apply.cjs',
+    reconcile: 'p2p-update.cjs apply',
   };
 }
 

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { distDirectory } from '../../lib/build.ts';
 import type { Daemon } from '../support/fleet/daemon.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { killNow, processesOf, programsOf, puppetRunsOf } from './node-processes.ts';
+import { programArgv } from '../support/run/program.ts';
 
 /** Victims of a kill. Reconcile is advance and, here where one user runs everything, apply. */
 export const victims = [
@@ -62,7 +61,7 @@ export async function carryOut(
     }
     case 'reconcile':
     case 'apply':
-      return killProgram(node, `scripts/${victim}.cjs`, {}, { afterMs, patienceMs });
+      return killProgram(node, `p2p-update.cjs ${victim}`, {}, { afterMs, patienceMs });
     case 'handler':
       return killProgram(
         node,
@@ -109,8 +108,8 @@ async function killProgram(
   const running = (): number | undefined => programsOf(node.namespace, program)[0]?.pid;
   let pid = await appears(running, patienceMs);
   if (pid === undefined) {
-    const file = join(distDirectory(), program);
-    const child = spawn('ip', ['netns', 'exec', node.namespace, process.execPath, file], {
+    const argv = ['netns', 'exec', node.namespace, ...programArgv(program)];
+    const child = spawn('ip', argv, {
       env: { ...node.env, ...how.env },
       cwd: '/',
       stdio: ['pipe', 'ignore', 'ignore'],

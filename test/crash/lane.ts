@@ -1,15 +1,16 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   connectTransmission,
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
+import { programArgv } from '../support/run/program.ts';
 import { waitFor } from '../support/run/wait-for.ts';
 import type { CrashCase, Prepared } from './cases.ts';
-import { makeCrashNode, type CrashNode } from './crash-node.ts';
+import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { Ending, Program } from './strace.ts';
 
 /** Time that advance's background tasks may go on without any effect before they are ended, as by a restart. */
@@ -79,11 +80,11 @@ export function makeLane(directory: string, dist: string): Lane {
         ...{ node, prepared, transmission: client, trace: join(directory, 'trace') },
         usualStatus: 0,
         program: {
-          argv: [process.execPath, join(dist, prepared.program)],
+          argv: programArgv(prepared.program, dist),
           env: { ...env, ...prepared.env },
           input: prepared.input ?? '',
           directory: nodeDirectory,
-          quietMs: prepared.program.endsWith('reconcile.cjs') ? quietMs : undefined,
+          quietMs: prepared.program.endsWith(' reconcile') ? quietMs : undefined,
         },
         async restore() {
           if (client !== undefined) await forgetAll(client);
@@ -93,12 +94,12 @@ export function makeLane(directory: string, dist: string): Lane {
         },
         run: (program, more = {}, input = '') =>
           runPlain(
-            [process.execPath, join(dist, program)],
+            programArgv(program, dist),
             { ...env, ...more },
             input,
             client === undefined ? undefined : () => describeWork(node),
           ),
-        runPatiently: (program) => runPlain([process.execPath, join(dist, program)], env, ''),
+        runPatiently: (program) => runPlain(programArgv(program, dist), env, ''),
       };
     },
     end() {

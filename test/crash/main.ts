@@ -5,15 +5,15 @@
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
+import { exitStatus, formatError, UpdateError } from '../../lib/errors.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
+import { progressBar } from '../../scripts/cli/progress-bar.ts';
+import { mustRun } from '../support/run/command.ts';
+import { runHistories } from './histories.ts';
 import { runPowerCuts } from './power-cuts.ts';
 import { runRandomKills } from './random-kills.ts';
-import { runHistories } from './histories.ts';
 import { countFailures, type CrashFailure, type CrashOptions, type CrashResult } from './result.ts';
 import { runPoints } from './run-points.ts';
-import { progressBar } from '../../scripts/cli/progress-bar.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
-import { mustRun } from '../support/run/command.ts';
 
 const help = `Usage: npm run crash -- [options]
 
@@ -36,7 +36,7 @@ Options:
 Exit status: 0 all held, 1 something did not, and the point is named, 64 usage.
 `;
 
-const { parse, usage } = commandLine('npm run crash --');
+const { parse, usage } = commandLineOf(() => 'npm run crash -- --help');
 
 const parts = ['points', 'power-cuts', 'random-kills', 'histories'] as const;
 type Part = (typeof parts)[number];

@@ -105,16 +105,16 @@ async function sendThrough(
   );
   promised.add('marker');
   cut('after transmission-done');
-  const { argv, env } = on.command('scripts/apply.cjs');
+  const { argv, env } = on.command('p2p-update.cjs apply');
   const first = every === undefined ? 0 : random.below(every);
   const ended =
     every === undefined
-      ? on.run('scripts/apply.cjs')
+      ? on.run('p2p-update.cjs apply')
       : await runWithPauses(argv, env, join(on.puppetDir, '..', 'trace'), (pause) => {
           if (pause % every === first) cut('during apply', `, pause ${pause + 1}`);
         });
   // A program that was killed with strace is run again.
-  expectDone(ended === 'not traced' ? on.run('scripts/apply.cjs') : ended, 'apply');
+  expectDone(ended === 'not traced' ? on.run('p2p-update.cjs apply') : ended, 'apply');
   promised.add('applied');
   cut('after apply');
 }

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { contentLocation, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { distDirectory } from '../../lib/build.ts';
@@ -12,6 +11,7 @@ import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import type { Fleet } from '../support/fleet/fleet.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { processesOf } from './node-processes.ts';
+import { programArgv } from '../support/run/program.ts';
 
 /** A reconciler announces peers for 30 s at most, and begins no round after 25 (lib/reconciler/reconcile.ts). */
 const restMs = 70_000;
@@ -51,8 +51,7 @@ export function isApplied({ config }: FleetNode, update: SentUpdate): boolean {
 }
 
 async function reconcileOnce(node: FleetNode): Promise<void> {
-  const program = join(distDirectory(), 'scripts', 'reconcile.cjs');
-  await node.run([process.execPath, program], { timeoutMs: restMs });
+  await node.run(programArgv('p2p-update.cjs reconcile'), { timeoutMs: restMs });
   const deadline = performance.now() + restMs;
   const isOurs = (argument: string): boolean => argument.startsWith(distDirectory());
   while (processesOf(node.namespace).some(({ argv }) => argv.some(isOurs))) {

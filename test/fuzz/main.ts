@@ -10,7 +10,7 @@ import { isFault, Judge, type Fault } from './judge.ts';
 import { mutations } from './mutate.ts';
 import type { Batch, BatchResult, Finding } from './worker.ts';
 import { progressBar } from '../../scripts/cli/progress-bar.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run fuzz -- [options]
 
@@ -28,7 +28,7 @@ Options:
 Exit status: 0 nothing found, 1 a crash, a false accept or a false refusal, 64 usage.
 `;
 
-const { parse, usage } = commandLine('npm run fuzz --');
+const { parse, usage } = commandLineOf(() => 'npm run fuzz -- --help');
 
 interface Request {
   runs: number;

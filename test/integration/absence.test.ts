@@ -11,8 +11,8 @@ import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeKeyFiles } from '../support/fleet/operator.ts';
 import { outcomeOf, submit } from '../support/fleet/submit.ts';
 import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
-import { repository } from '../support/run/repository.ts';
 import { runSync } from '../support/run/command.ts';
+import { repository } from '../support/run/repository.ts';
 
 // Five nodes, each with its own fault, all over at the same moment: the updates that they have missed
 // come back by the timer and the query of catch-up, since no agent replays events.
@@ -80,10 +80,10 @@ function digest(text: string): string {
 
 /** Runs the reconciler as cron would, the first time when one period is over. */
 function startTimer(node: FleetNode): void {
-  const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
   const timer = setInterval(() => {
     // The result is in the node's log.
-    void node.run([reconciler]).catch(() => undefined);
+    void node.run(reconciler).catch(() => undefined);
   }, period * 1000);
   timers.set(node, timer);
 }

@@ -2,19 +2,20 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keySetChannel } from '../../lib/announcement/fields.ts';
-import { readCatchUp, readJoinedAt } from '../../lib/reconciler/catch-up/due.ts';
+import { type UpdateId, updateKey } from '../../lib/announcement/update.ts';
 import { itemOf } from '../../lib/query/holdings.ts';
+import { formatDigest } from '../../lib/query/latest.ts';
+import { readCatchUp, readJoinedAt } from '../../lib/reconciler/catch-up/due.ts';
+import { listAccepted } from '../../lib/state/facts.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import { formatDigest } from '../../lib/query/latest.ts';
-import { listAccepted } from '../../lib/state/facts.ts';
-import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { programsOf } from '../crash/node-processes.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
-import { repository, type FleetNode } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, outcomeOf } from '../support/fleet/submit.ts';
 import { announcementOf, configure, seed, sendEvent } from '../support/fleet/wire.ts';
+import { repository } from '../support/run/repository.ts';
 
 // No agent replays events: missed updates come back by queries alone.
 
@@ -89,7 +90,7 @@ async function leave(node: FleetNode): Promise<void> {
 
 /** Runs the reconciler as the node's timer does. */
 async function reconcile(node: FleetNode): Promise<void> {
-  const { status, stderr } = await node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+  const { status, stderr } = await node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
@@ -196,7 +197,7 @@ describe('a hundred joins at once', () => {
     // One that runs already asks by the command that it knows, and is not counted.
     await fleet.waitFor(
       'no reconciler runs any more',
-      () => programsOf(late.namespace, 'reconcile.cjs').length === 0,
+      () => programsOf(late.namespace, 'p2p-update.cjs reconcile').length === 0,
     );
     const program = join(late.directory, 'etc', 'serf.sh');
     const log = join(late.directory, 'etc', 'queries');

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
-import { repository } from '../support/run/repository.ts';
+import { programArgv } from '../support/run/program.ts';
 import { readTree } from '../support/run/tree.ts';
 
 /** Another user, who is subject to modes. */
@@ -16,7 +16,7 @@ describe('the real programs', () => {
     const configFile = join(place.directory, 'etc', 'config.json');
     const { config } = place.node;
     if (!existsSync(configFile)) writeFileSync(configFile, JSON.stringify(config));
-    const argv = [...identity, process.execPath, join(repository, 'dist', name)];
+    const argv = [...identity, ...programArgv(name)];
     return runSync(argv, { env: serfEnvironment(configFile), input });
   };
 
@@ -25,7 +25,7 @@ describe('the real programs', () => {
     const { config } = place.restore();
     const outcome = join(config.applyDir, 'outcomes', keyOf(a2));
     for (const file of [outcome, `${outcome}.previous`]) writeFileSync(file, '');
-    const { status, stderr } = program(place, 'scripts/apply.cjs');
+    const { status, stderr } = program(place, 'p2p-update.cjs apply');
     expect(status).toBe(78);
     expect(stderr).toMatch(/error: the record .* is corrupt[^]*hint: check the disk/);
     expect(readFileSync(join(config.deliveryDir, 'b.txt'), 'utf8')).toBe('two');

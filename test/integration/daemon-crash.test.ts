@@ -15,7 +15,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import { contentName, type Update } from '../../lib/announcement/update.ts';
-import { distDirectory } from '../../lib/build.ts';
 import type { Config } from '../../lib/config.ts';
 import {
   connectTransmission,
@@ -30,6 +29,7 @@ import { type LoggedEvent, readEvents } from '../../lib/system/event-log.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { waitFor } from '../support/run/wait-for.ts';
+import { programArgv } from '../support/run/program.ts';
 
 // One real daemon, killed as by a power cut or the OOM killer, and the passes of advance after that.
 
@@ -245,8 +245,8 @@ describe('after kill -9 of the daemon', () => {
     await crash(forgetAll);
     const configFile = at('etc', 'config.json');
     writeFileSync(configFile, JSON.stringify(config));
-    const program = join(distDirectory(), 'scripts', 'reconcile.cjs');
-    const child = spawn(process.execPath, [program], {
+    const [node = '', ...args] = programArgv('p2p-update.cjs reconcile');
+    const child = spawn(node, args, {
       env: { ...process.env, P2P_UPDATE_CONFIG: configFile },
       stdio: 'ignore',
     });

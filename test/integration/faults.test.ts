@@ -23,7 +23,7 @@ afterAll(() => {
   fleet.stop();
 });
 
-const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
 
 function file(name: string, content: string): string {
   const path = join(fleet.directory, name);
@@ -48,7 +48,7 @@ describe('when a daemon is down', () => {
       const failed = await operator.script('submit', [path, '--channel', 'kept']);
       expect(failed.status).toBe(69);
       expect(failed.stderr).toMatch(/is signed and kept/);
-      const key = /submit.ts --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
+      const key = /submit --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
       expect(key).toMatch(/^kept@/);
       const kept = join(operator.config.publishDir, 'announcements');
       const names = readdirSync(kept).filter((each) => each.startsWith('kept@'));
@@ -79,14 +79,14 @@ describe('when a daemon is down', () => {
     );
     expect(outcomeOf(other, update)).toBeUndefined();
     await other.transmission.start();
-    const { status, stderr } = await other.run([reconciler]);
+    const { status, stderr } = await other.run(reconciler);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     await everywhere(update, 'applied');
   });
 
   it('reconcile reports it when it is run by hand without Transmission', async () => {
     await other.transmission.end('SIGTERM');
-    const result = await other.run([reconciler]);
+    const result = await other.run(reconciler);
     expect(result.status).toBe(69);
     expect(result.stderr).toMatch(/^reconcile: error: .+\nreconcile: hint: .+\n$/s);
     await other.transmission.start();
@@ -107,7 +107,7 @@ describe('a failing manifest', () => {
     expect(outcome?.reason).toMatch(/on purpose/);
     expect(readFileSync(outcome?.run?.log ?? '', 'utf8')).toMatch(/on purpose/);
     // Before its time it is left alone.
-    await other.run([reconciler]);
+    await other.run(reconciler);
     expect(outcomeOf(other, update)).toMatchObject({ state: 'FAILED', tries: 1 });
 
     // The pauses are 1 and 10 minutes: the clock of the reconciler is put forward instead.
@@ -116,7 +116,7 @@ describe('a failing manifest', () => {
       'const now = Date.now; Date.now = () => now() + +process.env.LEAD;',
     );
     const later = (seconds: number) =>
-      other.run(['node', '--require', clock, reconciler], {
+      other.run(['node', '--require', clock, ...reconciler], {
         env: { LEAD: String(seconds * 1000) },
       });
     await later(90);
@@ -140,10 +140,10 @@ describe('a failing manifest', () => {
       '+1h',
     );
     await everywhere(update, 'complete');
-    await other.run([reconciler]);
+    await other.run(reconciler);
     expect(outcomeOf(other, update)).toBeUndefined();
     const clock = file('clock.cjs', 'const now = Date.now; Date.now = () => now() + 3_700_000;');
-    await other.run(['node', '--require', clock, reconciler]);
+    await other.run(['node', '--require', clock, ...reconciler]);
     expect(outcomeOf(other, update)).toMatchObject({ state: 'APPLIED' });
   });
 });
@@ -189,13 +189,13 @@ describe('an apply that was killed', () => {
     const script = file('slow.sh', `echo run >> "${runs}"; sleep 4; echo end >> "${runs}"\n`);
     const manifest = `exec { 'slow': command => ['/bin/sh', '${script}'] }\n`;
     const update = await submit(operator, file('slow.pp', manifest), '--channel', 'slow');
-    const killAll = 'kill -9 $(pgrep -f scripts/reconcile[.]cjs)';
+    const killAll = 'kill -9 $(pgrep -f "p2p-update[.]cjs reconcile")';
     await fleet.waitFor('Puppet is at it', () => existsSync(runs));
     const { status } = await other.run(['sh', '-c', killAll]);
     expect(status).toBe(0);
     const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);
     expect(states).toContain('APPLYING');
-    for (const again of await Promise.all(fleet.nodes.map((node) => node.run([reconciler]))))
+    for (const again of await Promise.all(fleet.nodes.map((node) => node.run(reconciler))))
       expect(again).toMatchObject({ status: 0, stderr: '' });
     await everywhere(update, 'applied');
     for (const node of fleet.nodes)
@@ -229,7 +229,7 @@ describe('the trigger spool', () => {
     expect(readdirSync(join(stateDir, 'announcements'))).toHaveLength(1);
     const progress = join(stateDir, 'updates', updateKey(update));
     expect(existsSync(progress)).toBe(false);
-    expect((await other.run([reconciler], { env })).status).toBe(0);
+    expect((await other.run(reconciler, { env })).status).toBe(0);
     expect(existsSync(progress)).toBe(true);
   });
 });

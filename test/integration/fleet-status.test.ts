@@ -11,8 +11,8 @@ import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
+import { programArgv } from '../support/run/program.ts';
 import { repository } from '../support/run/repository.ts';
-import { scriptCommand } from '../support/run/script.ts';
 
 let fleet: Fleet;
 let nodes: [FleetNode, FleetNode, FleetNode];
@@ -41,7 +41,7 @@ interface StatusJson {
   }[];
 }
 
-/** The output of status.ts on n1, which has to exit with `status`. */
+/** The output of the status on n1, which has to exit with `status`. */
 async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
   const result = await nodes[0].script('status', ['--json', ...args]);
   expect({ status: result.status, stderr: result.stderr }).toEqual({ status, stderr: '' });
@@ -87,8 +87,8 @@ async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
   const directory = outcomesDir(node.config.applyDir);
   const outcome = readProgress(directory, update);
   replaceRecord(join(directory, updateKey(update)), { ...outcome, tries: 2, nextTryAt: 0 });
-  const reconcile = join(repository, 'dist/scripts/reconcile.cjs');
-  expect(await node.run([reconcile])).toMatchObject({ status: 0 });
+  const reconcile = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
+  expect(await node.run(reconcile)).toMatchObject({ status: 0 });
 }
 
 describe('a fleet without any update', () => {
@@ -225,7 +225,7 @@ describe('an equivocation', () => {
 
 describe('status --watch', () => {
   it('prints one block after another, and ends cleanly on Ctrl-C', async () => {
-    const argv = scriptCommand('status');
+    const argv = programArgv('p2p-update.cjs status');
     const watch = ['--watch', '1', '--json', '--channel', 'good'];
     const place = ['netns', 'exec', nodes[0].namespace];
     const child = spawn('ip', [...place, ...argv, ...watch], {
@@ -246,7 +246,7 @@ describe('status --watch', () => {
 describe('on a terminal', () => {
   /** Runs a script of ours with a terminal of 6 rows for all its streams; returns what it shows. */
   const show = async (seconds: number, script: string, ...args: string[]): Promise<string> => {
-    const words = [...scriptCommand(script), ...args];
+    const words = [...programArgv(`p2p-update.cjs ${script}`), ...args];
     const quoted = words.map((word) => `'${word}'`).join(' ');
     const command = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
     const { stdout } = await nodes[0].run(['script', '-qec', command, '/dev/null']);

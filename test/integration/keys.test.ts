@@ -100,7 +100,7 @@ describe('the keys of a running fleet', () => {
     const proposal = at('keyset-3.json');
     const id = gone?.key.id ?? '';
     const removed = await keys(operator, 'remove', id, ...root, '--out', proposal);
-    expect(removed).toContain(`submit.ts --renew one@${old.version}`);
+    expect(removed).toContain(`submit --renew one@${old.version}`);
     await keys(operator, 'send', proposal);
     await inForce(3);
     const path = file('late.bin', 'late');

@@ -167,7 +167,8 @@ describe('a restart of everything', () => {
     });
     for (const node of fleet.nodes) {
       const { status, stderr } = await node.run([
-        join(import.meta.dirname, '../../dist/scripts/reconcile.cjs'),
+        join(import.meta.dirname, '../../dist/p2p-update.cjs'),
+        'reconcile',
       ]);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }

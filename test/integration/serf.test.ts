@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -8,10 +8,11 @@ import {
   encodeAnnouncement,
   encodeBody,
 } from '../../lib/announcement/codec.ts';
+import { connectSerf, type SerfClient, type SerfSettings } from '../../lib/daemons/serf/client.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { type SerfClient, type SerfSettings, connectSerf } from '../../lib/daemons/serf/client.ts';
-import { type FleetNode, repository } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { repository } from '../support/run/repository.ts';
 
 // Each event's bytes, as a handler gets them on stdin, in a file named by Lamport time. Serf runs one
 // handler at a time.

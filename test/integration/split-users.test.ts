@@ -29,7 +29,7 @@ beforeAll(async () => {
   fleet = await startSplitFleet(2);
   [first, other] = fleet.nodes as [ProductionNode, ProductionNode];
   sampler = new ProcessSampler([
-    ...['update.cjs', 'transmission-done.cjs', 'reconcile.cjs', 'apply.cjs'],
+    ...['update.cjs', 'transmission-done.cjs', 'p2p-update.cjs reconcile', 'p2p-update.cjs apply'],
     ...['puppet', 'serf', 'transmission-daemon'],
   ]);
 });
@@ -65,7 +65,7 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
   it('each process ran as the user that it should', async () => {
     // A process that lives for some 50 ms only may have been missed.
     await fleet.waitFor('each program was seen', async () => {
-      const programs = ['update.cjs', 'transmission-done.cjs', 'reconcile.cjs'];
+      const programs = ['update.cjs', 'transmission-done.cjs', 'p2p-update.cjs reconcile'];
       if (programs.every((program) => sampler.of(program).length > 0)) return true;
       await untilApplied(
         fleet,
@@ -92,10 +92,10 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       noNewPrivileges: true,
     };
     expect(sampler.of('update.cjs')).toEqual([{ ...asOurs, noNewPrivileges: false }]);
-    expect(sampler.of('reconcile.cjs')).toEqual([{ ...asOurs, noNewPrivileges: true }]);
+    expect(sampler.of('p2p-update.cjs reconcile')).toEqual([{ ...asOurs, noNewPrivileges: true }]);
     expect(sampler.of('transmission-done.cjs')).toEqual([asDaemon]);
     expect(sampler.of('transmission-daemon')).toEqual([asDaemon]);
-    expect(sampler.of('apply.cjs')).toMatchObject([{ uids: four(0), gids: four(0) }]);
+    expect(sampler.of('p2p-update.cjs apply')).toMatchObject([{ uids: four(0), gids: four(0) }]);
     // The operator's Puppet has looked at the manifest's syntax.
     const alice = four(account(operator).uid);
     const puppets = sampler.of('puppet').map(({ uids }) => uids);
@@ -175,8 +175,9 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       ),
       'echo >> /etc/serf/20-keys.json',
       'echo >> /etc/transmission-daemon/settings.json',
-      `echo >> ${codeDir}/dist/scripts/apply.cjs`,
-      `: > ${codeDir}/dist/scripts/x`,
+      `echo >> ${codeDir}/dist/p2p-update.cjs`,
+      `echo >> ${codeDir}/dist/commands/reconcile.cjs`,
+      `: > ${codeDir}/dist/commands/x`,
       `: > /var/lib/p2p-update/files/x`,
     ])
       await expectDenied(script, can);
@@ -201,11 +202,12 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       ['chmod 777 /var/lib/p2p-update', 'chmod 755 /var/lib/p2p-update'],
       ['chmod 775 /etc/puppet', 'chmod 755 /etc/puppet'],
       [`chmod 775 ${codeDir}/dist`, `chmod 755 ${codeDir}/dist`],
-      [`chown p2p-update ${codeDir}/dist/scripts`, `chown root ${codeDir}/dist/scripts`],
+      [`chown p2p-update ${codeDir}/dist/commands`, `chown root ${codeDir}/dist/commands`],
       [
-        `chmod 757 ${codeDir}/dist/scripts/apply.cjs`,
-        `chmod 755 ${codeDir}/dist/scripts/apply.cjs`,
+        `chmod 757 ${codeDir}/dist/commands/reconcile.cjs`,
+        `chmod 755 ${codeDir}/dist/commands/reconcile.cjs`,
       ],
+      [`chmod 757 ${codeDir}/dist/p2p-update.cjs`, `chmod 755 ${codeDir}/dist/p2p-update.cjs`],
     ] as const) {
       await shell(spoil);
       const refused = await runApply(other);

@@ -5,8 +5,8 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import type { Submitted } from '../support/fleet/submit.ts';
-import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
+import { distForOthers, programArgv } from '../support/run/program.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;
@@ -103,9 +103,8 @@ describe('submit refuses', () => {
     chmodSync(path, 0o600);
     // Root ignores mode bits.
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const tsx = join(repository, 'node_modules/.bin/tsx');
-    const script = join(repository, 'scripts/submit.ts');
-    const result = await operator.run([...nobody, tsx, script, '--dry-run', path]);
+    const submit = programArgv('p2p-update.cjs submit', distForOthers());
+    const result = await operator.run([...nobody, ...submit, '--dry-run', path]);
     expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
     expect(result).toMatchObject({ status: 64, stdout: '' });
   });

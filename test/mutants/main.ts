@@ -7,7 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 import { mutants, type Mutant } from './list.ts';
 import { progressBar } from '../../scripts/cli/progress-bar.ts';
 
@@ -46,7 +46,7 @@ function copyTree(): string {
 function runTests(copy: string, tests: readonly string[]): Run {
   const node = (args: string[]) =>
     spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8' });
-  const build = node(['--import', 'tsx', 'scripts/build.ts']);
+  const build = node(['scripts/build.mjs']);
   if (build.status !== 0) throw new Error(`the copy does not build:\n${build.stderr}`);
   const sandbox = join(copy, 'test/support/run/sandbox.sh');
   const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
@@ -88,7 +88,8 @@ function firstFailure(output: string): string {
 }
 
 function main(): void {
-  const { values } = commandLine('npm run mutants --').parse({
+  const { values } = commandLineOf(() => 'npm run mutants -- --help').parse({
+    args: process.argv.slice(2),
     options: {
       only: { type: 'string', default: '' },
       json: { type: 'boolean', default: false },

@@ -1,4 +1,5 @@
 import { closeSync, readSync } from 'node:fs';
+import { commandHint } from '../../command-hint.ts';
 import { UpdateError, hasErrno } from '../../errors.ts';
 import { printable } from '../../system/printable.ts';
 
@@ -67,7 +68,7 @@ export function readPayload(fd = 0, maxBytes = 2048): Buffer {
   if (end > maxBytes) {
     closeSync(fd);
     throw new UpdateError('malformed', `the payload is longer than ${maxBytes} bytes`, {
-      hint: 'announcements are made by scripts/submit.ts; large content travels by torrent, not in the event',
+      hint: `large content travels by torrent, not in the event; announcements are made by: ${commandHint('submit', 'FILE')}`,
     });
   }
   return buffer.subarray(0, end);
@@ -107,6 +108,6 @@ function lamportTime(env: Readonly<Record<string, string | undefined>>, key: str
 
 function notFromSerf(why: string): UpdateError {
   return new UpdateError('usage', `this handler is run by Serf, with its environment: ${why}`, {
-    hint: 'name it under event_handlers in serf.json (docs/serf.md); to send an update use scripts/submit.ts',
+    hint: `name it under event_handlers in serf.json (docs/serf.md); to send an update: ${commandHint('submit', 'FILE')}`,
   });
 }

@@ -14,6 +14,7 @@ import {
   type PuppetSettings,
   type RunContext,
 } from '../../daemons/puppet/puppet.ts';
+import { commandHint } from '../../command-hint.ts';
 import { hasErrno, UpdateError } from '../../errors.ts';
 import { currentKeySet, keepKeySet, readChained } from '../../state/key-chain.ts';
 import { makePublicDirectory } from '../../system/directory.ts';
@@ -161,7 +162,7 @@ export function activateKeySet(config: Config, update: Update, copy: string): Ap
     throw new UpdateError(
       'malformed',
       `it is key set ${next.epoch} of fleet ${next.fleet}; fleet ${current.fleet} needs ${current.epoch + 1}`,
-      { hint: 'make key sets with scripts/keys.ts' },
+      { hint: `make key sets with: ${commandHint('keys', '--help')}` },
     );
   keepKeySet(config.applyDir, next.epoch, { text, payload: update.payload });
   return { ...done, reason: `key set ${next.epoch} is in force`, changed: 1 };

@@ -1,5 +1,6 @@
 import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { commandHint } from '../../command-hint.ts';
 import type { Config } from '../../config.ts';
 import { hasErrno, UpdateError } from '../../errors.ts';
 import { completeDir, trustedApplyDirectories } from '../../state/layout.ts';
@@ -65,7 +66,9 @@ export function requireUnwritable(path: string): void {
       throw new UpdateError(
         'configuration',
         `${each} ${isForeign ? `belongs to user ${stats.uid}` : 'can be written by others'}, and ${path} is trusted`,
-        { hint: 'give it to root, not writable for anybody else: scripts/setup.ts does so' },
+        {
+          hint: `give it to root, not writable for anybody else, as set-up does: ${commandHint('setup')}`,
+        },
       );
   }
 }

@@ -1,19 +1,18 @@
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { build } from 'esbuild';
-import { afterAll, beforeAll, onTestFinished } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { type UpdateId, updateKey } from '../../../lib/announcement/update.ts';
 import { type Config, parseConfig } from '../../../lib/config.ts';
 import { encodeRecord } from '../../../lib/system/record.ts';
 import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { formatKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
-import { repository } from '../run/repository.ts';
+import { programArgv } from '../run/program.ts';
 import { temporaryDirectory } from '../run/temporary.ts';
 
 /** End of a script. */
@@ -51,38 +50,20 @@ export interface Operator {
   ): void;
 }
 
-/**
- * The scripts as one file each, which start in a third of the time that tsx takes; registers its own
- * clean-up.
- */
-export function bundleScripts(
-  ...names: string[]
-): (
-  script: string,
+/** Runs a command of the built program, on an operator's machine where one is given. */
+export function runCommand(
+  command: string,
   args: readonly string[],
   operator?: { env: Record<string, string>; directory: string },
-) => Promise<Outcome> {
-  const directory = mkdtempSync(join(tmpdir(), 'p2p-update-scripts-'));
-  const bundle = (name: string): string => join(directory, `${name}.cjs`);
-  beforeAll(async () => {
-    for (const name of names) {
-      const entryPoints = [join(repository, 'scripts', `${name}.ts`)];
-      const how = { bundle: true, platform: 'node', format: 'cjs' } as const;
-      await build({ entryPoints, outfile: bundle(name), ...how });
-    }
-  });
-  afterAll(() => {
-    rmSync(directory, { recursive: true });
-  });
-  return (script, args, operator) =>
-    new Promise((resolve) => {
-      const env = { PATH: process.env['PATH'], ...operator?.env };
-      const cwd = operator?.directory ?? directory;
-      const argv = [bundle(script), ...args];
-      const child = execFile(process.execPath, argv, { env, cwd }, (_, stdout, stderr) => {
-        resolve({ status: child.exitCode, stdout, stderr });
-      });
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const env = { PATH: process.env['PATH'], ...operator?.env };
+    const cwd = operator?.directory ?? tmpdir();
+    const [node = '', ...argv] = [...programArgv(`p2p-update.cjs ${command}`), ...args];
+    const child = execFile(node, argv, { env, cwd }, (_, stdout, stderr) => {
+      resolve({ status: child.exitCode, stdout, stderr });
     });
+  });
 }
 
 /** A new key pair, its files below `directory`. */

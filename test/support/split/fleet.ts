@@ -22,7 +22,7 @@ export const downloadDir = parseConfig('{}', '').downloadDir;
 /** The operator, with his files on the node where he submits. */
 export const operator = 'alice';
 const publishDir = '/var/lib/p2p-update/publish';
-const tsx = `${codeDir}/node_modules/.bin/tsx`;
+const program = `${codeDir}/dist/p2p-update.cjs`;
 
 /** A production node: the machine, and a stand-in for its systemd. */
 export interface ProductionNode {
@@ -46,15 +46,15 @@ export function whyNoUsers(): string | undefined {
   if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside') return 'needs test/support/run/sandbox.sh';
   const reason = whyNoImage();
   if (reason !== undefined) return reason;
-  const foreign = ['', 'dist', 'scripts', 'node_modules', 'dist/scripts/apply.cjs']
+  const foreign = ['', 'dist', 'scripts', 'node_modules', 'dist/commands/reconcile.cjs']
     .map((name) => join(repository, name))
     .find((path) => statSync(path).uid !== 0);
   return foreign === undefined ? undefined : `${foreign} does not belong to root`;
 }
 
 /**
- * Brings up production nodes: machines with the three users, set up by scripts/setup.ts with the
- * default paths, with the shipped settings and the edits of the guides.
+ * Brings up production nodes: machines with the three users, set up by p2p-update with the default paths,
+ * with the shipped settings and the edits of the guides.
  *
  * @param daemons whether to start Serf, Transmission and the units
  */
@@ -142,11 +142,11 @@ async function install(
   await place('/etc/p2p-update/config.json', JSON.stringify(config), '644', 'root');
 }
 
-/** Runs scripts/setup.ts as root of a machine. */
+/** Runs p2p-update setup as root of a machine. */
 export async function setUp(machine: SplitNode, ...args: string[]): Promise<string> {
-  const command = [tsx, `${codeDir}/scripts/setup.ts`, ...args];
+  const command = [program, 'setup', ...args];
   const { status, stdout, stderr } = await machine.runAs('root', command);
-  if (status !== 0) throw new Error(`setup.ts: ${status}: ${stderr}`);
+  if (status !== 0) throw new Error(`setup: ${status}: ${stderr}`);
   return stdout;
 }
 
@@ -195,9 +195,9 @@ export async function submitAs(
   infoHash: string;
   sha256: string;
 }> {
-  const command = [tsx, `${codeDir}/scripts/submit.ts`, file, '--json', ...args];
+  const command = [program, 'submit', file, '--json', ...args];
   const { status, stdout, stderr } = await machine.runAs(operator, command);
-  if (status !== 0 || stderr !== '') throw new Error(`submit.ts: ${status}: ${stderr}`);
+  if (status !== 0 || stderr !== '') throw new Error(`submit: ${status}: ${stderr}`);
   return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Awaited<
     ReturnType<typeof submitAs>
   >;

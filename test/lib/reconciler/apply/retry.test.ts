@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { contentLocation, nameOf, type Update } from '../../../../lib/announcement/update.ts';
 import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
 import { type ApplySide, makeApplySide, stagedIn } from '../../../support/fleet/apply-side.ts';
-import { repository } from '../../../support/run/repository.ts';
+import { distForOthers, programArgv } from '../../../support/run/program.ts';
 import { temporaryDirectory } from '../../../support/run/temporary.ts';
 import { waitFor } from '../../../support/run/wait-for.ts';
 
@@ -117,8 +117,8 @@ describe('an interruption of apply', () => {
     const update = node.receive({ kind: 'manifest', name: 'a.pp' }, content);
     const file = join(dirname(node.config.puppet.command), 'config.json');
     writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-    const run = spawn('node', ['--import', 'tsx', 'scripts/apply.ts'], {
-      cwd: repository,
+    const [program = '', ...args] = programArgv('p2p-update.cjs apply');
+    const run = spawn(program, args, {
       env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
       stdio: 'ignore',
     });
@@ -155,13 +155,12 @@ describe('an interruption of apply', () => {
   });
 });
 
-describe('reconcile --retry', () => {
-  const run = (node: ApplySide, args: string[], as: string[] = []) => {
+describe('p2p-update retry', () => {
+  const run = (node: ApplySide, args: string[], argv = programArgv('p2p-update.cjs retry')) => {
     const file = join(dirname(node.config.puppet.command), 'config.json');
     writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-    const [command, ...more] = [...as, 'node', '--import', 'tsx', 'scripts/reconcile.ts', ...args];
-    const { status, stdout, stderr } = spawnSync(command ?? '', more, {
-      cwd: repository,
+    const [command = '', ...more] = [...argv, ...args];
+    const { status, stdout, stderr } = spawnSync(command, more, {
       env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
       encoding: 'utf8',
     });
@@ -169,24 +168,41 @@ describe('reconcile --retry', () => {
   };
 
   it.each([
-    [['--retry', 'x'], /x is no CHANNEL@VERSION/],
-    [['--retry', 'a@1', 'b@2'], /one update at a time/],
-    [['a@1'], /a@1: what is it for\?/],
+    [['x'], /"x" is no CHANNEL@VERSION/],
+    [['a@1', 'b@2'], /one update at a time/],
+    [['--all'], /there is no option --all/],
   ])('refuses %j', async (args, reason) => {
     const { node } = await makePoisoned();
     const { status, stderr } = run(node, args);
     expect(status).toBe(64);
     expect(stderr).toMatch(reason);
+    expect(stderr).toMatch(/^retry: error: .+\nretry: hint: .+ retry --help\n$/);
   });
 
-  // Each starts a program from its sources.
+  it.each([
+    [['--retry', 'a@1'], /retry a@1\n$/],
+    [['--retry'], /retry\n$/],
+  ])('is the command that reconcile names for %j', async (args, hint) => {
+    const { node } = await makePoisoned();
+    const outcome = run(node, args, programArgv('p2p-update.cjs reconcile'));
+    expect(outcome).toMatchObject({ status: 64, stdout: '' });
+    expect(outcome.stderr).toMatch(hint);
+  });
+
+  it('is needed for one update: reconcile takes none', async () => {
+    const { node } = await makePoisoned();
+    const { status, stderr } = run(node, ['a@1'], programArgv('p2p-update.cjs reconcile'));
+    expect(status).toBe(64);
+    expect(stderr).toMatch(/a@1 has no meaning here/);
+  });
+
   it('names the updates that it tries again, and tries them', async () => {
     const { node, update } = await makePoisoned();
     setPuppet(node, 'exit 0');
-    const { stdout } = run(node, ['--retry', nameOf(update)]);
-    expect(stdout).toBe(`reconcile: ${nameOf(update)} is tried again\n`);
+    const { stdout } = run(node, [nameOf(update)]);
+    expect(stdout).toBe(`retry: ${nameOf(update)} is tried again\n`);
     expect(node.outcomeOf(update)?.state).toBe('APPLIED');
-    expect(run(node, ['--retry']).stdout).toBe('reconcile: nothing was given up\n');
+    expect(run(node, []).stdout).toBe('retry: nothing was given up\n');
   });
 
   it.skipIf(process.geteuid?.() !== 0)('is for the owner of "applyDir" alone', async () => {
@@ -195,8 +211,12 @@ describe('reconcile --retry', () => {
     mkdirSync(node.config.stateDir, { recursive: true });
     spawnSync('chown', ['-R', '65534', node.config.stateDir]);
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const { status, stderr } = run(node, ['--retry'], nobody);
-    expect(stderr).toMatch(/apply: of another user\nreconcile: hint: .*as root/);
+    const { status, stderr } = run(
+      node,
+      [],
+      [...nobody, ...programArgv('p2p-update.cjs retry', distForOthers())],
+    );
+    expect(stderr).toMatch(/apply: of another user\nretry: hint: .*as root/);
     expect(status).toBe(78);
     expect(node.outcomeOf(update)?.state).toBe('POISONED');
   });
