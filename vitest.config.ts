@@ -14,6 +14,8 @@ export default defineConfig({
           env,
           include: ['test/**/*.test.ts'],
           exclude: ['test/{integration,attacks}/**'],
+          // Most of them wait for a process that they have started.
+          maxWorkers: 4,
           // No test is bound by the speed of the machine: test/support/run/run-tests.ts ends what hangs.
           testTimeout: 300_000,
           hookTimeout: 300_000,

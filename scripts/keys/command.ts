@@ -1,5 +1,4 @@
 import { help, parseCommand } from './arguments.ts';
-import { carryOut } from './carry-out.ts';
 import { defineCommand } from '../cli/define-command.ts';
 import { print } from '../cli/output.ts';
 
@@ -10,5 +9,7 @@ export const keys = defineCommand('keys', help, async (args) => {
     print(help);
     return;
   }
+  // Help starts without it.
+  const { carryOut } = await import('./carry-out.ts');
   await carryOut(command);
 });

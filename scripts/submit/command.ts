@@ -1,6 +1,5 @@
 import { loadConfig } from '../../lib/config.ts';
 import { help, parseCommand } from './arguments.ts';
-import { carryOut } from './carry-out.ts';
 import { defineCommand } from '../cli/define-command.ts';
 import { print } from '../cli/output.ts';
 
@@ -11,5 +10,7 @@ export const submit = defineCommand('submit', help, async (args) => {
     print(help);
     return;
   }
+  // Help starts without it.
+  const { carryOut } = await import('./carry-out.ts');
   await carryOut(command, loadConfig(process.env));
 });

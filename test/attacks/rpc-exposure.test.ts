@@ -43,6 +43,7 @@ const asNobody = (argv: string[], env = {}, input = ''): Promise<CommandResult> 
   node.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ...argv], {
     env,
     input,
+    cwd: '/',
   });
 
 const everyState = (): unknown =>

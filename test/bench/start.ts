@@ -1,6 +1,6 @@
 /**
- * Measures the start of the update handler and of the program's help, in ratios to an empty Node process
- * of the same run: these machines are too noisy for absolute times. See docs/performance.md.
+ * Measures the start of the update handler and of the program's help, in ratios to an empty Node process of
+ * the same run: these machines are too noisy for absolute times. See docs/performance.md.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';

@@ -1,10 +1,11 @@
 import { chmodSync, chownSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { distDirectory } from '../../lib/build.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
-import { programArgv } from '../support/run/program.ts';
+import { distForOthers, programArgv } from '../support/run/program.ts';
 import { readTree } from '../support/run/tree.ts';
 
 /** Another user, who is subject to modes. */
@@ -12,11 +13,16 @@ const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
 const asAnother = { skip: process.geteuid?.() !== 0 || runSync([...nobody, 'true']).status !== 0 };
 
 describe('the real programs', () => {
-  const program = (place: DamagedNode, name: string, input = '', identity: string[] = []) => {
+  const program = (
+    place: DamagedNode,
+    name: string,
+    input = '',
+    [identity, dist]: [string[], string] = [[], distDirectory()],
+  ) => {
     const configFile = join(place.directory, 'etc', 'config.json');
     const { config } = place.node;
     if (!existsSync(configFile)) writeFileSync(configFile, JSON.stringify(config));
-    const argv = [...identity, ...programArgv(name)];
+    const argv = [...identity, ...programArgv(name, dist)];
     return runSync(argv, { env: serfEnvironment(configFile), input });
   };
 
@@ -42,6 +48,7 @@ describe('the real programs', () => {
     'without access to a directory refuse, and change nothing',
     async () => {
       const place = await DamagedNode.make();
+      const dist = distForOthers();
       for (const name of ['announcements', 'updates']) {
         const { config } = place.restore();
         mustRun(['chown', '-R', '65534:65534', config.stateDir]);
@@ -50,12 +57,10 @@ describe('the real programs', () => {
         chownSync(directory, 0, 0);
         chmodSync(directory, 0);
         const before = readTree(config.stateDir);
-        const { status, stderr } = program(
-          place,
-          'handlers/update.cjs',
-          place.node.payloadOf(a6),
+        const { status, stderr } = program(place, 'handlers/update.cjs', place.node.payloadOf(a6), [
           nobody,
-        );
+          dist,
+        ]);
         expect(status).toBe(78);
         expect(stderr).toMatch(/is closed to this user[^]*hint: /);
         const after = readTree(config.stateDir);

@@ -4,8 +4,8 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   rmSync,
   statSync,
@@ -15,15 +15,24 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { applyContent, type ApplyRequest } from '../../lib/reconciler/apply/install.ts';
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  onTestFinished,
+  test,
+  vi,
+} from 'vitest';
 import { packDirectory } from '../../lib/content/pack.ts';
+import { type ApplyResult, checkManifest } from '../../lib/daemons/puppet/puppet.ts';
+import { applyContent, type ApplyRequest } from '../../lib/reconciler/apply/install.ts';
 import {
   endProcessGroup,
-  readProcess,
   type ProcessIdentity,
+  readProcess,
 } from '../../lib/system/process-group.ts';
-import { checkManifest, type ApplyResult } from '../../lib/daemons/puppet/puppet.ts';
 import { tarOf, zipOf } from '../support/run/archives.ts';
 import { readTree, writeTree } from '../support/run/tree.ts';
 import { waitFor as poll } from '../support/run/wait-for.ts';
@@ -46,7 +55,7 @@ beforeAll(() => {
   chmodSync(join(node, 'offline-puppet'), 0o755);
   config = {
     command: join(node, 'offline-puppet'),
-    timeoutSeconds: 60,
+    timeoutSeconds: 900,
     confDir: join(node, 'conf'),
     varDir: join(node, 'var'),
     moduleDir: join(node, 'path/modules'),
@@ -109,6 +118,8 @@ async function isAlive(pid: number): Promise<boolean> {
 
 /** For a shell: prints its process id, then hangs. */
 const hang = 'echo \\$\\$ > hang; sleep 613';
+const isWritten = (name: string): boolean =>
+  existsSync(join(run, name)) && readFileSync(join(run, name), 'utf8').endsWith('\n');
 const pidFile = (name: string): number => Number(readFileSync(join(run, name), 'utf8'));
 
 describe('a manifest', () => {
@@ -185,11 +196,15 @@ describe('a manifest', () => {
       exec { 'leave an orphan': command => '/bin/sh -c "sleep 611 & echo \\$! > orphan"' }
       -> exec { 'hang': command => '/bin/sh -c "sleep 612 & echo \\$! > child; ${hang}"' }`;
     let leader = 0;
-    const result = await apply('manifest', 'site.pp', manifest, {
-      config: { ...config, timeoutSeconds: 12 },
+    // The time that it has, and no other timer: how long Puppet takes to come so far is the machine's affair.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const result = apply('manifest', 'site.pp', manifest, {
       onStart: ({ processGroup }) => void (leader = processGroup),
     });
-    expect(result).toEqual({
+    await waitFor('it hangs', () => ['orphan', 'child', 'hang'].every(isWritten));
+    vi.advanceTimersByTime(config.timeoutSeconds * 1000);
+    expect(await result).toEqual({
       ok: false,
       reason: 'timeout',
       exitCode: null,
@@ -215,7 +230,7 @@ describe('a manifest', () => {
       });`;
     const args = ['--import', 'tsx', '--input-type=module', '-e', script];
     const parent = spawn(process.execPath, args, { stdio: 'inherit' });
-    await waitFor('the exec to hang', () => existsSync(join(run, 'hang')));
+    await waitFor('the exec to hang', () => isWritten('hang'));
     parent.kill('SIGKILL');
     const identity = JSON.parse(readFileSync(join(run, 'identity'), 'utf8')) as ProcessIdentity;
     // Puppet's own end must not hide its exec: that one is in a session of its own.
@@ -236,7 +251,7 @@ describe('a manifest', () => {
         onStart: ({ processGroup }) => void (leader = processGroup),
       });
       const outcome = expect(result).rejects.toMatchObject({ code: 'try-later' });
-      await waitFor('the exec to hang', () => existsSync(join(run, 'hang')));
+      await waitFor('the exec to hang', () => isWritten('hang'));
       process.kill(leader, signal);
       await outcome;
       expect(await isAlive(pidFile('hang'))).toBe(false);

@@ -5,8 +5,8 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import type { Submitted } from '../support/fleet/submit.ts';
-import { readState } from '../support/run/state.ts';
 import { distForOthers, programArgv } from '../support/run/program.ts';
+import { readState } from '../support/run/state.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;
@@ -104,7 +104,8 @@ describe('submit refuses', () => {
     // Root ignores mode bits.
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
     const submit = programArgv('p2p-update.cjs submit', distForOthers());
-    const result = await operator.run([...nobody, ...submit, '--dry-run', path]);
+    const command = [...nobody, ...submit, '--dry-run', path];
+    const result = await operator.run(command, { cwd: '/' });
     expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
     expect(result).toMatchObject({ status: 64, stdout: '' });
   });

@@ -100,14 +100,19 @@ describe('publicKeyFromRaw', () => {
     expect(refusal(() => publicKeyFromRaw(Buffer.alloc(length, 5))).code).toBe('untrusted');
   });
 
-  it('guards node:crypto, which takes a signature under a key of small order that no key made', () => {
-    const identity = encodePoint(1n, 0n);
-    const der = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), identity]);
-    const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
-    const signature = Buffer.concat([identity, Buffer.alloc(32)]);
-    expect(verify(null, Buffer.from('anything'), key, signature)).toBe(true);
+  it('refuses a key of small order, whether node:crypto takes a signature that no key made or not', () => {
+    expect(refusal(() => publicKeyFromRaw(encodePoint(1n, 0n))).code).toBe('untrusted');
   });
 });
+
+/** True where node:crypto takes a signature that no key made, under a key of small order; before Node 24 it does. */
+function takesSmallOrder(): boolean {
+  const identity = encodePoint(1n, 0n);
+  const der = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), identity]);
+  const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
+  const signature = Buffer.concat([identity, Buffer.alloc(32)]);
+  return verify(null, Buffer.from('anything'), key, signature);
+}
 
 describe('publicKeyFromPem', () => {
   const pem = createPublicKey(vectorKey(a)).export({ format: 'pem', type: 'spki' }).toString();
@@ -293,7 +298,7 @@ describe('verifyAnnouncement', () => {
     // R is the neutral point, so S = k * a satisfies S * B = R + k * A.
     const s = (fromLittleEndian(challenge) * scalar) % groupOrder;
     const signature = Buffer.concat([r, littleEndian(s)]);
-    expect(verify(null, message, publicKey, signature)).toBe(takenByOpenssl);
+    expect(verify(null, message, publicKey, signature)).toBe(takenByOpenssl && takesSmallOrder());
     expect(verdict({ ...announcement, signatures: [signature] })).toBe('untrusted');
   });
 

@@ -16,7 +16,7 @@ import {
 export { repository };
 
 /** The environment is added to the node's own. */
-export type RunOptions = Omit<CommandOptions, 'cwd'>;
+export type RunOptions = CommandOptions;
 
 /** One machine of a test fleet: its files, its daemons, and a way to run commands on it. */
 export class FleetNode {
@@ -70,12 +70,12 @@ export class FleetNode {
     });
   }
 
-  /** Runs a command on this node, with the repository as its working directory. */
+  /** Runs a command on this node, in the repository unless told otherwise. */
   run(argv: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
     // As npm test has it for every use of tsx.
     const env = { ...this.env, TSX_DISABLE_CACHE: '1', ...options.env };
     const command = ['ip', 'netns', 'exec', this.namespace, ...argv];
-    return run(command, { ...options, env, cwd: repository });
+    return run(command, { cwd: repository, ...options, env });
   }
 
   /** Runs a command of p2p-update, such as `submit`, as an operator on this node would. */

@@ -53,8 +53,8 @@ export function whyNoUsers(): string | undefined {
 }
 
 /**
- * Brings up production nodes: machines with the three users, set up by p2p-update with the default paths,
- * with the shipped settings and the edits of the guides.
+ * Brings up production nodes: machines with the three users, set up by p2p-update setup with the
+ * default paths, with the shipped settings and the edits of the guides.
  *
  * @param daemons whether to start Serf, Transmission and the units
  */

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { contentLocation, nameOf, type Update } from '../../../../lib/announcement/update.ts';
 import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
 import { type ApplySide, makeApplySide, stagedIn } from '../../../support/fleet/apply-side.ts';
+import { mustRun, runSync } from '../../../support/run/command.ts';
 import { distForOthers, programArgv } from '../../../support/run/program.ts';
 import { temporaryDirectory } from '../../../support/run/temporary.ts';
 import { waitFor } from '../../../support/run/wait-for.ts';
@@ -159,12 +160,10 @@ describe('p2p-update retry', () => {
   const run = (node: ApplySide, args: string[], argv = programArgv('p2p-update.cjs retry')) => {
     const file = join(dirname(node.config.puppet.command), 'config.json');
     writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-    const [command = '', ...more] = [...argv, ...args];
-    const { status, stdout, stderr } = spawnSync(command, more, {
+    return runSync([...argv, ...args], {
+      cwd: '/',
       env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
-      encoding: 'utf8',
     });
-    return { status, stdout, stderr };
   };
 
   it.each([
@@ -209,7 +208,7 @@ describe('p2p-update retry', () => {
     const { node, update } = await makePoisoned();
     chmodSync(dirname(node.config.stateDir), 0o755);
     mkdirSync(node.config.stateDir, { recursive: true });
-    spawnSync('chown', ['-R', '65534', node.config.stateDir]);
+    mustRun(['chown', '-R', '65534', node.config.stateDir]);
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
     const { status, stderr } = run(
       node,
