@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { repository } from './repository.ts';
 
-/** What the program is built from. */
+/** Sources of the build. */
 const sources = ['handlers', 'lib', 'scripts', 'package.json', 'tsconfig.json'];
 
 /** Copies the sources of the program, with the packages beside them, into a directory to be made. */
