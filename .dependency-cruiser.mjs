@@ -5,6 +5,7 @@
  */
 const rows = [
   ['lib/errors.ts', 'lib/build.ts'],
+  ['lib/command-hint.ts'],
   ['lib/system/', 'lib/announcement/'],
   ['lib/content/', 'lib/config.ts'],
   ['lib/trust/', 'lib/daemons/', 'lib/wake.ts', 'lib/handler.ts'],

@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+/** A cache in /tmp that any local user can make first is believed by tsx: docs/decisions/bundles.md. */
+const env = { TSX_DISABLE_CACHE: '1' };
+
 export default defineConfig({
   test: {
     teardownTimeout: 60_000,
@@ -8,6 +11,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          env,
           include: ['test/**/*.test.ts'],
           exclude: ['test/{integration,attacks}/**'],
           // Most of them wait for a process that they have started.
@@ -22,6 +26,7 @@ export default defineConfig({
           // Real daemons in network namespaces. They look at processes: one file at a time in a sandbox;
           // test/support/run/run-tests.ts has several sandboxes.
           name: 'integration',
+          env,
           include: ['test/{integration,attacks}/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 540_000,

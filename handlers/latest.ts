@@ -1,6 +1,6 @@
 /**
- * Serf query `update-latest`: what does this node hold? A digest, announcements, or the newest version of
- * a channel. What is printed is the response.
+ * Serf query `update-latest`: prints the response, which is a digest of the announcements that this node
+ * holds, some of them in full, or the newest version of a channel.
  */
 import { UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';

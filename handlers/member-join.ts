@@ -1,6 +1,6 @@
 /**
- * Serf event `member-join`: somebody has come, maybe with what this node lacks, maybe this node itself.
- * Rings, wakes the reconciler, and is gone: Serf is blocked as long as we are here, so nothing is asked.
+ * Serf event `member-join`: members have joined, who may hold updates that this node lacks. Rings, wakes
+ * the reconciler, and exits: Serf is blocked until then, so that no query is sent from here.
  */
 import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
 import { stateError, UpdateError } from '../lib/errors.ts';
@@ -19,7 +19,7 @@ void runHandler('member-join', process.env, ({ config, log }) => {
       hint: 'register it in serf.json as "member-join=…/dist/handlers/member-join.cjs"',
     });
   const lines = readPayload(0, maxListBytes).toString().split('\n');
-  // Serf tells a node of its own join too, before it has found anybody who could be asked.
+  // Serf reports a node's own join too, before it has found a member that could be asked.
   const joined = lines.filter((line) => line.split('\t', 1)[0] !== event.selfName).length;
   if (joined === 0) {
     log({ decision: 'ignore', reason: 'only this node itself joined' });

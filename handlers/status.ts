@@ -1,6 +1,6 @@
 /**
- * Serf query `update-status`: how far is an update, `channel@version`, on this node; or all of its
- * channels, `summary [CHANNEL]`, from the first one after CHANNEL. What is printed is the response.
+ * Serf query `update-status`: prints the response, which is how far an update, `channel@version`, is on
+ * this node; or a summary of its channels, `summary [CHANNEL]`, from the first one after CHANNEL.
  */
 import { isChannel } from '../lib/announcement/fields.ts';
 import { UpdateError } from '../lib/errors.ts';

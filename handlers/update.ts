@@ -1,6 +1,6 @@
 /**
- * Serf user event `update`: somebody announces an update. Verifies the payload on stdin, keeps it if
- * it is the newest of its channel, wakes the reconciler, and is gone.
+ * Serf user event `update`: an announcement. Verifies the payload on stdin, keeps it if it is the newest
+ * of its channel, wakes the reconciler, and exits.
  */
 import { acceptPayload } from '../lib/state/accept.ts';
 import { buildTime } from '../lib/build.ts';
@@ -15,8 +15,9 @@ void runHandler('update', process.env, async ({ config, log }) => {
     throw new UpdateError('usage', 'this handler takes the user event "update" only', {
       hint: 'register it in serf.json as "user:update=…/dist/handlers/update.cjs"',
     });
-  const now = Math.floor(Date.now() / 1000);
-  const { update, decision } = await acceptPayload(readPayload(), config, { now, buildTime });
+  const nowSeconds = Math.floor(Date.now() / 1000);
+  const deps = { nowSeconds, buildTime };
+  const { update, decision } = await acceptPayload(readPayload(), config, deps);
   const { channel, version } = update;
   log({ decision: decision.kind, reason: decision.reason, channel, version });
   switch (decision.kind) {

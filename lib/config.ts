@@ -1,16 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { UpdateError, hasErrno } from './errors.ts';
+import { isChannel } from './announcement/fields.ts';
 import type { NodeIdentity } from './announcement/target.ts';
+import { UpdateError, hasErrno } from './errors.ts';
 
-/** Where the one configuration file is, unless P2P_UPDATE_CONFIG names another. */
+/** Path of the configuration file, unless P2P_UPDATE_CONFIG names another. */
 export const defaultConfigFile = '/etc/p2p-update/config.json';
 
 /** A node's configuration: every path absolute, every limit in the unit of its name. */
 export interface Config {
-  /** What the handlers and advance write: announcements, progress, .torrent files, events.log. */
+  /** Written by the handlers and advance: announcements, progress, .torrent files, events.log. */
   stateDir: string;
-  /** What the apply side writes, root: outcomes, key sets, staging, Puppet's logs, its events.log. */
+  /** Written by the apply side, root: outcomes, key sets, staging, Puppet's logs, its events.log. */
   applyDir: string;
   /** The trusted keys of the fleet, canonical key-set text. */
   keySetFile: string;
@@ -18,23 +19,24 @@ export interface Config {
   signingKeyFiles: string[];
   /** Transmission's download directory for updates. */
   downloadDir: string;
-  /** Where submit puts content that this node seeds; the daemon must be able to read it. */
+  /** Content that was submitted on this node and is seeded from it; the daemon must be able to read it. */
   publishDir: string;
-  /** Where updates of kind `file` are placed. */
+  /** Destination of updates of kind `file`. */
   deliveryDir: string;
   /** `spool`: a systemd path unit or cron sees the facts; `spawn`: the handler starts reconcile. */
   trigger: 'spool' | 'spawn';
-  /** What targets are evaluated on, root's word and not Serf's; null: the host name. */
+  /** The name that targets are evaluated on, root's word and not Serf's; null: the host name. */
   nodeName: string | null;
+  /** The tags that targets are evaluated on, root's word and not Serf's. */
   tags: Record<string, string>;
-  /** Accept bare, unsigned .torrent payloads: for a closed lab only. */
+  /** Accept bare, unsigned .torrent payloads; for a closed lab only. */
   allowUnsigned: boolean;
   /** The channels that this node follows; null means all. */
   channels: string[] | null;
   maxContentBytes: number;
-  /** How often a node asks others for what it may have missed; larger fleets ask less often. */
+  /** Period of asking other nodes for missed updates; larger fleets ask less often. */
   catchUpSeconds: number;
-  /** When a fleet without a new announcement counts as stale (a freeze attack); null: never. */
+  /** Age of the newest announcement at which a fleet is stale (freeze attack, TUF 1.5.2); null: never. */
   staleAfterSeconds: number | null;
   transmission: { url: string; credentialsFile: string | null; timeoutSeconds: number };
   serf: {
@@ -50,7 +52,7 @@ export interface Config {
     timeoutSeconds: number;
     confDir: string;
     varDir: string;
-    /** The directory of the module path that gets a symlink for each module we install. */
+    /** The directory of the module path that holds a symlink for each installed module. */
     moduleDir: string;
     /** Further module directories, after moduleDir. */
     modulePath: string[];
@@ -128,7 +130,7 @@ const record =
   };
 
 const channelName: Guard<string> = (value, name) => {
-  if (typeof value !== 'string' || !/^[a-z0-9][a-z0-9._-]{0,23}$/.test(value))
+  if (typeof value !== 'string' || !isChannel(value))
     throw new Invalid(`"${name}" must be a channel: 1 to 24 of a-z 0-9 . _ -`);
   return value;
 };
@@ -207,7 +209,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   return parseConfig(json, file);
 }
 
-/** What this node is, for targets. */
+/** The identity of this node, for targets. */
 export function identityOf({ nodeName, tags }: Pick<Config, 'nodeName' | 'tags'>): NodeIdentity {
   return { name: nodeName ?? hostname(), tags };
 }

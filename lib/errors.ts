@@ -1,6 +1,6 @@
 /**
- * Why something was refused or failed; a closed set that operators match on. Each code has one exit
- * status (sysexits.h numbering), listed in the README.
+ * Code of a refusal or failure; a closed set that operators match on. Each has one exit status, a number
+ * of sysexits.h, listed in the README.
  */
 export type ErrorCode =
   | 'usage'
@@ -23,7 +23,7 @@ const exitStatuses: Record<ErrorCode, number> = {
   configuration: 78,
 };
 
-/** The one error that reaches a person: what and why in `message`, what to do next in `hint`. */
+/** The error that reaches a person: the fault and its reason in `message`, the next step in `hint`. */
 export class UpdateError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
@@ -36,19 +36,19 @@ export class UpdateError extends Error {
   }
 }
 
-/** The exit status for whatever was thrown: an unknown error is a fault of ours, 70. */
+/** The exit status for a thrown value; an unknown error is a fault of this software, 70. */
 export function exitStatus(error: unknown): number {
   return exitStatuses[error instanceof UpdateError ? error.code : 'internal'];
 }
 
-/** One line saying what went wrong and, for wrapped errors, what was behind it. */
+/** One line: the message of an error and, in brackets, of its cause. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? '' : ` (${describeError(error.cause)})`;
   return `${error.message}${cause}`;
 }
 
-/** The lines for stderr: `program: error: …` and, where there is one, `program: hint: …`. */
+/** Formats an error for stderr: `program: error: …` and, where there is one, `program: hint: …`. */
 export function formatError(program: string, error: unknown): string {
   const lines = [`${program}: error: ${describeError(error)}`];
   if (error instanceof UpdateError) lines.push(`${program}: hint: ${error.hint}`);

@@ -9,10 +9,10 @@ export interface HandlerContext {
 }
 
 /**
- * What all handlers share: the configuration, one line in events.log for each wake-up, errors on
- * stderr, and the exit status.
+ * Runs a handler: reads the configuration, sees that each wake-up has one line in events.log, and turns
+ * errors into lines on stderr and an exit status.
  *
- * @param main does the work and logs its decision; what it throws is logged as refusal or delay
+ * @param main does the work and logs its decision; its errors are logged as refusal or delay
  */
 export async function runHandler(
   name: string,

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { closeSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { distDirectory } from './build.ts';
+import { programFile } from './build.ts';
 import type { Config } from './config.ts';
 
 const closeOnExec = 0o2000000;
@@ -9,18 +8,18 @@ const closeOnExec = 0o2000000;
 /**
  * Wakes the reconciler after a fact was written.
  *
- * With the trigger `spool` the fact itself does: a systemd path unit or cron sees it, and nothing of
- * ours lives inside the service of Serf or Transmission, whose restart would kill it. With `spawn`
- * the reconciler is started detached, in a session of its own. It inherits no descriptor: a
- * background child that holds Serf's pipe blocks its event loop, and the hook inherits the
- * listening sockets of Transmission.
+ * With the trigger `spool` the fact is enough: a systemd path unit or cron sees it, and no process of
+ * ours lives inside the service of Serf or Transmission, whose restart would kill it. With `spawn` the
+ * reconciler is started detached, in a session of its own. It inherits no descriptor: a background child
+ * that holds Serf's pipe blocks its event loop, and the hook inherits the listening sockets of
+ * Transmission.
  *
- * @param env what the reconciler gets as its environment
+ * @param env the reconciler's environment
  */
 export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
   if (config.trigger === 'spool') return;
   closeInherited();
-  const child = spawn(process.execPath, [join(distDirectory(), 'scripts', 'reconcile.cjs')], {
+  const child = spawn(process.execPath, [programFile(), 'reconcile'], {
     detached: true,
     stdio: 'ignore',
     cwd: '/',
@@ -32,8 +31,8 @@ export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
 }
 
 /**
- * Closes every descriptor from 3 up that a child would inherit. Node marks those that it opens
- * itself, so the others came from whoever started us (libuv marks inherited ones only up to the
+ * Closes every descriptor from 3 up that a child would inherit. Node opens its own with O_CLOEXEC, so
+ * the others came from the daemon that started this process (libuv marks inherited ones only up to the
  * first gap).
  */
 function closeInherited(): void {

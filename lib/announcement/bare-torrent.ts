@@ -1,8 +1,8 @@
-import { isContentName } from './fields.ts';
+import { isContentName, isInfoHash, isPieceLength } from './fields.ts';
 import { UpdateError, describeError } from '../errors.ts';
 import { wrapInfo } from './metainfo.ts';
 
-/** A .torrent that came as the payload itself, unsigned. */
+/** A .torrent that is the payload itself, unsigned. */
 export interface BareTorrent {
   /** 40 lowercase hex digits. */
   infoHash: string;
@@ -15,7 +15,7 @@ export interface BareTorrent {
   pieces: Uint8Array;
   /** Unix seconds; serves as the version. */
   created: number;
-  /** The info dictionary alone, as a .torrent: trackers and the rest are dropped. */
+  /** The info dictionary alone, as a .torrent: trackers and all other keys are dropped. */
   metainfo: Buffer;
 }
 
@@ -25,12 +25,12 @@ const hintBase64 = `send it base64-encoded: serf event update "$(base64 -w0 FILE
 /**
  * Reads a .torrent of one file, raw or in base64 (either alphabet, padding optional).
  *
- * @param payload at most 2,048 bytes, as Serf hands them over: with `\n` added to raw bytes.
- * @throws UpdateError 'malformed'.
+ * @param payload at most 2,048 bytes, as Serf hands them over: with `\n` added to raw bytes
+ * @throws UpdateError `malformed`
  */
 export async function parseBareTorrent(payload: Uint8Array): Promise<BareTorrent> {
   const { bytes, isRaw } = decodePayload(payload);
-  // parse-torrent takes any 20 bytes for an info hash, and trusts what it decodes.
+  // parse-torrent takes any 20 bytes for an info hash, and does not check the fields that it decodes.
   const { default: parseTorrent } = await import('parse-torrent');
   let parsed: { info?: unknown; infoBuffer?: unknown; infoHash?: unknown; created?: unknown };
   try {
@@ -39,12 +39,13 @@ export async function parseBareTorrent(payload: Uint8Array): Promise<BareTorrent
     throw broken(isRaw, `is not a .torrent (${describeError(error)})`);
   }
   const { info, infoBuffer, infoHash, created } = parsed;
-  if (!isDictionary(info) || !(infoBuffer instanceof Uint8Array) || !isInfoHash(infoHash)) {
+  if (!isDictionary(info) || !(infoBuffer instanceof Uint8Array))
     throw broken(isRaw, 'is not a .torrent');
-  }
+  if (typeof infoHash !== 'string' || !isInfoHash(infoHash))
+    throw broken(isRaw, 'is not a .torrent');
   const metainfo = wrapInfo(infoBuffer);
-  // The hash is that of the re-encoded dictionary: with any other encoding, a node that hashes the
-  // bytes as they came would call the torrent by another name.
+  // parse-torrent hashes the dictionary as it encodes it again. With any other encoding, a node that
+  // hashes the bytes as they came would have another info hash for this torrent.
   if (!bytes.includes(metainfo.subarray(1, -1))) throw broken(isRaw, 'is not canonical bencoding');
 
   if ('files' in info)
@@ -79,7 +80,7 @@ const hintRemake = 'make it again, with create-torrent or transmission-create';
 
 function decodePayload(payload: Uint8Array): { bytes: Buffer; isRaw: boolean } {
   let bytes = Buffer.from(payload);
-  // A dictionary with a key, which the base64 alphabets cannot spell for lack of a colon.
+  // A dictionary with a key: it has a colon, which neither base64 alphabet has.
   if (/^d\d+:/.test(bytes.toString('latin1', 0, 8))) {
     while (bytes.at(-1) === newline) bytes = bytes.subarray(0, -1);
     return { bytes, isRaw: true };
@@ -105,23 +106,16 @@ function isNumber(value: unknown): value is number {
   return typeof value === 'number';
 }
 
-function isInfoHash(value: unknown): value is string {
-  return typeof value === 'string' && /^[0-9a-f]{40}$/.test(value);
+function malformed(fault: string, hint: string): UpdateError {
+  return new UpdateError('malformed', `the payload ${fault}`, { hint });
 }
 
-/** What an announcement can say: a power of two, 2^14 to 2^24. */
-function isPieceLength(value: number): boolean {
-  const log2 = Math.log2(value);
-  return Number.isInteger(log2) && log2 >= 14 && log2 <= 24;
-}
-
-function malformed(what: string, hint: string): UpdateError {
-  return new UpdateError('malformed', `the payload ${what}`, { hint });
-}
-
-/** A shell drops NUL bytes from `$(cat FILE.torrent)`, and hashes have one byte in 256. */
-function broken(isRaw: boolean, what: string): UpdateError {
+/**
+ * The error for a damaged .torrent. A shell drops NUL bytes from `$(cat FILE.torrent)`, and of the bytes
+ * of hashes one in 256 is NUL.
+ */
+function broken(isRaw: boolean, fault: string): UpdateError {
   return isRaw
-    ? malformed(`${what}; a shell may have dropped NUL bytes from it`, hintBase64)
-    : malformed(what, hintRemake);
+    ? malformed(`${fault}; a shell may have dropped NUL bytes from it`, hintBase64)
+    : malformed(fault, hintRemake);
 }

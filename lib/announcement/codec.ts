@@ -5,7 +5,8 @@ import {
   checkKnown,
   checkSignerCount,
   checkSigners,
-  kinds,
+  kindOfNumber,
+  wireNumber,
 } from './fields.ts';
 
 export { isChannel, isContentName } from './fields.ts';
@@ -14,17 +15,17 @@ export interface SignedAnnouncement {
   announcement: Announcement;
   /** Signer ids, 16 lowercase hex digits each, strictly ascending. */
   signers: string[];
-  /** Everything before the signatures. */
+  /** All bytes before the signatures. */
   body: Uint8Array;
   /** 64 bytes each, in the signers' order. */
   signatures: Uint8Array[];
 }
 
-/** What Serf's default limits leave for the payload of event `update`, at any event clock. */
+/** Payload of event `update` that Serf's default limits leave, at any event clock. */
 export const defaultPayloadChars = 468;
 /** The longest announcement, 675 bytes: it must also fit the response to a Serf query. */
 export const maxPayloadChars = 900;
-/** No more of a payload is ever looked at. */
+/** The most of a payload that is ever read. */
 export const maxInputBytes = 2048;
 
 const format = 1;
@@ -36,8 +37,10 @@ const flagNoop = 1;
 const flagRerun = 2;
 
 /**
- * Bytes left for piece hashes (20 each) in a text of `maxChars` characters, which counts as 900 at
- * most. Negative: the announcement does not fit even without pieces, by so many bytes.
+ * Computes the bytes that are left for piece hashes, 20 each.
+ *
+ * @param options.maxChars of the whole text; more than 900 count as 900
+ * @returns a negative number when the announcement does not fit even without pieces, by so many bytes
  */
 export function pieceBudget(options: {
   signers: number;
@@ -52,7 +55,7 @@ export function pieceBudget(options: {
 }
 
 /**
- * The bytes that get signed, everything before the signatures.
+ * Encodes the bytes that get signed: all before the signatures.
  *
  * @param signers ids of the keys that will sign, 1 to 3, 16 hex digits each, strictly ascending
  * @throws UpdateError `malformed` when a field breaks its rule, or when the signed whole would be
@@ -67,7 +70,7 @@ export function encodeBody(a: Announcement, signers: readonly string[]): Uint8Ar
 
   const body = Buffer.alloc(total - signers.length * signatureBytes);
   body[0] = format;
-  body[1] = kinds.indexOf(a.kind) + 1;
+  body[1] = wireNumber(a.kind);
   body[2] = (a.noop ? flagNoop : 0) | (a.rerun ? flagRerun : 0);
   body[3] = signers.length;
   body.writeUInt32BE(a.epoch, 4);
@@ -92,7 +95,7 @@ export function encodeBody(a: Announcement, signers: readonly string[]): Uint8Ar
 }
 
 /**
- * The text for the wire, base64url without padding.
+ * Joins body and signatures to the text for the wire, base64url without padding (RFC 4648).
  *
  * @param body from `encodeBody`
  * @param signatures 64 bytes each, in the order of the body's signers
@@ -105,8 +108,8 @@ export function encodeAnnouncement(body: Uint8Array, signatures: readonly Uint8A
 }
 
 /**
- * Reads an announcement off the wire. Only the one canonical encoding passes; signatures are
- * parsed, not verified.
+ * Decodes an announcement (docs/announcement.md). Only the one canonical encoding passes; signatures
+ * are parsed, not verified.
  *
  * @param text the payload, without the newline that Serf adds for a handler
  * @throws UpdateError `malformed` for everything else
@@ -118,8 +121,8 @@ export function decodeAnnouncement(text: string): SignedAnnouncement {
     `an announcement has ${maxPayloadChars} at most: send the text that submit printed`,
   );
   const bytes = Buffer.from(text, 'base64url');
-  // Node's decoder skips unknown characters and ignores padding and spare bits; only the round
-  // trip shows that this text is the encoding of these bytes.
+  // Node's decoder skips unknown characters and ignores padding and spare bits, so the bytes are
+  // encoded again and compared.
   check(
     bytes.toString('base64url') === text,
     'the payload is not base64url without padding',
@@ -130,14 +133,14 @@ export function decodeAnnouncement(text: string): SignedAnnouncement {
   const formatNumber = reader.uint('format', 1);
   checkKnown(formatNumber === format, `format ${formatNumber}`);
   const kindNumber = reader.uint('kind', 1);
-  const kind = kinds[kindNumber - 1];
+  const kind = kindOfNumber(kindNumber);
   checkKnown(kind !== undefined, `kind ${kindNumber}`);
   const flags = reader.uint('flags', 1);
   checkKnown((flags & ~(flagNoop | flagRerun)) === 0, `a flag of ${flags}`);
   const signerCount = reader.uint('number of signers', 1);
   checkSignerCount(signerCount);
 
-  // Each field in the order of the wire: the reader moves on with each.
+  // In the order of the wire: each read moves the reader on.
   const announcement: Announcement = {
     kind,
     noop: (flags & flagNoop) !== 0,
@@ -163,13 +166,13 @@ export function decodeAnnouncement(text: string): SignedAnnouncement {
   const spare = bytes.length - reader.offset;
   check(spare === 0, `${spare} bytes follow the last signature`);
 
-  // The encoder holds the rules for sizes and values; what it makes of them must be these bytes.
+  // The encoder has the rules for sizes and values; encoded again, the fields must be these bytes.
   const canonical = Buffer.from(encodeBody(announcement, signers));
   check(canonical.equals(body), 'the announcement is not in its canonical encoding');
   return { announcement, signers, body, signatures };
 }
 
-/** Takes fields off the front, and says in which one the bytes ran out. */
+/** Takes fields off the front, and names the one in which the bytes run out. */
 class Reader {
   readonly #bytes: Buffer;
   offset = 0;
@@ -215,7 +218,7 @@ function checkSize(bytes: number): void {
   );
 }
 
-/** Size of the whole: the 4 are the lengths of the three texts and the number of pieces. */
+/** Size of the whole; the 4 bytes are the lengths of the three texts and the number of pieces. */
 function wireBytes(signers: number, variableBytes: number): number {
   return fixedBytes + 4 + (signerIdBytes + signatureBytes) * signers + variableBytes;
 }

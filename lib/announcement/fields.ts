@@ -1,13 +1,49 @@
 import { UpdateError } from '../errors.ts';
 import { checkTarget } from './target.ts';
 
-/** What an update is; the wire has 1 to 6, in this order. */
-export type Kind = (typeof kinds)[number];
-
 // Format 1, byte by byte as in docs/announcement.md. A handler decodes before anything else is
 // loaded, so this needs nothing but Buffer and the error class.
 
-export const kinds = ['manifest', 'module', 'environment', 'file', 'keyset', 'withdraw'] as const;
+/**
+ * Every kind of update: its number on the wire, whether Puppet can try it without changing anything
+ * (noop), and its place when several updates are due at once. Key sets come first, since they decide
+ * which keys count; a module comes before the manifests that declare its classes.
+ */
+const kinds = {
+  manifest: { wireNumber: 1, allowsNoop: true, applicationOrder: 4 },
+  module: { wireNumber: 2, allowsNoop: false, applicationOrder: 2 },
+  environment: { wireNumber: 3, allowsNoop: true, applicationOrder: 3 },
+  file: { wireNumber: 4, allowsNoop: false, applicationOrder: 5 },
+  keyset: { wireNumber: 5, allowsNoop: false, applicationOrder: 1 },
+  withdraw: { wireNumber: 6, allowsNoop: false, applicationOrder: 6 },
+} as const;
+
+export type Kind = keyof typeof kinds;
+
+/** The kind's number on the wire, 1 to 6. */
+export function wireNumber(kind: Kind): number {
+  return kinds[kind].wireNumber;
+}
+
+/** The kind with this number on the wire; undefined for a number of later software. */
+export function kindOfNumber(number: number): Kind | undefined {
+  return (Object.keys(kinds) as Kind[]).find((kind) => kinds[kind].wireNumber === number);
+}
+
+/** True for the kinds that Puppet can run with --noop. */
+export function allowsNoop(kind: Kind): boolean {
+  return kinds[kind].allowsNoop;
+}
+
+/** Rank among the updates that are due at once, the lowest first; null, a bare torrent, ranks as a file. */
+export function applicationOrder(kind: Kind | null): number {
+  return kinds[kind ?? 'file'].applicationOrder;
+}
+
+/** The info hash of a withdrawal, which has no content. */
+export const zeroInfoHash = '0'.repeat(40);
+/** The SHA-256 of a withdrawal, which has no content. */
+export const zeroSha256 = '0'.repeat(64);
 
 /** The signed fields. Times are unix seconds, lengths are bytes, hashes are lowercase hex. */
 export interface Announcement {
@@ -19,13 +55,13 @@ export interface Announcement {
   /** 1 to 2^53-1. */
   version: number;
   created: number;
-  /** 0 is at once. */
+  /** 0: at once. */
   notBefore: number;
   /** Later than `created` and `notBefore`. */
   expires: number;
-  /** BitTorrent v1, 40 digits: a locator, never a proof of integrity. Zeros for `withdraw`. */
+  /** BitTorrent v1 (BEP 3), 40 digits: a locator, never a proof of integrity. Zeros for `withdraw`. */
   infoHash: string;
-  /** 64 digits. Zeros for `withdraw`. */
+  /** Of the content, 64 digits. Zeros for `withdraw`. */
   sha256: string;
   /** 1 to 2^48-1; 0 for `withdraw`. */
   length: number;
@@ -34,20 +70,36 @@ export interface Announcement {
   channel: string;
   name: string;
   target: string;
-  /** The SHA-1 of every piece, 20 bytes each, or empty: the metadata then comes from a peer. */
+  /** The SHA-1 of every piece, 20 bytes each, or empty: the metadata then comes from a peer (BEP 9). */
   pieces: Uint8Array;
 }
 
-// The table of docs/announcement.md: the same rules for what we make and for what we are sent.
+// The table of docs/announcement.md: the same rules for encoding and for decoding.
 
 const maxSigners = 3;
 const pieceHashBytes = 20;
-/** Key sets are ordered by epoch, in a channel of their own that no other kind may enter. */
+/** The channel of key sets, which are ordered by epoch; no other kind may enter it. */
 export const keySetChannel = 'keyset';
 
 /** True for 1 to 24 of `[a-z0-9._-]`, the first a letter or digit. */
 export function isChannel(text: string): boolean {
   return /^[a-z0-9][a-z0-9._-]{0,23}$/.test(text);
+}
+
+/** True for a BitTorrent v1 info hash, 40 lowercase hex digits. */
+export function isInfoHash(text: string): boolean {
+  return /^[0-9a-f]{40}$/.test(text);
+}
+
+/** True for a SHA-256, 64 lowercase hex digits. */
+export function isSha256(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text);
+}
+
+/** True for a piece length, in bytes, that an announcement can express: a power of two, 2^14 to 2^24. */
+export function isPieceLength(bytes: number): boolean {
+  const exponent = Math.log2(bytes);
+  return Number.isInteger(exponent) && exponent >= 14 && exponent <= 24;
 }
 
 /** True for 1 to 64 of `[A-Za-z0-9._+-]`, the first a letter or digit: safe as a file name. */
@@ -56,9 +108,9 @@ export function isContentName(text: string): boolean {
 }
 
 /**
- * Every rule for the value of a field.
+ * Checks every rule for the value of a field.
  *
- * @throws UpdateError `malformed`
+ * @throws UpdateError `malformed` for the first rule that is broken
  */
 export function checkFields(a: Announcement): void {
   checkUint('epoch', a.epoch, 0, 2 ** 32 - 1);
@@ -68,14 +120,14 @@ export function checkFields(a: Announcement): void {
   checkUint('expires', a.expires, 0, 2 ** 32 - 1);
   check(a.expires > a.created, 'expires must be later than created');
   check(a.expires > a.notBefore, 'expires must be later than not before');
-  check(
-    !a.noop || a.kind === 'manifest' || a.kind === 'environment',
-    `noop has no meaning for kind ${a.kind}`,
-  );
-  check(/^[0-9a-f]{40}$/.test(a.infoHash), 'the info hash must be 40 lowercase hex digits');
-  check(/^[0-9a-f]{64}$/.test(a.sha256), 'the SHA-256 must be 64 lowercase hex digits');
+  check(!a.noop || allowsNoop(a.kind), `noop has no meaning for kind ${a.kind}`);
+  check(isInfoHash(a.infoHash), 'the info hash must be 40 lowercase hex digits');
+  check(isSha256(a.sha256), 'the SHA-256 must be 64 lowercase hex digits');
   if (a.kind === 'withdraw') {
-    check(/^0+$/.test(a.infoHash + a.sha256), 'the hashes of kind withdraw must be zero');
+    check(
+      a.infoHash === zeroInfoHash && a.sha256 === zeroSha256,
+      'the hashes of kind withdraw must be zero',
+    );
     check(a.length === 0, 'the content length of kind withdraw must be 0');
     check(a.pieceLength === 0, 'the piece length of kind withdraw must be 0');
     check(a.pieces.length === 0, 'kind withdraw has no pieces');
@@ -110,7 +162,7 @@ export function checkFields(a: Announcement): void {
 }
 
 /**
- * 1 to 3 ids of 16 lowercase hex digits, strictly ascending.
+ * Checks signer ids: 1 to 3, 16 lowercase hex digits each, strictly ascending.
  *
  * @throws UpdateError `malformed`
  */
@@ -126,14 +178,13 @@ export function checkSigners(signers: readonly string[]): void {
   );
 }
 
-/** @throws UpdateError `malformed` */
+/**
+ * Checks the number of signers, 1 to 3.
+ *
+ * @throws UpdateError `malformed`
+ */
 export function checkSignerCount(count: number): void {
   check(count >= 1 && count <= maxSigners, `${count} signers: there must be 1 to ${maxSigners}`);
-}
-
-function isPieceLength(bytes: number): boolean {
-  const exponent = Math.log2(bytes);
-  return Number.isInteger(exponent) && exponent >= 14 && exponent <= 24;
 }
 
 function checkUint(field: string, value: number, min: number, max: number): void {
@@ -141,7 +192,11 @@ function checkUint(field: string, value: number, min: number, max: number): void
   check(holds, `${field} must be a whole number from ${min} to ${max}`);
 }
 
-/** For what a later version of the format may allow. @throws UpdateError `malformed` */
+/**
+ * Checks that a value is one of format 1; a later version of the format may allow others.
+ *
+ * @throws UpdateError `malformed`, which says that newer software is needed
+ */
 export function checkKnown(holds: boolean, what: string): asserts holds {
   check(
     holds,
@@ -150,7 +205,11 @@ export function checkKnown(holds: boolean, what: string): asserts holds {
   );
 }
 
-/** @throws UpdateError `malformed` unless it holds */
+/**
+ * Checks a rule.
+ *
+ * @throws UpdateError `malformed`, with this message and hint, unless it holds
+ */
 export function check(
   holds: boolean,
   message: string,

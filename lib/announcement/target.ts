@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto';
 import { UpdateError } from '../errors.ts';
 
-// The grammar of docs/announcement.md, section Targets. Every pattern below is a run of one character
-// class, so that no text takes more than one pass.
+// The grammar of docs/announcement.md#targets. Every pattern below is a run of one character class, so
+// that no text takes more than one pass.
 
-/** What a target is evaluated on: root's configuration of the node, never what Serf says of it. */
+/** The node as a target sees it: from root's configuration, never from Serf's name and tags. */
 export interface NodeIdentity {
   name: string;
   tags: Readonly<Record<string, string>>;
@@ -23,12 +23,12 @@ interface Scan {
 
 const maxTargetChars = 64;
 const maxShownChars = 24;
-/** A share is given in hundredths of a percent. */
+/** A share of 100 %, in hundredths of a percent. */
 const wholeFleet = 10_000;
 const shareRule = 'a share is 0.01% to 100%, with at most two decimals and no leading zero';
 
 /**
- * Checks that a target follows the grammar; '' does, and is every node.
+ * Checks that a target follows the grammar; '' does, and means every node.
  *
  * @throws UpdateError `malformed`; its message names the column, from 1, and shows the text there
  */
@@ -54,7 +54,7 @@ function holds(condition: Condition, channel: string, node: NodeIdentity): boole
     case 'node':
       return condition.values.includes(node.name);
     case 'tag': {
-      // An announcement chooses the key: `constructor` must not find Object.prototype's.
+      // The key is the announcement's choice: `constructor` must not find Object.prototype's.
       const tag = Object.hasOwn(node.tags, condition.key) ? node.tags[condition.key] : undefined;
       return tag !== undefined && condition.values.includes(tag);
     }
@@ -62,9 +62,8 @@ function holds(condition: Condition, channel: string, node: NodeIdentity): boole
 }
 
 /**
- * Where a node stands on a channel, 0 to 9,999: nodes below a share's bound hold it, so that a wider
- * share has all nodes of a narrower one. The channel is hashed too, or the same nodes would always be
- * first.
+ * A node's place on a channel, 0 to 9,999: a share is of all nodes below its bound, so that a wider share
+ * has all nodes of a narrower one. The channel is hashed too, or the same nodes would always be first.
  */
 function shareBucket(name: string, channel: string): number {
   const hex = hash('sha256', `${name}\0${channel}`);
@@ -134,7 +133,7 @@ function skip(scan: Scan, character: string): boolean {
 }
 
 function fault({ text, at }: Scan, rule: string): never {
-  // An announcement that nobody signed gets this far: nothing of it may control a terminal or a log.
+  // An unsigned announcement gets this far: no character of it may control a terminal or a log.
   const rest = text
     .slice(at, at + maxShownChars)
     .replace(/[^ -~]/g, (character) => `\\u{${character.charCodeAt(0).toString(16)}}`);

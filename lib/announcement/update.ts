@@ -1,22 +1,21 @@
 import { join } from 'node:path';
 import { type BareTorrent, parseBareTorrent } from './bare-torrent.ts';
 import { decodeAnnouncement, type SignedAnnouncement } from './codec.ts';
-import type { Kind } from './fields.ts';
+import { isChannel, type Kind } from './fields.ts';
 import { contentFileName } from './metainfo.ts';
 
-/** One version of one channel: what names an update everywhere. */
+/** One version of one channel: the identity of an update on every node. */
 export interface UpdateId {
   channel: string;
   version: number;
 }
 
 /**
- * What a node needs to know of an update, wherever the word came from. A signed announcement has
- * all of it; a bare torrent (closed labs) has neither a SHA-256 nor an expiry, and its kind shows
- * only when the content is there.
+ * An update as a node sees it. A signed announcement has all fields; a bare torrent (closed labs) has
+ * neither a SHA-256 nor an expiry, and its kind shows only when the content is there.
  */
 export interface Update extends UpdateId {
-  /** The announcement's text, or the bare torrent in base64: what is sent. */
+  /** The payload of the event: the announcement's text, or the bare torrent in base64. */
   payload: string;
   kind: Kind | null;
   name: string;
@@ -30,20 +29,22 @@ export interface Update extends UpdateId {
   pieceLength: number;
   /** The pieces' SHA-1, 20 bytes each; empty when they travel as metadata (BEP 9). */
   pieces: Uint8Array;
+  /** Unix seconds; of a bare torrent its creation date, which is its version too. */
+  created: number;
   /** Unix seconds; 0: at once. */
   notBefore: number;
   /** Unix seconds; null: never. */
   expires: number | null;
   rerun: boolean;
-  /** Puppet only says what it would change. */
+  /** Puppet reports changes without making them. */
   noop: boolean;
-  /** Which nodes it is for (docs/announcement.md, "Targets"); '' is all. */
+  /** The nodes that it is for (docs/announcement.md#targets); '' is all. */
   target: string;
   /** The .torrent of a bare torrent, without trackers; null for an announcement, which implies it. */
   metainfo: Buffer | null;
 }
 
-/** What a payload is, once parsed; two offers are the same when their bodies are. */
+/** A parsed payload; two offers are the same when their bodies are. */
 export type Offer = AnnouncementOffer | TorrentOffer;
 
 export interface AnnouncementOffer {
@@ -65,8 +66,8 @@ export interface TorrentOffer {
 const bareChannel = 'default';
 
 /**
- * Parses the payload of an `update` event: announcement format 1, or a bare .torrent.
- * Whether either may be trusted is not decided here.
+ * Parses the payload of an `update` event: announcement format 1, or a bare .torrent. Trust is not
+ * decided here.
  *
  * @param payload at most 2,048 bytes, without the newline that Serf appends
  * @throws UpdateError `malformed`
@@ -114,6 +115,7 @@ function offerOfTorrent(torrent: BareTorrent, text: string): TorrentOffer {
     sha256: null,
     pieceLength: torrent.pieceLength,
     pieces: torrent.pieces,
+    created: torrent.created,
     notBefore: 0,
     expires: null,
     rerun: false,
@@ -122,19 +124,19 @@ function offerOfTorrent(torrent: BareTorrent, text: string): TorrentOffer {
     metainfo: torrent.metainfo,
   };
   const { metainfo } = torrent;
-  // The version is outside the info dictionary, so it is part of what must not change.
+  // The version is outside the info dictionary: without it two versions would be the same offer.
   const body = Buffer.concat([Buffer.from(`${update.version} `), metainfo]);
   return { source: 'torrent', update, body, text };
 }
 
-/** Where Transmission puts an update's content below a download or publish directory. */
+/** The place of an update's content below a download or publish directory. */
 export function contentLocation(update: Update, base: string): { directory: string; file: string } {
-  // A bare torrent's name is its sender's choice, so each has a directory of its own.
+  // The name of a bare torrent is its sender's choice: each has a directory of its own.
   const directory = update.sha256 === null ? join(base, update.infoHash) : base;
   return { directory, file: join(directory, contentName(update)) };
 }
 
-/** The name in the torrent: of an announcement's content, unique by its hash. */
+/** The name of the file in the torrent; that of an announcement's content is unique by its hash. */
 export function contentName({ sha256, name }: Pick<Update, 'sha256' | 'name'>): string {
   return sha256 === null ? name : contentFileName({ sha256, name });
 }
@@ -144,9 +146,9 @@ export function idOf({ channel, version }: UpdateId): UpdateId {
   return { channel, version };
 }
 
-/** True once an update must not be applied any more; `now` in unix seconds. */
-export function isExpired(update: Pick<Update, 'expires'>, now: number): boolean {
-  return update.expires !== null && update.expires <= now;
+/** True once an update must not be applied any more. */
+export function isExpired(update: Pick<Update, 'expires'>, nowSeconds: number): boolean {
+  return update.expires !== null && update.expires <= nowSeconds;
 }
 
 /** `channel@version`, the version padded so that names sort as versions do. */
@@ -156,20 +158,18 @@ export function updateKey({ channel, version }: UpdateId): string {
 
 /** Reverses {@link updateKey}; undefined for any other file name. */
 export function parseUpdateKey(key: string): UpdateId | undefined {
-  const match = /^([a-z0-9][a-z0-9._-]{0,23})@(\d{16})$/.exec(key);
-  if (match?.[1] === undefined) return undefined;
-  return { channel: match[1], version: Number(match[2]) };
+  const [, channel = '', version] = /^([^@]+)@(\d{16})$/.exec(key) ?? [];
+  return isChannel(channel) ? { channel, version: Number(version) } : undefined;
 }
 
-/** `channel@version` as people and queries write it. */
+/** `channel@version`, as people and queries write it. */
 export function nameOf({ channel, version }: UpdateId): string {
   return `${channel}@${version}`;
 }
 
 /** Reverses {@link nameOf}; undefined for any other text. */
 export function parseUpdateName(text: string): UpdateId | undefined {
-  const match = /^([a-z0-9][a-z0-9._-]{0,23})@([1-9]\d{0,15})$/.exec(text);
-  const version = Number(match?.[2]);
-  if (match?.[1] === undefined || !Number.isSafeInteger(version)) return undefined;
-  return { channel: match[1], version };
+  const [, channel = '', digits] = /^([^@]+)@([1-9]\d{0,15})$/.exec(text) ?? [];
+  const version = Number(digits);
+  return isChannel(channel) && Number.isSafeInteger(version) ? { channel, version } : undefined;
 }

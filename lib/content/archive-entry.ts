@@ -1,20 +1,20 @@
 import { UpdateError } from '../errors.ts';
 import { printable } from '../system/printable.ts';
 
-/** One entry as a tar or zip reader finds it: nothing about it has been checked. */
+/** One entry as a tar or zip reader finds it, unchecked. */
 export interface ArchiveEntry {
   name: string;
-  /** `file`, `directory`, or what else it is, in words. */
+  /** `file`, `directory`, or another type, in words. */
   type: string;
   /** Unix permission bits, set-id bits included; 0 when the archive has none. */
   mode: number;
-  /** The bytes. What the consumer leaves unread is skipped. */
+  /** The bytes; those that the consumer leaves unread are skipped. */
   content: AsyncIterable<Uint8Array>;
 }
 
 const repack = 'pack it again from plain files and directories, without links, and publish that';
 
-/** The error for an archive that is damaged, hostile or not what its kind says. */
+/** The error for an archive that is damaged, hostile or not of its kind. */
 export function badArchive(reason: string, hint = repack): UpdateError {
   return new UpdateError('malformed', `the archive cannot be used: ${reason}`, { hint });
 }
@@ -24,14 +24,16 @@ const maxNameBytes = 255; // NAME_MAX, limits.h(0p)
 
 /**
  * The canonical relative path of an entry, without `.`, doubled or trailing slashes; '' for the
- * archive's own top. Throws 'malformed' for a name that could leave the destination or that no
- * honest archive has: absolute, with `..`, a backslash, control characters or broken UTF-8, too long.
+ * archive's own top.
+ *
+ * @throws UpdateError `malformed` for a name that could leave the destination or that no honest archive
+ *   has: absolute, with `..`, a backslash, control characters or broken UTF-8, or too long
  */
 export function entryPath(name: string): string {
-  const refuse = (why: string): UpdateError => badArchive(`the name ${printable(name)} ${why}`);
+  const refuse = (why: string): UpdateError => badArchive(`the name "${printable(name)}" ${why}`);
   if (name.startsWith('/')) throw refuse('is absolute');
   if (/[\u0000-\u001f\u007f-\u009f]/.test(name)) throw refuse('has control characters');
-  // Zip archives made on Windows use it as separator: it must never be one here by surprise.
+  // The separator of zip archives made on Windows.
   if (name.includes('\\')) throw refuse('has a backslash');
   if (name.includes('\ufffd')) throw refuse('is not UTF-8');
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');

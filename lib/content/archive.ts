@@ -8,7 +8,7 @@ import { readTar } from './tar.ts';
 import { readZip } from './zip.ts';
 
 export interface ArchiveLimits {
-  /** Files and directories together, those named again or merely implied by a name included. */
+  /** Files and directories together; entries of one name and implied directories count too. */
   maxEntries: number;
   /** Bytes of content, counted while unpacking and not believed from a header. */
   maxBytes: number;
@@ -16,17 +16,17 @@ export interface ArchiveLimits {
 
 export const archiveLimits: Readonly<ArchiveLimits> = { maxEntries: 10_000, maxBytes: 2 ** 30 };
 
-/** What an archive holds: canonical relative path to type, implied directories included. */
+/** The type of each file and directory by canonical relative path, implied directories included. */
 export type ArchiveListing = ReadonlyMap<string, 'file' | 'directory'>;
 
-/** True for the names of archives that can be read here. */
+/** True for the file names of archives that {@link readEntries} can read. */
 export function isArchiveName(name: string): boolean {
   return /\.(tar|tar\.gz|tgz|zip)$/i.test(name);
 }
 
-/** The raw, unchecked entries of a `.tar`, `.tar.gz`, `.tgz` or `.zip`. */
+/** Reads the raw, unchecked entries of a `.tar`, `.tar.gz`, `.tgz` or `.zip`. */
 export async function* readEntries(path: string): AsyncGenerator<ArchiveEntry> {
-  // By content as well, since an update may be published under any name.
+  // By content too: an update may be published under any name.
   const isZip = path.toLowerCase().endsWith('.zip') || (await startsLikeZip(path));
   yield* isZip ? readZip(path) : readTar(path);
 }
@@ -44,7 +44,9 @@ async function startsLikeZip(path: string): Promise<boolean> {
 /**
  * Reads an archive to its end and checks every entry, its content included. Refused are links of any
  * kind, devices and FIFOs, set-id bits, names that {@link entryPath} refuses, a name that occurs
- * twice, and more than the limits allow. Throws 'malformed'; writes nothing.
+ * twice, and more than the limits allow. Writes nothing.
+ *
+ * @throws UpdateError `malformed`
  */
 export async function checkArchive(path: string, limits = archiveLimits): Promise<ArchiveListing> {
   return walk(path, limits, () => Promise.resolve(undefined));
@@ -55,7 +57,7 @@ export async function checkArchive(path: string, limits = archiveLimits): Promis
  * that a refused archive leaves nothing behind. Files get mode 0644, or 0755 when their owner may run
  * them, directories 0755; owner and times are not taken over.
  *
- * Throws 'malformed' as {@link checkArchive} does, and file system errors.
+ * @throws UpdateError `malformed` as {@link checkArchive} does; and file system errors
  */
 export async function unpackArchive(
   path: string,
@@ -82,8 +84,8 @@ export async function unpackArchive(
 }
 
 /**
- * The directory that holds `name`: '' for the archive's top, else the one top directory with it;
- * undefined when there is none, or no single one.
+ * Finds the directory that holds `name`: '' for the archive's top, else the one top directory with it;
+ * undefined when there is none, or more than one.
  */
 export function findRoot(
   listing: ArchiveListing,
@@ -102,7 +104,7 @@ type Accept = (
   path: string,
 ) => Promise<Awaited<ReturnType<typeof open>> | undefined>;
 
-/** One pass over an archive: each checked entry goes to `accept`, which may return where to write. */
+/** One pass over an archive: each checked entry goes to `accept`, which may return a file to write. */
 async function walk(path: string, limits: ArchiveLimits, accept: Accept): Promise<ArchiveListing> {
   const listing = new Map<string, 'file' | 'directory'>();
   let entries = 0;
@@ -139,8 +141,8 @@ function addToListing(
   listing: Map<string, 'file' | 'directory'>,
   { name, type, mode }: ArchiveEntry,
 ): string {
-  if (type !== 'file' && type !== 'directory') throw badArchive(`${printable(name)} is ${type}`);
-  if ((mode & 0o6000) !== 0) throw badArchive(`${printable(name)} has a set-id bit`);
+  if (type !== 'file' && type !== 'directory') throw badArchive(`"${printable(name)}" is ${type}`);
+  if ((mode & 0o6000) !== 0) throw badArchive(`"${printable(name)}" has a set-id bit`);
   const path = entryPath(name);
   if (path === '') {
     if (type === 'file') throw badArchive('a file has no name');
@@ -148,12 +150,12 @@ function addToListing(
   }
   for (const parent of ancestors(path)) {
     if (listing.get(parent) === 'file')
-      throw badArchive(`${printable(parent)} is a file and a directory`);
+      throw badArchive(`"${printable(parent)}" is a file and a directory`);
     listing.set(parent, 'directory');
   }
   const before = listing.get(path);
   if (before !== undefined && (before === 'file' || type === 'file'))
-    throw badArchive(`${printable(path)} occurs twice`);
+    throw badArchive(`"${printable(path)}" occurs twice`);
   listing.set(path, type);
   return path;
 }
@@ -172,5 +174,5 @@ async function makeDirectory(path: string): Promise<void> {
 /** Errors of zlib and yauzl are about the archive; those of a system call are not. */
 export function asArchiveError(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof UpdateError || 'syscall' in error) return error;
-  return badArchive(printable(error.message).slice(1, -1));
+  return badArchive(printable(error.message));
 }

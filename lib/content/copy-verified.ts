@@ -6,16 +6,16 @@ import type { Update } from '../announcement/update.ts';
 
 const chunkBytes = 1 << 20;
 
-/** What content is checked against. */
+/** The fields of an update that its content is checked against. */
 export type AnnouncedContent = Pick<Update, 'length' | 'sha256' | 'pieces' | 'pieceLength'>;
 
 /**
- * Copies an update's content while hashing it, so that what is checked is what is applied. Whoever
- * can write `source` may swap it at any time: no link is followed, only a regular file is read, and
- * at most one byte more than announced.
+ * Copies an update's content while hashing it: the copy that is checked is the one that is applied, since
+ * a user that can write `source` may swap it at any time. No link is followed, only a regular file is
+ * read, and at most one byte more than announced.
  *
  * @param target created exclusively, 0600, flushed to disk
- * @returns why the content is not what was announced; undefined when it is
+ * @returns the difference from the announcement, in words; undefined when there is none
  */
 export async function copyVerified(
   source: string,
@@ -48,7 +48,7 @@ export async function copyVerified(
   }
 }
 
-/** Checks a copy of ours again, such as one that an interrupted run left. */
+/** Checks a copy of {@link copyVerified} again, such as one that an interrupted run left. */
 export async function isIntact(file: string, update: AnnouncedContent): Promise<boolean> {
   let from: FileHandle;
   try {
@@ -104,7 +104,7 @@ function contentCheck(update: AnnouncedContent): ContentCheck {
   return pieceCheck(update);
 }
 
-/** For a bare torrent the pieces' SHA-1 (BEP 3) are all the integrity there is. */
+/** Checks the pieces' SHA-1 (BEP 3), the only hashes that a bare torrent has. */
 function pieceCheck({ pieces, pieceLength }: AnnouncedContent): ContentCheck {
   const digests: Buffer[] = [];
   let hash = createHash('sha1');

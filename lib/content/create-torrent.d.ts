@@ -1,4 +1,4 @@
-// The package has no types of its own; this is the part that lib/content/hash-content.ts calls.
+// create-torrent has no types of its own; this is the part that lib/content/hash-content.ts calls.
 declare module 'create-torrent' {
   import type { Readable } from 'node:stream';
 

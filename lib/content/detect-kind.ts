@@ -14,26 +14,28 @@ import {
 } from './archive.ts';
 import { maxMetadataBytes, type ModuleMetadata, parseMetadata } from './module-metadata.ts';
 
-/** What kind of update a path makes, and what else its content says. */
+/** The kind of update that a path makes, with the facts that its content states. */
 export type DetectedKind =
   | { kind: 'manifest' }
   /** `channel` is the default one: the module's name, lower-case. */
   | { kind: 'module'; module: ModuleMetadata; channel: string }
-  /** A directory is to be packed first, with packDirectory. */
+  /** A directory has to be packed first, with packDirectory. */
   | { kind: 'environment'; isDirectory: boolean }
   | { kind: 'file' };
 
 /**
  * Tells the kind of an update from a file's name and content: `*.pp` is a manifest, a tar archive with
  * metadata.json a module, a `.zip` or directory with manifests/ an environment, anything else a plain
- * file. Throws 'malformed' for a directory that is none, a module or environment that nodes would
- * refuse, and an archive that cannot be read; and file system errors.
+ * file.
+ *
+ * @throws UpdateError `malformed` for a directory that is no environment, a module or environment that
+ *   nodes would refuse, and an archive that cannot be read; and file system errors
  */
 export async function detectKind(path: string): Promise<DetectedKind> {
   const stats = await stat(path);
   if (stats.isDirectory()) return detectDirectory(path);
   if (!stats.isFile()) {
-    throw new UpdateError('malformed', `${printable(path)} is neither a file nor a directory`, {
+    throw new UpdateError('malformed', `"${printable(path)}" is neither a file nor a directory`, {
       hint: 'submit a regular file, or a directory with manifests/',
     });
   }
@@ -59,7 +61,7 @@ async function detectDirectory(path: string): Promise<DetectedKind> {
   const names = new Set(await readdir(path));
   const manifests = await stat(join(path, 'manifests')).catch(() => undefined);
   if (manifests?.isDirectory() !== true) {
-    throw new UpdateError('malformed', `${printable(path)} is a directory without manifests/`, {
+    throw new UpdateError('malformed', `"${printable(path)}" is a directory without manifests/`, {
       hint: 'an environment has manifests/, and may have modules/, hiera.yaml and data/; pack other directories into an archive and submit that',
     });
   }
@@ -70,8 +72,8 @@ async function detectDirectory(path: string): Promise<DetectedKind> {
 }
 
 /**
- * A module's source has manifests/ as well, but they only define classes: applied as an environment
- * it would change nothing, and say that all is well.
+ * Refuses a module's source. It has manifests/ as well, but they only define classes: applied as an
+ * environment it would change nothing, and succeed.
  */
 function refuseModule(has: (name: string) => boolean): void {
   if (!has('metadata.json')) return;
@@ -82,9 +84,9 @@ function refuseModule(has: (name: string) => boolean): void {
 }
 
 /**
- * What an archive seems to hold, unchecked: a plain file may well be an archive that no node would
- * unpack. Paths are cleaned only of `./` and a trailing slash. It is read no further than a node
- * would unpack it: what is beyond cannot make it a module or an environment.
+ * Lists an archive without checking it: an update of kind file may well be an archive that no node would
+ * unpack. Paths are cleaned only of `./` and a trailing slash. It is read no further than a node would
+ * unpack it: entries beyond that cannot make it a module or an environment.
  */
 async function peek(
   path: string,
@@ -97,10 +99,10 @@ async function peek(
     for await (const { name, type, content } of readEntries(path)) {
       if (--entriesLeft < 0) break;
       const parts = name.split('/').filter((part) => part !== '' && part !== '.');
-      // Deeper names cannot be what is looked for.
+      // metadata.json and manifests/ are at most two levels down.
       if (parts.length <= 3) addSeeming(listing, parts, type);
       const isMetadata = parts.at(-1) === 'metadata.json' && parts.length <= 2;
-      // The next name in a tar is behind the content, in a zip it is not.
+      // In a tar the next name comes after the content, which so has to be read.
       if (!isMetadata && path.toLowerCase().endsWith('.zip')) continue;
       const { text, length } = await readText(content, bytesLeft, isMetadata);
       if (text !== undefined) metadata.set(parts.join('/'), text);

@@ -17,11 +17,11 @@ export interface DescribedContent extends Omit<Content, 'name'> {
 /**
  * Hashes a file for its announcement; reads it once and holds a few pieces in memory.
  *
- * @param options.name the update's name; what the file itself is called does not matter.
- * @param options.pieceLength bytes, see `choosePieceLength`.
- * @param options.onProgress told, about every MiB, how many bytes are done of how many.
- * @throws UpdateError 'usage' when the file is missing, unreadable or no regular file; 'malformed' when it
- *   is empty (Transmission refuses such a torrent); 'try-later' when it changes meanwhile.
+ * @param options.name the update's name, which need not be that of the file
+ * @param options.pieceLength bytes, see `choosePieceLength`
+ * @param options.onProgress called about every MiB
+ * @throws UpdateError `usage` when the file is missing, unreadable or no regular file; `malformed` when it
+ *   is empty (Transmission refuses such a torrent); `try-later` when it changes meanwhile
  */
 export async function describeContent(
   path: string,
@@ -40,7 +40,7 @@ export async function describeContent(
     const sha256 = createHash('sha256');
     let bytesRead = 0;
     async function* readOnce() {
-      // Not beyond its end: a file that grows must not be followed for ever.
+      // Up to its end at the start: a file that grows must not be followed for ever.
       const stream = handle.createReadStream({
         end: length - 1,
         highWaterMark: readSize,
@@ -69,7 +69,7 @@ export async function describeContent(
 
 async function openContent(path: string): Promise<FileHandle> {
   try {
-    // Non-blocking, or opening a FIFO would wait for its writer.
+    // Non-blocking: opening a FIFO would wait for its writer.
     return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
     const isMissing = hasErrno(cause, 'ENOENT', 'ENOTDIR');
@@ -93,9 +93,9 @@ function checkIsContent(stats: Awaited<ReturnType<FileHandle['stat']>>, path: st
   }
 }
 
-/** The SHA-1 of each piece, as create-torrent makes them. Without an announce list it adds trackers. */
+/** Hashes each piece with create-torrent, which adds trackers unless it gets an announce list. */
 async function hashPieces(input: Readable, pieceLength: number): Promise<Uint8Array> {
-  // Only who submits needs these two, so that nobody else waits for them to load.
+  // Loaded here: other programs that import this file must not wait for these two.
   const { default: createTorrent } = await import('create-torrent');
   const { default: parseTorrent } = await import('parse-torrent');
   const torrent = await new Promise<Uint8Array>((resolve, reject) => {

@@ -1,6 +1,6 @@
 import { badArchive } from './archive-entry.ts';
 
-/** What a Puppet module's metadata.json says about it. */
+/** The fields of a Puppet module's metadata.json that an installation needs. */
 export interface ModuleMetadata {
   /** `author-name`, as the Forge writes it. */
   forgeName: string;
@@ -19,7 +19,11 @@ const forgeNamePattern = /^([a-zA-Z0-9]+)[-/]([a-z][a-z0-9_]*)$/;
 const versionPattern =
   /^(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$/;
 
-/** Checks a module's metadata.json; throws 'malformed' when its name or version cannot be used. */
+/**
+ * Parses a module's metadata.json.
+ *
+ * @throws UpdateError `malformed` when its name or version cannot be used, or Puppet would fail on it
+ */
 export function parseMetadata(text: string): ModuleMetadata {
   let metadata: unknown;
   try {

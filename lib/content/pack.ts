@@ -11,13 +11,13 @@ import { archiveLimits, type ArchiveLimits } from './archive.ts';
 const blockBytes = 512;
 
 /**
- * Packs a directory into one gzipped tar that depends on nothing but the files' names, contents and
- * their owner's executable bit: entries sorted by name, no times, no owners, modes 0644 and 0755. The
- * same tree gives the same bytes (with the same zlib). Directories named `.git` are left out.
+ * Packs a directory into one gzipped tar that depends on the files' names, contents and owner's
+ * executable bit alone: entries sorted by name, no times, no owners, modes 0644 and 0755. The same tree
+ * gives the same bytes (with the same zlib). Entries named `.git` are left out.
  *
- * `target` is created exclusively, and removed when packing fails. Throws 'malformed', naming the
- * path, for links, devices, names that no node would unpack, and more than one would unpack;
- * 'try-later' for a file that changes meanwhile; and file system errors.
+ * @param target created exclusively, and removed when packing fails
+ * @throws UpdateError `malformed`, naming the path, for links, devices, names that no node would unpack,
+ *   and more than one would unpack; `try-later` for a file that changes meanwhile; and file system errors
  */
 export async function packDirectory(
   directory: string,
@@ -70,7 +70,7 @@ interface TreeEntry {
 
 async function* listTree(top: string, below: string): AsyncGenerator<TreeEntry> {
   const names = await readdir(join(top, below));
-  // By UTF-16 code unit, since a locale's order differs between machines.
+  // By UTF-16 code unit: a locale's order differs between machines.
   for (const name of names.sort()) {
     if (name === '.git') continue;
     const path = below === '' ? name : `${below}/${name}`;
@@ -91,7 +91,7 @@ async function* listTree(top: string, below: string): AsyncGenerator<TreeEntry> 
 /** A file's content, padded to whole blocks; `size` is already in the header and must hold. */
 async function* readExactly(path: string, size: number): AsyncGenerator<Buffer> {
   const changed = (): UpdateError =>
-    new UpdateError('try-later', `${printable(path)} changed while it was packed`, {
+    new UpdateError('try-later', `"${printable(path)}" changed while it was packed`, {
       hint: 'try again when nothing writes to the directory',
     });
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -115,7 +115,7 @@ async function* readExactly(path: string, size: number): AsyncGenerator<Buffer> 
   if (padding > 0) yield Buffer.alloc(padding);
 }
 
-/** The rule that nodes unpack by, so that what they would refuse is refused before it is signed. */
+/** Applies the rule that nodes unpack by: a name that they refuse is refused before it is signed. */
 function checkName(path: string): void {
   try {
     entryPath(path);
@@ -129,7 +129,7 @@ function checkName(path: string): void {
 }
 
 function cannotPack(path: string, why: string): UpdateError {
-  return new UpdateError('malformed', `${printable(path)} ${why}`, {
+  return new UpdateError('malformed', `"${printable(path)}" ${why}`, {
     hint: 'an update holds plain files and directories only: replace or remove it, then try again',
   });
 }

@@ -5,7 +5,7 @@ import type { Header } from 'tar';
 import { badArchive, type ArchiveEntry } from './archive-entry.ts';
 
 const blockBytes = 512;
-/** What stands in front of one entry (a long name, pax records) is held in memory. */
+/** Limits on the extension headers of one entry (a long name, pax records), which are held in memory. */
 const maxExtensionBytes = 64 * 1024;
 const maxExtensions = 4;
 
@@ -31,9 +31,11 @@ const extensionTypes = new Set<string>([
 /**
  * Reads a tar archive (POSIX ustar and pax, GNU long names), plain or gzipped, entry by entry.
  *
- * It uses the header codec of the `tar` package but not its parser, which repairs or skips what it
- * does not like (a bad checksum, a pax record that does not parse, a sparse file): here, what is not
- * exactly understood must be refused. Throws 'malformed' for it.
+ * It uses the header codec of the `tar` package but not its parser, which repairs or skips damaged and
+ * unknown entries (a bad checksum, a pax record that does not parse, a sparse file): here they must be
+ * refused.
+ *
+ * @throws UpdateError `malformed` for such an entry
  */
 export async function* readTar(path: string): AsyncGenerator<ArchiveEntry> {
   const tar = await import('tar');
@@ -84,7 +86,7 @@ function decodeHeader(Codec: typeof Header, block: Buffer): Header & { size: num
   return Object.assign(header, { size });
 }
 
-/** The records `LENGTH KEY=VALUE\n` of a pax extended header (POSIX pax, Extended Header). */
+/** Parses the records `LENGTH KEY=VALUE\n` of a pax extended header (POSIX pax, Extended Header). */
 function parsePax(data: Buffer): Map<string, string> {
   const records = new Map<string, string>();
   for (let at = 0; at < data.length;) {
@@ -125,7 +127,7 @@ async function openTar(path: string): Promise<NodeJS.ReadableStream & { destroy(
   return source.pipe(gunzip);
 }
 
-/** Exact byte counts out of a stream of chunks, at the consumer's pace. */
+/** Takes exact byte counts out of a stream of chunks, at the consumer's pace. */
 class BlockReader {
   readonly #chunks: AsyncIterator<Buffer>;
   #rest: Buffer = Buffer.alloc(0);
@@ -182,7 +184,7 @@ class BlockReader {
     }
   }
 
-  /** Skips what was not read, so that the next header comes next. */
+  /** Skips unread content and padding, up to the next header. */
   async endContent(): Promise<void> {
     while (this.#contentLeft > 0) await this.content().next();
     if (this.#paddingLeft > 0 && (await this.take(this.#paddingLeft)) === undefined)

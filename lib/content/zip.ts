@@ -6,7 +6,7 @@ import { type ArchiveEntry, badArchive } from './archive-entry.ts';
 // The file type bits of st_mode, inode(7).
 const typeMask = 0o170000;
 const typeNames: Record<number, string> = {
-  0: 'file', // an archive made where there are none
+  0: 'file', // an archive from a system without file types
   0o100000: 'file',
   0o040000: 'directory',
   0o120000: 'a symbolic link',
@@ -14,7 +14,8 @@ const typeNames: Record<number, string> = {
 
 /**
  * Reads a zip archive entry by entry, in the order of its central directory.
- * Throws 'malformed', or an error of yauzl, for what is damaged, encrypted or not a zip at all.
+ *
+ * @throws UpdateError `malformed`, or an error of yauzl, when it is damaged, encrypted or not a zip at all
  */
 export async function* readZip(path: string): AsyncGenerator<ArchiveEntry> {
   const { openPromise } = await import('yauzl');
@@ -25,7 +26,7 @@ export async function* readZip(path: string): AsyncGenerator<ArchiveEntry> {
       // An old-style name is decoded from code page 437, where control bytes turn into pictures.
       if (entry.fileNameRaw.some((byte) => byte < 0x20 || byte === 0x7f))
         throw badArchive(
-          `the name ${printable(entry.fileNameRaw.toString())} has control characters`,
+          `the name "${printable(entry.fileNameRaw.toString())}" has control characters`,
         );
       // APPNOTE 4.4.15: the high half of the external attributes is Unix's st_mode.
       const mode = entry.externalFileAttributes >>> 16;
@@ -44,7 +45,7 @@ export async function* readZip(path: string): AsyncGenerator<ArchiveEntry> {
 }
 
 async function* readContent(zip: ZipFile, entry: Entry): AsyncGenerator<Uint8Array> {
-  if (entry.isEncrypted()) throw badArchive(`${printable(entry.fileName)} is encrypted`);
+  if (entry.isEncrypted()) throw badArchive(`"${printable(entry.fileName)}" is encrypted`);
   let sum = 0;
   // yauzl ends with an error where there are more or fewer bytes than declared.
   for await (const chunk of await zip.openReadStreamPromise(entry)) {
@@ -52,5 +53,5 @@ async function* readContent(zip: ZipFile, entry: Entry): AsyncGenerator<Uint8Arr
     yield chunk as Buffer;
   }
   if (sum !== entry.crc32)
-    throw badArchive(`${printable(entry.fileName)} does not have its CRC-32`);
+    throw badArchive(`"${printable(entry.fileName)}" does not have its CRC-32`);
 }

@@ -5,23 +5,29 @@ import { parsePage, type SummaryPage } from './summary-page.ts';
 
 /** The Serf query that every node answers (handlers/status.ts). */
 const queryName = 'update-status';
-/** Serf waits for the whole of it. */
+/** Duration of a query: Serf waits for the whole of it. */
 const querySeconds = 2;
-/** For who was too busy at first. */
+/** Duration of the second try, for members that were too busy at first. */
 const patientSeconds = 4;
 /** Serf limits a whole query to 1,024 bytes (QuerySizeLimit in serf/config.go), with these names. */
 const maxNameBytes = 512;
-/** 64 channels need some 16 pages; who sends more is no node of ours. */
+/** 64 channels need some 16 pages; no node of a fleet sends more than this. */
 const maxPages = 40;
 const maxQueriesAtOnce = 8;
 
 type Asker = Pick<SerfClient, 'query'>;
 
+/** Number of alive members known to Serf, and of those that a target matches. */
+export interface TargetedMembers {
+  matching: number;
+  members: number;
+}
+
 /**
- * Asks the named members how far they are.
+ * Asks the named members for their status.
  *
  * @param request `channel@version`, or `summary [CHANNEL]`
- * @returns what they answered, unchecked, by name
+ * @returns their responses, unchecked, by name
  */
 export async function askMembers(
   serf: Asker,
@@ -31,7 +37,7 @@ export async function askMembers(
 ): Promise<Map<string, string>> {
   if (names.length === 0) return new Map();
   const bytes = names.reduce((sum, name) => sum + Buffer.byteLength(name) + 2, 0);
-  // Of too many to be named, all are asked.
+  // Too many to be named: all members are asked.
   const filter = bytes <= maxNameBytes ? names : [];
   const wanted = new Set(names);
   const answers = await serf.query(queryName, request, seconds, filter);
@@ -39,10 +45,10 @@ export async function askMembers(
 }
 
 /**
- * Asks the named members for everything they say of themselves, page after page; who does not answer is
- * asked once more.
+ * Asks the named members for their summaries, page after page; a member that does not answer is asked
+ * once more.
  *
- * @returns null for a malformed response; nothing for who did not answer to the end
+ * @returns null for a malformed response; no entry for a member that did not answer to the end
  */
 export async function askSummaries(
   serf: Asker,
@@ -69,7 +75,28 @@ export async function askSummaries(
   return answers;
 }
 
-/** One page of each member; who does not answer is asked once more. */
+/**
+ * Counts the members that a target matches by their names and tags in Serf. Nodes decide by their own,
+ * root-owned name and tags, so the count is advice for the operator only.
+ *
+ * @param target checked already
+ * @returns null when Serf cannot be asked
+ */
+export async function countTargets(
+  target: string,
+  channel: string,
+  serf: Pick<SerfClient, 'members'>,
+): Promise<TargetedMembers | null> {
+  try {
+    const alive = (await serf.members()).filter(({ status }) => status === 'alive');
+    const matching = alive.filter((member) => matchesTarget(target, channel, member));
+    return { matching: matching.length, members: alive.length };
+  } catch {
+    return null;
+  }
+}
+
+/** Asks members for one page each; a member that does not answer is asked once more. */
 async function askPage(
   serf: Asker,
   after: string,
@@ -85,7 +112,7 @@ async function askPage(
   return names.map((name) => [name, after, answers.get(name) ?? late.get(name)]);
 }
 
-/** Adds what a page says; returns the channel after which the next one begins, if there is one. */
+/** Adds a member's page; returns the channel after which the next one begins, if there is one. */
 function addPage(
   answers: Map<string, NodeSummary | null>,
   name: string,
@@ -93,7 +120,7 @@ function addPage(
   page: SummaryPage | undefined,
 ): string | undefined {
   const channels = page?.channels ?? [];
-  // In ascending order, or somebody could keep us asking.
+  // Ascending order keeps a member from having its pages asked for without end.
   const isOrdered = channels.every(
     ({ channel }, i) => channel > (channels[i - 1]?.channel ?? after),
   );
@@ -111,31 +138,4 @@ function groupByValue(map: ReadonlyMap<string, string>): [value: string, keys: s
   const groups = new Map<string, string[]>();
   for (const [key, value] of map) groups.set(value, [...(groups.get(value) ?? []), key]);
   return [...groups];
-}
-
-/** How many of the alive members that Serf knows a target matches. */
-export interface TargetedMembers {
-  matching: number;
-  members: number;
-}
-
-/**
- * Counts the members that a target matches by what Serf says of them. Nodes decide by their own,
- * root-owned name and tags, so this is advice for the operator only.
- *
- * @param target checked already
- * @returns null when Serf cannot be asked
- */
-export async function countTargets(
-  target: string,
-  channel: string,
-  serf: Pick<SerfClient, 'members'>,
-): Promise<TargetedMembers | null> {
-  try {
-    const alive = (await serf.members()).filter(({ status }) => status === 'alive');
-    const matching = alive.filter((member) => matchesTarget(target, channel, member));
-    return { matching: matching.length, members: alive.length };
-  } catch {
-    return null;
-  }
 }

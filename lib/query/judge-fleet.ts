@@ -3,12 +3,12 @@ import type { Member } from '../daemons/serf/members.ts';
 import type { ChannelFacts, NodeFacts, NodeSummary } from './node-summary.ts';
 import type { NodeState } from './update-status.ts';
 
-/** What a node or a fleet has come to, the worst first. */
+/** Verdict on a node or a fleet, the worst first. */
 export type Verdict = 'failed' | 'stale' | 'pending' | 'converged';
 
 const worstFirst: readonly Verdict[] = ['failed', 'stale', 'pending', 'converged'];
 
-/** The exit status for each verdict. */
+/** Exit status for each verdict. */
 export const verdictStatuses: Record<Verdict, number> = {
   converged: 0,
   failed: 1,
@@ -18,7 +18,7 @@ export const verdictStatuses: Record<Verdict, number> = {
 
 export interface ChannelRow extends ChannelFacts {
   verdict: Verdict;
-  /** Why it is not converged; '' when it is. */
+  /** Reason of any verdict but converged; '' for that. */
   why: string;
 }
 
@@ -35,7 +35,7 @@ export interface NodeRow {
 
 export interface FleetStatus {
   verdict: Verdict;
-  /** When the newest announcement was made that any node holds, unix seconds; null: there is none. */
+  /** Creation of the newest announcement that any node holds, unix seconds; null: there is none. */
   newestCreated: number | null;
   isStale: boolean;
   /** By name. */
@@ -44,29 +44,29 @@ export interface FleetStatus {
 
 interface JudgeInput {
   members: readonly Pick<Member, 'name' | 'status'>[];
-  /** null: an answer that makes no sense. */
+  /** null: a malformed response. */
   answers: ReadonlyMap<string, NodeSummary | null>;
-  /** Only this one counts and is shown; undefined: all. */
+  /** The only channel that counts and is shown; undefined: all. */
   channel?: string | undefined;
   /** null: nothing is ever stale. */
   staleAfterSeconds: number | null;
   /** Unix seconds. */
-  now: number;
+  nowSeconds: number;
 }
 
-/** States that no retry of the node's own leads out of. */
+/** States that a node does not leave by a retry of its own. */
 const givenUp: readonly NodeState[] = ['POISONED', 'REJECTED', 'EXPIRED', 'DAMAGED'];
-/** Nothing is left to do, on purpose. */
+/** States in which nothing is left to do, on purpose. */
 const ended: readonly NodeState[] = ['APPLIED', 'SUPERSEDED', 'WITHDRAWN'];
 
 /**
- * Judges a fleet by what its nodes say. A member can say anything, so this is for people: nothing is
- * decided by it.
+ * Judges a fleet by the summaries of its nodes. A member can say anything, so the verdict is for people:
+ * no node acts on it.
  */
 export function judgeFleet(input: JudgeInput): FleetStatus {
-  const { members, answers, channel, staleAfterSeconds, now } = input;
+  const { members, answers, channel, staleAfterSeconds, nowSeconds } = input;
   const isStale = (created: number | null): boolean =>
-    created !== null && staleAfterSeconds !== null && now - created > staleAfterSeconds;
+    created !== null && staleAfterSeconds !== null && nowSeconds - created > staleAfterSeconds;
   const isShown = (row: ChannelFacts): boolean => channel === undefined || row.channel === channel;
   const summaries = new Map<string, NodeSummary>();
   for (const [name, answer] of answers)
@@ -75,7 +75,7 @@ export function judgeFleet(input: JudgeInput): FleetStatus {
   const newest = newestOfFleet([...summaries.values()]);
   const nodes = members.flatMap((member): NodeRow[] => {
     const { name } = member;
-    // Who left did so on purpose, and comes back by itself or not at all.
+    // A member that left did so on purpose, and comes back by itself or not at all.
     if (member.status === 'left' || member.status === 'leaving') return [];
     const isAlive = member.status === 'alive';
     const summary = summaries.get(name);
@@ -85,7 +85,7 @@ export function judgeFleet(input: JudgeInput): FleetStatus {
       const place = isAlive ? 'alive' : 'down';
       return [{ name, member: place, verdict: 'pending', why, facts: null, channels: [] }];
     }
-    // It answered: Serf's word is older than that.
+    // Its response is newer than Serf's word on it.
     return [judgeNode(name, summary, newest, isStale(summary.newestCreated))];
   });
   nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
@@ -101,7 +101,7 @@ export function judgeFleet(input: JudgeInput): FleetStatus {
   };
 }
 
-/** The highest version of each channel that any node holds, unless nobody can get that any more. */
+/** The highest version of each channel that any node holds, unless it has expired and cannot be got any more. */
 function newestOfFleet(summaries: readonly NodeSummary[]): Map<string, number> {
   const newest = new Map<string, { version: number; isExpired: boolean }>();
   for (const { channel, newest: version, isNewestExpired } of summaries.flatMap(
@@ -127,7 +127,7 @@ function judgeNode(
 ): NodeRow {
   const { epoch, isLimited, fault } = facts;
   const known = new Set(own.map(({ channel }) => channel));
-  // Key sets may have been placed at set-up, and every node follows them.
+  // Every node follows the key sets, and may have had one placed at set-up.
   const isWanted = (channel: string, version: number): boolean =>
     channel === keySetChannel ? (epoch ?? 0) < version : !isLimited;
   const missing = [...newest]
@@ -148,7 +148,7 @@ function judgeNode(
   const verdicts = rows.map(({ verdict }) => verdict);
   const node = { name, member: 'alive' as const, facts, channels: rows };
   if (fault !== '') return { ...node, verdict: 'failed', why: fault };
-  // What a node that follows few channels has may rightly be old.
+  // A node that follows few channels may rightly hold old announcements only.
   if (isStale && !isLimited) verdicts.push('stale');
   const verdict = worst(verdicts);
   const why =
@@ -158,7 +158,7 @@ function judgeNode(
   return { ...node, verdict, why };
 }
 
-/** What a person has to put right; undefined when there is nothing. */
+/** Fault of a channel that a person has to put right, if any. */
 function channelFault({ equivocation, current }: ChannelFacts): string | undefined {
   if (equivocation === 'seen') return 'equivocation: one version was signed twice';
   if (equivocation === 'unknown') return 'equivocation: its record is damaged';

@@ -1,9 +1,9 @@
+import { matchesTarget } from '../announcement/target.ts';
+import type { Member } from '../daemons/serf/members.ts';
 import type { Verdict } from './judge-fleet.ts';
 import type { NodeState, UpdateStatus } from './update-status.ts';
-import type { Member } from '../daemons/serf/members.ts';
-import { matchesTarget } from '../announcement/target.ts';
 
-/** What one update came to on one member. */
+/** Progress of one update on one member. */
 export interface NodeProgress {
   name: string;
   member: 'alive' | 'down';
@@ -16,17 +16,18 @@ export interface NodeProgress {
   more?: number;
 }
 
+/** Progress of one update in the fleet. */
 export interface UpdateProgress {
   verdict: Extract<Verdict, 'failed' | 'pending' | 'converged'>;
-  /** No member that is alive is waited for any more. */
+  /** Every member that is alive has come to an end. */
   isOver: boolean;
   /** By name; without those that are down and no target. */
   nodes: NodeProgress[];
 }
 
 /**
- * It is not applied, and either never will be or only by another try, in minutes, that may fail like this
- * one: there is something to look at now.
+ * States of an update that will never be applied, or only by another try in minutes, which may fail as
+ * well: a person may look at it now.
  */
 const failures: readonly NodeState[] = [
   ...(['FAILED', 'POISONED', 'REJECTED', 'EXPIRED', 'DAMAGED'] as const),
@@ -34,17 +35,17 @@ const failures: readonly NodeState[] = [
 ];
 
 /**
- * Judges how far one update is in the fleet.
+ * Judges the progress of one update in the fleet.
  *
- * @param statuses the last answer of each member
+ * @param statuses the last response of each member
  */
 export function judgeUpdate(
   { channel, target }: { channel: string; target: string },
   members: readonly Pick<Member, 'name' | 'status' | 'tags'>[],
   statuses: ReadonlyMap<string, UpdateStatus>,
 ): UpdateProgress {
-  // Serf's tags are hearsay, but of a node that is down there is nothing else to go by: unless they
-  // match nobody, since tags need not be told to Serf.
+  // Serf's tags are hearsay, but the only source for a node that is down. They are ignored when they match
+  // no member, since a node need not tell Serf its tags.
   const isTarget = (member: Pick<Member, 'name' | 'tags'>): boolean =>
     matchesTarget(target, channel, member);
   const knowsTargets = members.some(isTarget);

@@ -3,6 +3,7 @@ import { parseUpdateName, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import { listAccepted } from '../state/facts.ts';
+import { HeldUpdates } from '../state/held.ts';
 import { epochOf } from '../state/key-chain.ts';
 import {
   chooseServed,
@@ -16,20 +17,22 @@ import {
 /** The Serf query that `handlers/latest.ts` answers; docs/serf.md has its texts. */
 export const latestQuery = 'update-latest';
 
-/** How many keys one request may name: more than a response can have announcements. */
+/** Keys that one request may name: more than a response has room for announcements. */
 export const maxKeysPerRequest = 8;
 const format = '1';
-/** Serf's own limit of a response, with some of its frame. */
+/** Serf's own limit of a response (QueryResponseSizeLimit in serf/config.go), with some of its frame. */
 const maxReplyChars = 1024;
 
+/** A request of one member to another one. */
 export type LatestRequest =
-  /** What do you hold? One page, of the keys after this one. */
+  /** One page of the digest, with the keys after this one; null: from the first key. */
   | { kind: 'digest'; after: string | null }
   /** The announcements of these keys. */
   | { kind: 'get'; keys: string[] }
   /** The highest version of a channel. */
   | { kind: 'newest'; channel: string };
 
+/** Formats a request as the text of a query. */
 export function formatRequest(request: LatestRequest): string {
   switch (request.kind) {
     case 'digest':
@@ -41,7 +44,11 @@ export function formatRequest(request: LatestRequest): string {
   }
 }
 
-/** @throws UpdateError `malformed`: any member can ask anything */
+/**
+ * Parses the text of a query.
+ *
+ * @throws UpdateError `malformed`: any member can ask anything
+ */
 export function parseRequest(text: string): LatestRequest {
   const [kind, ...words] = text.split(' ', 2 + maxKeysPerRequest);
   const [word] = words;
@@ -57,28 +64,28 @@ export function parseRequest(text: string): LatestRequest {
 }
 
 /**
- * What this node answers, at most 900 ASCII characters.
+ * Answers a request with at most 900 ASCII characters.
  *
- * @param now unix seconds
+ * @param nowSeconds unix seconds
  */
 export async function answerRequest(
   request: LatestRequest,
   config: Config,
-  now: number,
+  nowSeconds: number,
 ): Promise<string> {
   switch (request.kind) {
     case 'digest':
-      return formatDigest(await served(config, now), epochOf(config), request.after);
+      return formatDigest(await served(config, nowSeconds), epochOf(config), request.after);
     case 'get': {
       const channels = new Set(request.keys.map((key) => parseUpdateName(key)?.channel ?? ''));
-      const held = await served(config, now, channels);
+      const held = await served(config, nowSeconds, channels);
       const texts = request.keys.flatMap(
         (key) => held.find((each) => each.key === key)?.payload ?? [],
       );
       return fit(texts, maxResponseChars).join('\n');
     }
     case 'newest':
-      // By the names of files: also what is damaged counts.
+      // By the names of files, so that damaged ones count.
       return String(
         listAccepted(config.stateDir).findLast(({ channel }) => channel === request.channel)
           ?.version ?? 0,
@@ -86,24 +93,28 @@ export async function answerRequest(
   }
 }
 
-async function served(config: Config, now: number, channels?: Set<string>): Promise<Holding[]> {
-  return chooseServed(await listHoldings(config, channels), now);
+async function served(
+  config: Config,
+  nowSeconds: number,
+  channels?: Set<string>,
+): Promise<Holding[]> {
+  return chooseServed(await listHoldings(new HeldUpdates(config), channels), nowSeconds);
 }
 
-/** One page of what a node holds. */
+/** One page of a node's holdings. */
 export interface Digest {
   /** Of the key set in force there. */
   epoch: number;
-  /** Of everything that it holds: two nodes with the same one hold the same. */
+  /** Fingerprint of all its holdings: two nodes with the same one hold the same. */
   all: string;
   items: Item[];
-  /** Whether there are more after these. */
+  /** Whether further items follow. */
   more: boolean;
 }
 
 /**
- * The page after a key: `1 <epoch> <number of items in all> <fingerprint of all>`, a line for each
- * item, and `more` where it ends early.
+ * Formats the page after a key: `1 <epoch> <number of items in all> <fingerprint of all>`, a line for
+ * each item, and `more` where it ends early.
  *
  * @param held sorted by key
  */
@@ -119,7 +130,7 @@ export function formatDigest(
   return [first, ...page, ...(page.length < rest.length ? ['more'] : [])].join('\n');
 }
 
-/** The fingerprint of all items of a node. */
+/** Fingerprint of all items of a node. */
 export function digestOfAll(held: readonly Item[]): string {
   return fingerprint(held.map(lineOf).join('\n'));
 }
@@ -128,7 +139,7 @@ function lineOf({ key, scope, body }: Item): string {
   return `${key} ${scope} ${body}`;
 }
 
-/** The first lines that come to no more than so many characters together. */
+/** The first lines that have at most `maxChars` characters together. */
 function fit(lines: readonly string[], maxChars: number): string[] {
   const fitting: string[] = [];
   let chars = 0;
@@ -141,9 +152,9 @@ function fit(lines: readonly string[], maxChars: number): string[] {
 }
 
 /**
- * A member's page; undefined for what is none, since any member can answer anything.
+ * Parses a member's page; undefined for anything else, since any member can answer anything.
  *
- * @param after the key that it was asked for
+ * @param after the key of the request
  */
 export function parseDigest(response: string, after: string | null = null): Digest | undefined {
   if (response.length > maxReplyChars) return undefined;
@@ -157,7 +168,7 @@ export function parseDigest(response: string, after: string | null = null): Dige
   for (const line of lines) {
     const item = parseItem(line);
     const last = items.at(-1)?.key ?? after;
-    // Ascending, or a member could keep us turning pages for ever.
+    // Ascending order keeps a member from having its pages asked for without end.
     if (item === undefined || (last !== null && item.key <= last)) return undefined;
     items.push(item);
   }
@@ -172,13 +183,13 @@ function parseItem(line: string): Item | undefined {
   return { ...id, key, scope, body };
 }
 
-/** The texts in a member's answer to `get`; what they are worth shows when they are accepted. */
+/** The texts in a member's response to `get`, unverified. */
 export function parseTexts(response: string): string[] {
   if (response.length > maxReplyChars) return [];
   return response.split('\n').filter((line) => /^[!-~]+$/.test(line));
 }
 
-/** A member's answer to `newest`; undefined for what is none. */
+/** The version in a member's response to `newest`; undefined for a malformed one. */
 export function parseNewest(response: string): number | undefined {
   const version = /^\d{1,16}\s*$/.test(response) ? Number(response) : NaN;
   return Number.isSafeInteger(version) ? version : undefined;

@@ -1,46 +1,42 @@
-import { keySetChannel } from '../announcement/fields.ts';
-import {
-  isExpired,
-  looksLikeTorrent,
-  parseAnnouncement,
-  type Update,
-  type UpdateId,
-} from '../announcement/update.ts';
+import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
+import { isExpired, type Update, type UpdateId } from '../announcement/update.ts';
 import { softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
 import { equivocationOf, type EquivocationState, listEquivocated } from '../state/equivocation.ts';
-import { listAccepted, readAccepted } from '../state/facts.ts';
+import { maxReadPerChannel } from '../state/facts.ts';
+import { HeldUpdates } from '../state/held.ts';
 import { roleOfUpdate } from '../state/high-water-mark.ts';
 import { currentKeySet } from '../state/key-chain.ts';
-import { listRecords, outcomesDir, type Progress } from '../state/progress.ts';
+import { outcomesDir } from '../state/layout.ts';
+import { listRecords, type Progress } from '../state/progress.ts';
 import { type NodeState, progressOf } from './update-status.ts';
 
-/** What a member answered, all its pages together. */
+/** Summary of a member: all its pages together. */
 export interface NodeSummary extends NodeFacts {
   channels: ChannelFacts[];
 }
 
-/** What a node says of itself. */
+/** Facts of a whole node, by its own word. */
 export interface NodeFacts {
   /** The version of p2p-update. */
   software: string;
   /** Of the key set in force; null when there is none that can be used. */
   epoch: number | null;
-  /** When the newest announcement that the node holds was made, unix seconds; null: it holds none. */
+  /** Creation of the newest announcement that the node holds, unix seconds; null: it holds none. */
   newestCreated: number | null;
   /** It follows the channels that it lists, and no other. */
   isLimited: boolean;
-  /** What keeps the whole node from taking updates; '' is nothing. */
+  /** Fault that keeps the whole node from taking updates; '': none. */
   fault: string;
 }
 
-/** What a node says of one channel. Trials (noop) do not count. */
+/** Facts of one channel on a node, by its own word. Noops do not count. */
 export interface ChannelFacts {
   channel: string;
-  /** The highest version that it holds, whomever it is for; 0: none. */
+  /** The highest version that it holds, for any target; 0: none. */
   newest: number;
-  /** That one may not be applied any more, so whoever does not have it cannot get it. */
+  /** That version may not be applied any more, so a node without it cannot get it. */
   isNewestExpired: boolean;
   equivocation: EquivocationState;
   /** The version whose content was applied last; 0: none. */
@@ -52,7 +48,7 @@ export interface ChannelFacts {
 export interface CurrentUpdate {
   version: number;
   state: NodeState;
-  /** When it came into this state, unix seconds. */
+  /** Start of this state, unix seconds. */
   since: number;
   reason: string;
   /** The last run of Puppet. */
@@ -61,81 +57,83 @@ export interface CurrentUpdate {
 
 export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>;
 
-/** A withdrawal's content. */
-const nothing = '0'.repeat(64);
-/** No more announcements of one channel are looked at, the newest. */
-const maxPerChannel = 128;
+/** Facts of this node, and its channels, each of which is read when it is asked for. */
+export interface OwnFacts {
+  facts: NodeFacts;
+  /** In the order of their names; none when the announcements cannot be listed. */
+  channels: { name: string; read: (nowSeconds: number) => ChannelFacts }[];
+}
 
-/** The updates that this node holds, by channel in the order of their names, the newest first. */
-export type HeldChannels = Map<string, UpdateId[]>;
+interface HeldAnnouncement {
+  update: Pick<Update, 'channel' | 'target' | 'noop' | 'expires'>;
+  /** Unix seconds, both. */
+  created: number;
+  acceptedAt: number;
+}
 
-/** What this node says of itself; a part that cannot be read shows as such, and hides no other. */
-export function nodeFacts(config: Config): NodeFacts & { held: HeldChannels } {
+/** Collects the facts of this node; a part that cannot be read is named as a fault, and hides no other. */
+export function nodeFacts(config: Config): OwnFacts {
   const faults: string[] = [];
-  const attempt = <T>(read: () => T, fallback: T): T => {
+  const attempt = <T>(read: () => T): T | undefined => {
     try {
       return read();
     } catch (error) {
       faults.push(describeError(error));
-      return fallback;
+      return undefined;
     }
   };
-  const epoch = attempt(() => currentKeySet(config).epoch, null);
-  const held = attempt<HeldChannels>(() => heldChannels(config), new Map());
-  const created = [...held.values()].flatMap(([newest]) =>
-    newest === undefined ? [] : (readHeld(config, newest)?.created ?? []),
-  );
-  return {
+  const epoch = attempt(() => currentKeySet(config).epoch) ?? null;
+  const own = attempt(() => {
+    const held = new HeldUpdates(config);
+    return followedChannels(held).map((name) => ({ held, name }));
+  });
+  const created = (own ?? []).flatMap(({ held, name }) => newestCreated(held, name) ?? []);
+  const facts = {
     software: softwareVersion,
     epoch,
     newestCreated: created.length === 0 ? null : Math.max(...created),
     isLimited: config.channels !== null,
     fault: faults.join('; '),
-    held,
   };
+  const channels = (own ?? []).map(({ held, name }) => ({
+    name,
+    read: (nowSeconds: number) => channelFacts(held, name, epoch, nowSeconds),
+  }));
+  return { facts, channels };
 }
 
-function heldChannels({ stateDir, channels: followed }: Config): HeldChannels {
-  const channels = new Map<string, UpdateId[]>();
-  for (const id of listAccepted(stateDir).reverse()) {
-    const held = channels.get(id.channel);
-    if (held === undefined) channels.set(id.channel, [id]);
-    else if (held.length < maxPerChannel) held.push(id);
-  }
-  for (const channel of [...(followed ?? []), ...listEquivocated(stateDir)])
-    if (!channels.has(channel)) channels.set(channel, []);
-  const isFollowed = (channel: string): boolean =>
-    channel === keySetChannel || followed?.includes(channel) !== false;
-  return new Map(
-    [...channels].filter(([channel]) => isFollowed(channel)).sort(([a], [b]) => (a < b ? -1 : 1)),
-  );
+function followedChannels(held: HeldUpdates): string[] {
+  const { stateDir, channels: followed } = held.config;
+  const names = [...held.channels.keys(), ...(followed ?? []), ...listEquivocated(stateDir)];
+  return [...new Set(names)]
+    .filter((name) => name === keySetChannel || followed?.includes(name) !== false)
+    .sort();
 }
 
-/**
- * What this node says of one channel.
- *
- * @param held its updates, the newest first
- * @param epoch of the key set in force
- * @param now unix seconds
- */
-export function channelFacts(
-  config: Config,
+function newestCreated(held: HeldUpdates, channel: string): number | undefined {
+  const [newest] = held.inChannel(channel);
+  return newest && readHeld(held, newest)?.created;
+}
+
+/** Reads the facts of one channel; `epoch` is that of the key set in force. */
+function channelFacts(
+  held: HeldUpdates,
   channel: string,
-  held: readonly UpdateId[],
   epoch: number | null,
-  now: number,
+  nowSeconds: number,
 ): ChannelFacts {
+  const { config } = held;
   let newest: { version: number; isExpired: boolean } | undefined;
   let current: CurrentUpdate | null = null;
-  for (const id of held) {
-    const announcement = readHeld(config, id);
-    // One that is damaged counts: taking it for nothing could bring back what is older.
+  for (const id of held.inChannel(channel).slice(0, maxReadPerChannel)) {
+    const announcement = readHeld(held, id);
+    // A damaged one counts as active: ignoring it could bring back an older update.
     const role =
       announcement === undefined ? 'active' : roleOfUpdate(config, announcement.update).role;
     if (announcement?.update.noop === true) continue;
     newest ??= {
       version: id.version,
-      isExpired: announcement !== undefined && isExpired(announcement.update, now),
+      isExpired: announcement !== undefined && isExpired(announcement.update, nowSeconds),
     };
     if (role !== 'active') continue;
     current = currentOf(config, id, announcement, epoch);
@@ -145,7 +143,7 @@ export function channelFacts(
     channel,
     newest: newest?.version ?? 0,
     isNewestExpired: newest?.isExpired ?? false,
-    equivocation: equivocationOf(config, channel),
+    equivocation: equivocationOf(held, channel),
     lastApplied: lastAppliedOf(config, channel),
     current,
   };
@@ -164,11 +162,11 @@ function currentOf(
     return { version, state: 'DAMAGED', since, reason, run: null };
   };
   if (typeof progress === 'string') return damaged(progress);
-  // Neither side goes on with what it cannot verify again.
+  // Neither side goes on with an announcement that it cannot verify again.
   if (announcement === undefined && progress?.state !== 'APPLIED')
     return damaged('its announcement is damaged');
   if (progress !== undefined) return { version, ...describeProgress(progress) };
-  // What was placed at set-up has no record.
+  // A key set that was placed at set-up has no record.
   if (id.channel === keySetChannel && version <= (epoch ?? 0))
     return { version, state: 'APPLIED', since, reason: 'in force', run: null };
   return { version, state: 'ACCEPTED', since, reason: 'accepted', run: null };
@@ -184,7 +182,7 @@ function describeProgress({ state, at, reason, run }: Progress): Omit<CurrentUpd
   };
 }
 
-/** Records that cannot be read are passed over: those that matter now show by themselves. */
+/** Version applied last; records that cannot be read are skipped, since a current one shows as DAMAGED. */
 function lastAppliedOf(config: Config, channel: string): number {
   let begun: UpdateId[];
   try {
@@ -196,31 +194,22 @@ function lastAppliedOf(config: Config, channel: string): number {
   const applied = begun.find((id) => {
     const outcome = progressOf(config, id);
     if (outcome === undefined || typeof outcome === 'string') return false;
-    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing;
+    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256;
   });
   return applied?.version ?? 0;
 }
 
-interface HeldAnnouncement {
-  update: Pick<Update, 'channel' | 'target' | 'noop' | 'expires'>;
-  /** Unix seconds, both. */
-  created: number;
-  acceptedAt: number;
-}
-
-/** From its text alone, without verifying it again; undefined when it is damaged. */
-function readHeld({ stateDir }: Config, id: UpdateId): HeldAnnouncement | undefined {
-  try {
-    const stored = readAccepted(stateDir, id);
-    if (stored === undefined) return undefined;
-    const acceptedAt = Math.floor(Date.parse(stored.acceptedAt) / 1000);
-    if (looksLikeTorrent(Buffer.from(stored.payload))) {
-      const { channel, version: created } = id;
-      return { update: { channel, target: '', noop: false, expires: null }, created, acceptedAt };
-    }
-    const { update, signed } = parseAnnouncement(stored.payload);
-    return { update, created: signed.announcement.created, acceptedAt };
-  } catch {
-    return undefined;
+/** Reads a held announcement from its text alone, unverified; undefined when it is damaged. */
+function readHeld(held: HeldUpdates, id: UpdateId): HeldAnnouncement | undefined {
+  const stored = held.stored(id);
+  if (stored === undefined) return undefined;
+  const acceptedAt = Math.floor(Date.parse(stored.acceptedAt) / 1000);
+  if (held.isTorrent(id)) {
+    const { channel, version: created } = id;
+    return { update: { channel, target: '', noop: false, expires: null }, created, acceptedAt };
   }
+  const announcement = held.announcement(id);
+  if (announcement === undefined) return undefined;
+  const { update } = announcement;
+  return { update, created: update.created, acceptedAt };
 }

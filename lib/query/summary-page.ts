@@ -4,7 +4,6 @@ import type { EquivocationState } from '../state/equivocation.ts';
 import { isRecord } from '../system/json.ts';
 import { asciiOnly } from '../system/printable.ts';
 import {
-  channelFacts,
   type ChannelFacts,
   type CurrentUpdate,
   nodeFacts,
@@ -14,16 +13,16 @@ import {
 import { isNodeState, maxResponseBytes } from './update-status.ts';
 
 /**
- * One response to the query `update-status` with the request `summary [CHANNEL]`: what a node says of
- * itself, and of its channels after CHANNEL as many as fit. In JSON, ASCII, at most 900 bytes:
+ * One response to the query `update-status` with the request `summary [CHANNEL]`: the facts of a node,
+ * and of as many channels after CHANNEL as fit. JSON, ASCII, at most 900 bytes:
  *
  *     {"format":1,"software":…,"epoch":…,"created":…,"limited":…,"fault":…,"more":…,"channels":[…]}
  *
- * and a channel is a list, so that some seven fit:
+ * where a channel is a list, so that some seven fit:
  *
  *     [channel, newest, flags, lastApplied, version, state, since, reason, [exitCode, changed, failed]]
  *
- * without the last five when nothing is meant for the node. Flags: X the newest is expired, E an
+ * without the last five when no update is meant for the node. Flags: X the newest is expired, E an
  * equivocation, U a damaged record of one.
  */
 export interface SummaryPage extends NodeFacts {
@@ -37,19 +36,18 @@ const maxTextChars = 80;
 const equivocationFlags: Record<EquivocationState, string> = { none: '', seen: 'E', unknown: 'U' };
 
 /**
- * This node's page of the channels after `after`; '' is the first page.
+ * Formats this node's page of the channels after `after`; '' is the first page.
  *
- * @param now unix seconds
+ * @param nowSeconds unix seconds
  */
-export function summaryPage(config: Config, after: string, now: number): string {
-  const { held, ...facts } = nodeFacts(config);
-  const names = [...held.keys()].filter((channel) => channel > after);
+export function summaryPage(config: Config, after: string, nowSeconds: number): string {
+  const { facts, channels } = nodeFacts(config);
+  const left = channels.filter(({ name }) => name > after);
   const rows: unknown[] = [];
-  let text = formatPage(facts, rows, names.length > 0);
-  for (const [index, channel] of names.entries()) {
-    const ids = held.get(channel) ?? [];
-    rows.push(formatChannel(channelFacts(config, channel, ids, facts.epoch, now)));
-    const longer = formatPage(facts, rows, index + 1 < names.length);
+  let text = formatPage(facts, rows, left.length > 0);
+  for (const [index, { read }] of left.entries()) {
+    rows.push(formatChannel(read(nowSeconds)));
+    const longer = formatPage(facts, rows, index + 1 < left.length);
     if (longer.length > maxResponseBytes) break;
     text = longer;
   }
@@ -75,17 +73,17 @@ function formatChannel(facts: ChannelFacts): unknown[] {
   const row = [channel, newest, flags, lastApplied];
   if (current === null) return row;
   const { version, state, since, run } = current;
-  // What a run came to says more than its reason.
+  // The result of a run says more than its reason.
   const reason = state === 'APPLIED' && run !== null ? '' : shorten(current.reason);
   return [...row, version, state, since, reason, run && [run.exitCode, run.changed, run.failed]];
 }
 
-/** ASCII, so that characters are bytes, and the worst of it is doubled by JSON's escapes. */
+/** Cuts a text and makes it ASCII, so that characters are bytes; JSON's escapes at most double them. */
 function shorten(text: string): string {
   return asciiOnly(text.slice(0, maxTextChars));
 }
 
-/** A member's page; undefined for what is none, since any member can answer anything. */
+/** Parses a member's page; undefined for anything else, since any member can answer anything. */
 export function parsePage(text: string): SummaryPage | undefined {
   let value: unknown;
   try {

@@ -1,15 +1,16 @@
 import { keySetChannel } from '../announcement/fields.ts';
-import { type UpdateId, updateKey } from '../announcement/update.ts';
+import type { UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
-import { listAccepted } from '../state/facts.ts';
+import { HeldUpdates } from '../state/held.ts';
 import { roleOf } from '../state/high-water-mark.ts';
-import { outcomesDir, type Progress, readProgress, updatesDir } from '../state/progress.ts';
+import { outcomesDir, updatesDir } from '../state/layout.ts';
+import { type Progress, readProgress } from '../state/progress.ts';
 import type { State } from '../state/states.ts';
 import { asciiOnly } from '../system/printable.ts';
 
 /**
- * How far an update is on a node. OTHER: held for other nodes. UNKNOWN: never heard of, or not kept.
+ * State of an update on a node. OTHER: held for other nodes. UNKNOWN: never heard of, or not kept.
  * DAMAGED: its record cannot be read.
  */
 export type NodeState = State | 'OTHER' | 'UNKNOWN' | 'DAMAGED';
@@ -33,7 +34,7 @@ const nodeStates: Record<NodeState, true> = {
   DAMAGED: true,
 };
 
-/** What a node says of one update, in the response to the query `update-status`. */
+/** Status of one update on a node, in the response to the query `update-status`. */
 export interface UpdateStatus {
   state: NodeState;
   reason: string;
@@ -42,29 +43,29 @@ export interface UpdateStatus {
   more?: number;
 }
 
-/** Serf cuts a response off at 1,024 bytes, of which its own frame takes some. */
+/** Serf's limit of a response is 1,024 bytes (QueryResponseSizeLimit in serf/config.go), some of them its frame. */
 export const maxResponseBytes = 900;
 const maxReasonChars = 200;
 
-/** How far an update is on this node. */
+/** Status of an update on this node. */
 export function statusOf(config: Config, id: UpdateId): UpdateStatus {
   const progress = progressOf(config, id);
   if (typeof progress === 'string') return { state: 'DAMAGED', reason: shorten(progress) };
   if (progress !== undefined) return describe(progress);
-  const isHeld = listAccepted(config.stateDir).some((held) => updateKey(held) === updateKey(id));
-  if (!isHeld)
+  const held = new HeldUpdates(config);
+  if (!held.has(id))
     return config.channels?.includes(id.channel) === false && id.channel !== keySetChannel
       ? { state: 'OTHER', reason: 'this node does not follow the channel' }
       : { state: 'UNKNOWN', reason: 'not heard of, or refused' };
-  if (roleOf(config, id).role === 'not-targeted') return { state: 'OTHER', reason: 'not a target' };
+  if (roleOf(held, id).role === 'not-targeted') return { state: 'OTHER', reason: 'not a target' };
   return { state: 'ACCEPTED', reason: 'accepted' };
 }
 
 /**
- * The record of an update: the apply side's, or as long as that has not begun, advance's. Whatever is
- * wrong with it must not keep the node from answering.
+ * Reads the record of an update: the apply side's, or as long as that has not begun, advance's. A fault
+ * in it must not keep the node from answering.
  *
- * @returns what is wrong, as text, for a record that cannot be read; undefined when there is none
+ * @returns the fault, as text, of a record that cannot be read; undefined when there is none
  */
 export function progressOf(
   { stateDir, applyDir }: Pick<Config, 'stateDir' | 'applyDir'>,
@@ -82,12 +83,12 @@ function describe({ state, reason, run }: Progress): UpdateStatus {
   return run?.wouldChange === undefined ? status : { ...status, wouldChange: run.wouldChange };
 }
 
-/** Of ASCII, so that characters and bytes are the same. */
+/** Cuts a text and makes it ASCII, so that characters are bytes. */
 function shorten(reason: string): string {
   return asciiOnly(reason.slice(0, maxReasonChars));
 }
 
-/** One line of JSON that fits a response: what does not fit of the list is counted. */
+/** Formats a status as one line of JSON that fits a response; properties that do not fit are counted in `more`. */
 export function formatStatus(status: UpdateStatus): string {
   const all = status.wouldChange;
   if (all === undefined) return JSON.stringify(status);
@@ -101,7 +102,7 @@ export function formatStatus(status: UpdateStatus): string {
   }
 }
 
-/** A member's response; undefined for what is none, since any member can answer anything. */
+/** Parses a member's response; undefined for anything else, since any member can answer anything. */
 export function parseStatus(response: string): UpdateStatus | undefined {
   let value: unknown;
   try {

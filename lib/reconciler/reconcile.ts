@@ -2,45 +2,61 @@ import { join } from 'node:path';
 import { buildTime, distDirectory } from '../build.ts';
 import type { Config } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
-import { announcePeers, announceLimiter } from '../daemons/transmission/announce-peers.ts';
+import { announceLimiter, announcePeers } from '../daemons/transmission/announce-peers.ts';
 import { connectTransmission } from '../daemons/transmission/client.ts';
 import { type Peer, peersFromMembers } from '../daemons/transmission/tracker.ts';
 import { describeError, stateError } from '../errors.ts';
-import { describeFacts, prepareStateDir } from '../state/facts.ts';
-import { keySetsDir } from '../state/key-chain.ts';
-import { completeDir, listMarkers } from '../state/markers.ts';
+import { describeFacts } from '../state/facts.ts';
+import {
+  advanceLock,
+  applyLock,
+  completeDir,
+  keySetsDir,
+  prepareApplyDir,
+  prepareStateDir,
+} from '../state/layout.ts';
+import { listMarkers } from '../state/markers.ts';
 import { describeFiles, listDirectory } from '../system/directory.ts';
 import { logEvent, type LoggedEvent, rotateLog } from '../system/event-log.ts';
 import { runExclusively } from '../system/lock.ts';
 import { advance } from './advance/advance.ts';
 import type { AdvanceDeps } from './advance/take-step.ts';
 import { applyReady } from './apply/apply.ts';
-import { applyLock, prepareApplyDir } from './apply/directories.ts';
 import type { ApplyDeps } from './apply/outcomes.ts';
 import { beginCatchUp } from './catch-up/catch-up.ts';
 
-const feedTimeoutMs = 30_000;
-/** More than any chain of steps needs; nobody who makes facts must keep us here. */
+const announceTimeoutMs = 30_000;
+/** Rounds in a row: more than any chain of steps needs, and a limit against a flood of facts. */
 const maxRounds = 8;
-/** Since this process started: no other round begins after that, and whoever comes wakes another one. */
+/** Age of this process after which no round begins: a later fact wakes another process. */
 const maxMs = 25_000;
 const newsPollMs = 250;
-/** Since this process started: when a catch-up has to be over. */
+/** Age of this process by which a catch-up has to be over. */
 const catchUpEndMs = 28_000;
-/** A Serf that does not answer must not keep us longer. */
+/** Time-out of a call of Serf, so that a silent agent does not use up the time of a catch-up. */
 const catchUpCallSeconds = 4;
 
-const now = (): number => Math.floor(Date.now() / 1000);
+const nowSeconds = (): number => Math.floor(Date.now() / 1000);
 
 /** A side of the reconciler, which may be all that this user runs. */
 export type Side = 'advance' | 'apply';
 
+/** Log of each side, with the number of lines that this process wrote to it. */
+type SideLogs = Record<Side, { log: AdvanceDeps['log']; lines: number }>;
+
+/** Background tasks of advance. */
+interface Work {
+  tasks: Promise<unknown>[];
+  /** One has ended after which advance is to look again. */
+  isDue: boolean;
+}
+
 /**
- * What every trigger runs, be it event, hook, timer or person: advance, then apply, until nothing is
- * left to do now. Several at once do no harm: one works, and looks again before it goes.
+ * Runs advance, then apply, until nothing is left to do now; every trigger runs this, be it event, hook,
+ * timer or person. Several at once do no harm: one works, and looks again before it ends.
  *
  * @param sides those that belong to this user
- * @param warn told what a person should put right
+ * @param warn receives faults that a person should put right
  * @throws the first error that kept a side from going on, after the other side had its turn
  */
 export async function reconcile(
@@ -61,7 +77,7 @@ export async function reconcile(
   };
   // Only where it is needed: the apply side has to do without Transmission's credentials.
   let deps: AdvanceDeps | undefined;
-  const work: Work = { chores: [], isDue: false };
+  const work: Work = { tasks: [], isDue: false };
   for (let inARow = 0; inARow < maxRounds && errors.length === 0;) {
     const seen = lookAt(config);
     await attempt('advance', () =>
@@ -73,34 +89,31 @@ export async function reconcile(
       ),
     );
     await attempt('apply', () => runApply(config, logs.apply.log));
-    // A path unit does not watch while its service runs, so we do, as long as a chore keeps us here.
+    // A path unit does not watch while its service runs, so this process does, as long as tasks keep it.
     const news = await awaitNews(config, seen, work);
     if (news === 'none') break;
     inARow = news === 'at once' ? inARow + 1 : 0;
   }
-  await Promise.all(work.chores);
-  // Every wake-up leaves a line: without one nobody could tell an idle node from a dead timer.
+  await Promise.all(work.tasks);
+  // Every wake-up leaves a line, which tells an idle node from a dead timer.
   for (const side of sides)
     if (logs[side].lines === 0) logs[side].log({ decision: 'idle', reason: 'nothing to do now' });
   if (errors.length > 0) throw errors[0];
 }
 
-/** What advance has begun. */
-interface Work {
-  chores: Promise<unknown>[];
-  /** One has ended after which advance is to look again. */
-  isDue: boolean;
-}
-
-/** When something new came, as long as chores are under way; looks at least once. */
+/**
+ * Waits for something new as long as background tasks are under way; looks at least once.
+ *
+ * @returns how soon it came
+ */
 async function awaitNews(
   config: Config,
   seen: string,
   work: Work,
 ): Promise<'none' | 'at once' | 'later'> {
-  const { chores } = work;
-  let isDone = chores.length === 0;
-  void Promise.allSettled(chores).then(() => (isDone = true));
+  const { tasks } = work;
+  let isDone = tasks.length === 0;
+  void Promise.allSettled(tasks).then(() => (isDone = true));
   for (let looks = 1; performance.now() < maxMs; looks += 1) {
     if (lookAt(config) !== seen) return looks === 1 ? 'at once' : 'later';
     if (work.isDue) {
@@ -113,7 +126,7 @@ async function awaitNews(
   return 'none';
 }
 
-/** Advance's turn, unless another process has it; adds the chores that it begins. */
+/** Runs advance unless another process does; adds the background tasks that it begins. */
 async function runAdvance(
   config: Config,
   log: AdvanceDeps['log'],
@@ -123,17 +136,17 @@ async function runAdvance(
   const { stateDir } = config;
   prepareStateDir(stateDir);
   const look = (): string => describeFacts(stateDir);
-  await runExclusively(join(stateDir, 'advance.lock'), look, async () => {
+  await runExclusively(advanceLock(stateDir), look, async () => {
     rotateLog(stateDir);
     // First: it needs Serf, and not the Transmission that may be down.
-    work.chores.push(...catchUpIfDue(config, log));
-    for (const chore of await advance(config, deps())) {
-      work.chores.push(chore);
-      void chore.then(
+    work.tasks.push(...catchUpIfDue(config, log));
+    for (const task of await advance(config, deps())) {
+      work.tasks.push(task);
+      void task.then(
         (then) => {
           work.isDue ||= then === 'look again';
         },
-        // Thrown when all of them are awaited.
+        // Thrown when all tasks are awaited.
         () => undefined,
       );
     }
@@ -145,7 +158,7 @@ function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] 
   try {
     const begun = beginCatchUp(config, {
       serf: connectSerf({ ...config.serf, timeoutSeconds }),
-      now: Date.now,
+      nowMs: Date.now,
       buildTime,
       log,
       random: Math.random,
@@ -153,32 +166,29 @@ function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] 
     });
     return begun === undefined ? [] : [begun];
   } catch (error) {
-    // What is here already must go on.
+    // Announcements that are here already must go on.
     log({ decision: 'wait', reason: describeError(stateError(error, config.stateDir)) });
     return [];
   }
 }
 
-/** The apply side's turn, unless another process has it. */
+/** Runs the apply side unless another process does. */
 async function runApply(config: Config, log: ApplyDeps['log']): Promise<void> {
   const { applyDir } = config;
   prepareApplyDir(applyDir);
   const look = (): string => lookAt(config);
-  await runExclusively(join(applyDir, applyLock), look, () => applyReady(config, { now, log }));
+  await runExclusively(applyLock(applyDir), look, () => applyReady(config, { nowSeconds, log }));
 }
 
-/** Everything that wakes a side, as a text that differs when something is new. */
+/** Describes everything that wakes a side, in a text that differs when something is new. */
 function lookAt({ stateDir, applyDir }: Config): string {
   const markers = describeFiles(completeDir(applyDir), listMarkers(applyDir));
-  // One key set more may be what a catch-up waits for.
+  // A catch-up may wait for the next key set.
   const keySets = listDirectory(keySetsDir(applyDir));
   return [describeFacts(stateDir), ...markers.sort(), ...keySets.sort()].join('\n');
 }
 
-/** What one wake-up logs of each side, and whether it has logged anything yet. */
-type SideLogs = Record<Side, { log: AdvanceDeps['log']; lines: number }>;
-
-/** Each side has a log of its own, in its own directory: no user writes where another one does. */
+/** Opens the log of each side, in its own directory: no user writes where another one does. */
 function sideLogs({ stateDir, applyDir }: Config): SideLogs {
   const logOf = (handler: Side, directory: string): SideLogs[Side] => {
     const each = {
@@ -208,7 +218,7 @@ function advanceDeps(
   return {
     transmission,
     announcePeers: async (infoHash) => {
-      // From an earlier round, which goes on.
+      // Announced already, by a task of an earlier round.
       if (announced.has(infoHash)) return;
       announced.add(infoHash);
       const tell = (reason: string): void => {
@@ -216,10 +226,10 @@ function advanceDeps(
       };
       await announcePeers({
         ...{ transmission, infoHash, peers, turn, log: tell },
-        timeoutMs: feedTimeoutMs,
+        timeoutMs: announceTimeoutMs,
       });
     },
-    now,
+    nowSeconds,
     buildTime,
     log,
     warn(message) {

@@ -1,34 +1,28 @@
 import { keySetChannel } from '../announcement/fields.ts';
 import { type Offer, parsePayload, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
-import { stateError, UpdateError } from '../errors.ts';
-import type { KeySet } from '../trust/key-set.ts';
-import { verifyAnnouncement } from '../trust/verify.ts';
+import { stateError } from '../errors.ts';
+import { isoTime } from '../system/iso-time.ts';
+import { verifyOffer } from '../trust/verify.ts';
 import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
-import {
-  keepAccepted,
-  keepPending,
-  listAccepted,
-  readAccepted,
-  repairAccepted,
-  ringAccepted,
-} from './facts.ts';
+import { keepAccepted, keepPending, repairAccepted, ringAccepted } from './facts.ts';
+import { HeldUpdates } from './held.ts';
 import { markFor, roleOfUpdate } from './high-water-mark.ts';
 import { currentKeySet } from './key-chain.ts';
 
 export interface AcceptDeps {
   /** Unix seconds. */
-  now: number;
-  /** Unix seconds; see DecisionInput. */
+  nowSeconds: number;
+  /** Unix seconds; see DecisionInput.buildTime. */
   buildTime: number;
 }
 
 /**
- * Takes one payload, however it came: parses it, verifies it, decides, and stores it durably when
- * it is to be kept. Called by the update handler, and again for what waited for a plausible clock.
+ * Parses one payload, verifies it, decides, and stores it durably if it is to be kept. Called for an
+ * event, for a neighbour's response, and again for a pending announcement.
  *
- * @throws UpdateError `malformed`, `untrusted`, `try-later`, `configuration`; then nothing changed
+ * @throws UpdateError `malformed`, `untrusted`, `try-later`, `configuration`; nothing is stored then
  */
 export async function acceptPayload(
   payload: Uint8Array,
@@ -38,34 +32,32 @@ export async function acceptPayload(
   const offer = await parsePayload(payload);
   verifyOffer(offer, config, () => currentKeySet(config));
   const { update } = offer;
-  // Before the stored facts are looked at: one that another handler stores in between is then the
-  // same, and not one that is as new as the mark.
-  const mark = markFor(config, update);
-  const stored = await compareStored(offer, config);
-  const accepted = listAccepted(config.stateDir);
+  // Mark first, stored fact second: the same announcement, stored by another handler in between, then
+  // compares as the same and is not refused as old.
+  const held = new HeldUpdates(config);
+  const mark = markFor(held, update);
+  const stored = await compareStored(offer, held);
   const decision = decide({
     kind: update.kind,
     channel: update.channel,
     version: update.version,
-    created: offer.source === 'announcement' ? offer.signed.announcement.created : update.version,
+    created: update.created,
     expires: update.expires,
     length: update.length,
     isForUs: roleOfUpdate(config, update).role !== 'not-targeted',
     stored: stored === 'damaged' ? 'same' : stored,
     mark,
-    knownChannels: new Set(
-      accepted.map((id) => id.channel).filter((name) => name !== keySetChannel),
-    ),
+    knownChannels: new Set([...held.channels.keys()].filter((name) => name !== keySetChannel)),
     allowedChannels: config.channels,
     maxContentBytes: config.maxContentBytes,
-    now: deps.now,
+    nowSeconds: deps.nowSeconds,
     buildTime: deps.buildTime,
   });
-  const fact = { payload: offer.text, acceptedAt: new Date(deps.now * 1000).toISOString() };
+  const fact = { payload: offer.text, acceptedAt: isoTime(deps.nowSeconds) };
   try {
     switch (decision.kind) {
       case 'accept':
-        // Two handlers at once: the one that comes second finds the fact and decides again.
+        // Two handlers at once: the second one finds the fact and decides again.
         if (!keepAccepted(config.stateDir, update, fact))
           return await acceptPayload(payload, config, deps);
         break;
@@ -74,14 +66,14 @@ export async function acceptPayload(
         ringAccepted(config.stateDir, update);
         break;
       case 'wait':
-        // One for each channel: what is for others, or a trial, must not take its place.
+        // One pending announcement a channel: one for other nodes, or a noop, must not take its place.
         if (roleOfUpdate(config, update).role === 'active')
           keepPending(config.stateDir, update, offer.text);
         break;
       case 'refuse':
-        // A bare torrent proves nothing: nobody signed it.
+        // A bare torrent is unsigned, so it proves nothing.
         if (stored === 'other' && offer.source === 'announcement')
-          keepEquivocation(config, update, offer.text, deps.now);
+          keepEquivocation(held, update, offer.text, deps.nowSeconds);
         break;
       default:
         decision satisfies never;
@@ -92,41 +84,12 @@ export async function acceptPayload(
   return { update, decision };
 }
 
-/**
- * Checks that an offer comes from somebody whom this node trusts.
- *
- * @param keySet asked for a signed offer only: a closed lab may have no keys
- *
- * @throws UpdateError `untrusted`, `try-later` (an epoch above ours)
- */
-export function verifyOffer(
-  offer: Offer,
-  { allowUnsigned }: Pick<Config, 'allowUnsigned'>,
-  keySet: () => KeySet,
-): void {
-  if (offer.source === 'announcement') {
-    verifyAnnouncement(offer.signed, keySet());
-    return;
-  }
-  if (!allowUnsigned)
-    throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
-      hint: 'send it with scripts/submit.ts; only a closed lab may set "allowUnsigned"',
-    });
-}
-
 async function compareStored(
   offer: Offer,
-  config: Config,
+  held: HeldUpdates,
 ): Promise<'none' | 'same' | 'other' | 'damaged'> {
-  const { stateDir } = config;
-  const held = readAccepted(stateDir, offer.update);
-  if (held === undefined) {
-    const exists = listAccepted(stateDir).some(
-      ({ channel, version }) =>
-        channel === offer.update.channel && version === offer.update.version,
-    );
-    return exists ? 'damaged' : 'none';
-  }
-  const { body } = await parsePayload(Buffer.from(held.payload));
-  return Buffer.compare(body, offer.body) === 0 ? 'same' : 'other';
+  const { update, body } = offer;
+  const stored = await held.offer(update);
+  if (stored === undefined) return held.has(update) ? 'damaged' : 'none';
+  return Buffer.compare(stored.body, body) === 0 ? 'same' : 'other';
 }

@@ -1,23 +1,19 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { verifyOffer } from './accept.ts';
 import { keySetChannel } from '../announcement/fields.ts';
-import type { Config } from '../config.ts';
-import { maxChannels } from './decide.ts';
-import { UpdateError, describeError } from '../errors.ts';
-import { currentKeySet, readChained } from './key-chain.ts';
+import type { Update, UpdateId } from '../announcement/update.ts';
+import { describeError, UpdateError } from '../errors.ts';
 import type { KeySet } from '../trust/key-set.ts';
+import { maxReadPerChannel } from './facts.ts';
+import { HeldUpdates } from './held.ts';
 import { roleOf } from './high-water-mark.ts';
-import { listAccepted, readAccepted } from './facts.ts';
-import { parsePayload, updateKey, type Update, type UpdateId } from '../announcement/update.ts';
+import { currentKeySet, readChained } from './key-chain.ts';
 
-/** The updates of a node's announcements, split by what is to be done with them. */
+/** Updates of the held announcements, split by how the pass goes on with them. */
 export interface VerifiedUpdates {
-  /** The newest of each channel that this node should run, and a noop that is newer still. */
+  /** The newest of each channel that targets this node, and a noop that is newer still. */
   current: Update[];
-  /** What must not go on. */
+  /** Updates that must not go on. */
   ended: EndedUpdate[];
-  /** What can be neither used nor ended now: damaged, or of a key set that has yet to come. */
+  /** Updates that can be neither used nor ended now: damaged, or of a key set that has yet to come. */
   unusable: { id: UpdateId; reason: string }[];
 }
 
@@ -25,66 +21,49 @@ export interface EndedUpdate {
   id: UpdateId;
   state: 'SUPERSEDED' | 'WITHDRAWN';
   reason: string;
-  /** The keys that signed it are trusted no more; it may be signed again by others. */
+  /** Its signing keys are trusted no more; other keys may sign it again. */
   isRevoked?: boolean;
-  /** It is for other nodes, to which this one may have to seed it. */
+  /** It targets other nodes, to which this one may have to seed it. */
   isForOthers?: boolean;
 }
 
-/** No more announcements of one channel are looked at, the newest: others may write into the store. */
-const maxPerChannel = 128;
-
 /**
- * Reads the accepted announcements and verifies them again: keys change, disks rot, and the apply
- * side trusts neither the handler nor advance.
+ * Verifies the accepted announcements again: keys change, disks rot, and the apply side trusts neither
+ * the handler nor advance.
  *
- * What is newest and cannot be trusted any more leaves its channel without an update: an older one
- * must not come back.
+ * A channel whose newest update is trusted no more is left without one: an older update must not come
+ * back (docs/trust.md#key-sets).
  */
-export async function loadVerified(config: Config): Promise<VerifiedUpdates> {
+export async function loadVerified(held: HeldUpdates): Promise<VerifiedUpdates> {
+  const { config } = held;
   let known: KeySet | undefined;
   const keySet = (): KeySet => (known ??= currentKeySet(config));
-  const channels = new Map<string, UpdateId[]>();
-  for (const id of listAccepted(config.stateDir).reverse()) {
-    const held = channels.get(id.channel);
-    if (held !== undefined) held.push(id);
-    else if (id.channel === keySetChannel || isFollowed(config, id.channel, channels.size))
-      channels.set(id.channel, [id]);
+  const updates: VerifiedUpdates = { current: [], ended: [], unusable: [] };
+  for (const [channel, ids] of held.channels) {
+    const newest = ids.slice(0, maxReadPerChannel);
+    if (channel === keySetChannel) await classifyKeySets(held, keySet, newest, updates);
+    else if (config.channels?.includes(channel) !== false)
+      await classifyChannel(held, keySet, newest, updates);
   }
-  const candidates: VerifiedUpdates = { current: [], ended: [], unusable: [] };
-  for (const [channel, held] of channels) {
-    const newest = held.slice(0, maxPerChannel);
-    await (channel === keySetChannel
-      ? chooseKeySets(config, keySet, newest, candidates)
-      : choose(config, keySet, newest, candidates));
-  }
-  return candidates;
+  return updates;
 }
 
-function isStored({ stateDir }: Config, id: UpdateId): boolean {
-  return existsSync(join(stateDir, 'announcements', updateKey(id)));
-}
-
-function isFollowed({ channels }: Config, channel: string, known: number): boolean {
-  return known <= maxChannels && channels?.includes(channel) !== false;
-}
-
-/** One channel; `held` has the newest first. */
-async function choose(
-  config: Config,
+/** Adds the updates of one channel; `ids` has the newest first. */
+async function classifyChannel(
+  held: HeldUpdates,
   keySet: () => KeySet,
-  held: readonly UpdateId[],
-  candidates: VerifiedUpdates,
+  ids: readonly UpdateId[],
+  updates: VerifiedUpdates,
 ): Promise<void> {
-  const { current, ended } = candidates;
+  const { current, ended } = updates;
   let newest: { id: UpdateId; state: EndedUpdate['state']; reason: string } | undefined;
   let noop: UpdateId | undefined;
-  for (const id of held) {
+  for (const id of ids) {
     if (newest !== undefined) {
       ended.push({ ...newest, id });
       continue;
     }
-    const { role } = roleOf(config, id);
+    const { role } = roleOf(held, id);
     if (role === 'not-targeted') {
       const reason = 'this node is not its target (any more)';
       ended.push({ id, state: 'SUPERSEDED', reason, isForOthers: true });
@@ -94,12 +73,12 @@ async function choose(
       ended.push({ id, state: 'SUPERSEDED', reason: `noop ${noop.version} is newer` });
       continue;
     }
-    const update = await readVerified(config, keySet, id);
-    // Advance prunes what is past, and the apply side does not hold its lock.
-    if (update instanceof UpdateError && !isStored(config, id)) continue;
-    if (update instanceof UpdateError) classifyUnverified(candidates, id, update);
+    const update = await held.verified(id, keySet);
+    // Pruned meanwhile by advance, whose lock the apply side does not hold.
+    if (update instanceof UpdateError && !held.has(id)) continue;
+    if (update instanceof UpdateError) classifyUnverified(updates, id, update);
     else current.push(update);
-    // What it would supersede waits, and is not ended: nobody can tell what it is to this node.
+    // Older updates wait and are not ended: whether this one supersedes them cannot be told yet.
     if (update instanceof UpdateError && update.code !== 'untrusted') return;
     if (role === 'noop') noop = id;
     else if (update instanceof UpdateError || update.kind !== 'withdraw')
@@ -109,26 +88,27 @@ async function choose(
 }
 
 /**
- * Key sets do not supersede each other: a node that was away needs every one of them. Those of the
- * past are proven by the chain, since their signers may be trusted no more.
+ * Adds the key sets, which do not supersede each other: a node that was away needs every one of them.
+ * Past ones are proven by the chain, since their signers may be trusted no more.
  */
-async function chooseKeySets(
-  config: Config,
+async function classifyKeySets(
+  held: HeldUpdates,
   keySet: () => KeySet,
-  held: readonly UpdateId[],
-  candidates: VerifiedUpdates,
+  ids: readonly UpdateId[],
+  updates: VerifiedUpdates,
 ): Promise<void> {
-  const { current } = candidates;
-  for (const id of held) {
+  const { current } = updates;
+  for (const id of ids) {
     if (id.version <= keySet().epoch) {
-      const stored = readAccepted(config.stateDir, id);
-      if (stored === undefined) continue;
-      if (readChained(config.applyDir, id.version)?.payload !== stored.payload) continue;
-      current.push((await parsePayload(Buffer.from(stored.payload))).update);
+      const payload = held.stored(id)?.payload;
+      if (payload === undefined) continue;
+      if (readChained(held.config.applyDir, id.version)?.payload !== payload) continue;
+      const offer = await held.offer(id);
+      if (offer !== undefined) current.push(offer.update);
       continue;
     }
-    const update = await readVerified(config, keySet, id);
-    if (update instanceof UpdateError) classifyUnverified(candidates, id, update);
+    const update = await held.verified(id, keySet);
+    if (update instanceof UpdateError) classifyUnverified(updates, id, update);
     else current.push(update);
   }
 }
@@ -141,40 +121,4 @@ function classifyUnverified(
   const reason = describeError(error);
   if (error.code === 'untrusted') ended.push({ id, state: 'WITHDRAWN', reason, isRevoked: true });
   else unusable.push({ id, reason });
-}
-
-/** What an announcement says, which may be trusted no more; undefined when it is damaged. */
-export async function readUnverified(config: Config, id: UpdateId): Promise<Update | undefined> {
-  const stored = readAccepted(config.stateDir, id);
-  if (stored === undefined) return undefined;
-  try {
-    const { update } = await parsePayload(Buffer.from(stored.payload));
-    return updateKey(update) === updateKey(id) ? update : undefined;
-  } catch (error) {
-    if (error instanceof UpdateError) return undefined;
-    throw error;
-  }
-}
-
-/** @returns why it cannot be used, as an error */
-async function readVerified(
-  config: Config,
-  keySet: () => KeySet,
-  id: UpdateId,
-): Promise<Update | UpdateError> {
-  const stored = readAccepted(config.stateDir, id);
-  const damaged = `the announcement ${updateKey(id)} is damaged`;
-  const hint = 'send it again (submit --resend); the same bytes repair it';
-  if (stored === undefined) return new UpdateError('malformed', damaged, { hint });
-  try {
-    const offer = await parsePayload(Buffer.from(stored.payload));
-    verifyOffer(offer, config, keySet);
-    // A file's name is what its writer chose; the signature covers the fields.
-    if (updateKey(offer.update) === updateKey(id)) return offer.update;
-    return new UpdateError('malformed', damaged, { hint });
-  } catch (error) {
-    // Without usable keys the node can judge nothing at all.
-    if (error instanceof UpdateError && error.code !== 'configuration') return error;
-    throw error;
-  }
 }

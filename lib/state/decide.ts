@@ -1,11 +1,13 @@
-/** The number of channels that a node holds at most; more would be somebody's flood. */
+import { isoTime } from '../system/iso-time.ts';
+
+/** Channels that a node holds at most: a limit against floods. */
 export const maxChannels = 64;
-/** How far a version may lie above the newest seen or the clock: one signer's slip must not use up all versions. */
+/** Largest step of a version above the newest seen or the clock: one signer's slip must not use up all versions. */
 export const maxVersionStep = 2 ** 20;
-/** How far the submitter's clock may be ahead of ours, in seconds. */
+/** Tolerated lead of the submitter's clock over this node's, in seconds. */
 export const maxClockLeadSeconds = 600;
 
-/** What the decision rests on; nothing else is looked at. Times are unix seconds. */
+/** Everything that the decision rests on. Times are unix seconds. */
 export interface DecisionInput {
   kind: string | null;
   channel: string;
@@ -14,37 +16,37 @@ export interface DecisionInput {
   created: number;
   expires: number | null;
   length: number;
-  /** Whether its target includes this node; otherwise it is only kept, to be served. */
+  /** Whether its target includes this node; otherwise it is only kept, to be served to others. */
   isForUs: boolean;
-  /** How the stored announcement of the same channel and version compares, if there is one. */
+  /** Comparison with the stored announcement of the same channel and version. */
   stored: 'none' | 'same' | 'other';
-  /** The version that it has to be above (lib/state/high-water-mark.ts); 0 when there is none. */
+  /** High-water mark, which the version has to exceed (lib/state/high-water-mark.ts); 0: none. */
   mark: number;
   /** The channels that this node has facts of. */
   knownChannels: ReadonlySet<string>;
   /** The channels that this node's configuration allows; null: all. */
   allowedChannels: readonly string[] | null;
   maxContentBytes: number;
-  now: number;
-  /** When this software was built: a clock before it is wrong. */
+  nowSeconds: number;
+  /** Build of this software: a clock before it is wrong. */
   buildTime: number;
 }
 
-/** What to do with a verified offer. */
+/** Decision on a verified offer. */
 export type Decision =
   | { kind: 'accept'; reason: string }
-  /** Nothing new, but wake the reconciler all the same: something may have been lost. */
+  /** Nothing new; the reconciler is woken all the same, since something may have been lost. */
   | { kind: 'ring'; reason: string }
-  /** Keep it aside and look again once the clock is right. */
+  /** Kept aside, to be decided again once the clock is right. */
   | { kind: 'wait'; reason: string; hint: string }
   | { kind: 'refuse'; reason: string; hint: string };
 
 /**
- * The newest-version check and every other rule that needs no I/O (design: section 6), for an offer
- * whose signatures are verified. The order is by version, never by date.
+ * Applies every rule of acceptance that needs no I/O to an offer whose signatures are verified; among
+ * them that versions only rise (docs/announcement.md#versions). The order is by version, never by date.
  */
 export function decide(input: DecisionInput): Decision {
-  const { channel, version, stored, mark, now } = input;
+  const { channel, version, stored, mark, nowSeconds } = input;
   const refuse = (reason: string, hint: string): Decision => ({ kind: 'refuse', reason, hint });
 
   if (input.kind !== 'keyset' && input.allowedChannels?.includes(channel) === false)
@@ -76,29 +78,25 @@ export function decide(input: DecisionInput): Decision {
       'use an existing channel, or limit "channels" in the configuration',
     );
 
-  // From here on the clock matters; a wrong one must neither pass nor reject anything.
-  if (now < input.buildTime)
+  // From here on the clock matters; a wrong one must neither accept nor refuse anything.
+  if (nowSeconds < input.buildTime)
     return {
       kind: 'wait',
-      reason: `the clock says ${isoTime(now)}, before this software was built`,
+      reason: `the clock says ${isoTime(nowSeconds)}, before this software was built`,
       hint: 'set the clock (NTP); the announcement is kept and looked at again then',
     };
-  if (input.created > now + maxClockLeadSeconds)
+  if (input.created > nowSeconds + maxClockLeadSeconds)
     return refuse(
-      `it was created ${input.created - now} s in the future`,
+      `it was created ${input.created - nowSeconds} s in the future`,
       'set the clocks of the submitter and of this node (NTP), then submit again',
     );
-  if (input.expires !== null && input.expires <= now)
+  if (input.expires !== null && input.expires <= nowSeconds)
     return refuse(`it expired at ${isoTime(input.expires)}`, 'submit it again');
-  if (version > Math.max(mark, now) + maxVersionStep)
+  if (version > Math.max(mark, nowSeconds) + maxVersionStep)
     return refuse(
-      `version ${version} is more than ${maxVersionStep} above ${Math.max(mark, now)}`,
+      `version ${version} is more than ${maxVersionStep} above ${Math.max(mark, nowSeconds)}`,
       'submit with a version near the newest one, or without naming one',
     );
   if (!input.isForUs) return { kind: 'accept', reason: 'kept for others: not a target' };
   return { kind: 'accept', reason: mark === 0 ? 'first of its channel' : `newer than ${mark}` };
-}
-
-function isoTime(unixSeconds: number): string {
-  return new Date(unixSeconds * 1000).toISOString();
 }

@@ -2,14 +2,15 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isChannel } from '../announcement/fields.ts';
 import type { UpdateId } from '../announcement/update.ts';
-import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
 import { removeLeftOvers, replaceDurably } from '../system/durable-write.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
-import { listAccepted } from './facts.ts';
+import type { HeldUpdates } from './held.ts';
 import { roleOf } from './high-water-mark.ts';
+import { equivocationsDir, rareStateDirectories } from './layout.ts';
 
 /** Proof that trusted keys signed one version of a channel twice, with different content. */
 export interface Equivocation {
@@ -20,75 +21,79 @@ export interface Equivocation {
   seenAt: string;
 }
 
-/** What a node has to tell of a channel; `unknown`: the fact is there, and damaged. */
+/** Whether a channel has an equivocation that is not healed; `unknown`: its record is damaged. */
 export type EquivocationState = 'none' | 'seen' | 'unknown';
 
 /** A payload of 2,048 bytes, its frame, and as much again. */
 const maxBytes = 8192;
 
-const equivocationsDir = (stateDir: string): string => join(stateDir, 'equivocations');
-
 /**
- * Keeps what a refused announcement proves: one file a channel, of its highest version. What is healed
- * already, or known already, changes nothing.
+ * Keeps a refused announcement as proof: one file a channel, of its highest version. Writes nothing
+ * when that is known or healed already.
  *
- * @param payload of a verified announcement
+ * @param payload text of a verified announcement
+ * @param nowSeconds unix seconds
  */
-export function keepEquivocation(config: Config, id: UpdateId, payload: string, now: number): void {
+export function keepEquivocation(
+  held: HeldUpdates,
+  id: UpdateId,
+  payload: string,
+  nowSeconds: number,
+): void {
+  const { config } = held;
   const directory = equivocationsDir(config.stateDir);
   const file = join(directory, id.channel);
-  if (isHealed(config, id)) return;
+  if (isHealed(held, id)) return;
   const known = readEquivocation(config.stateDir, id.channel);
   if (known !== undefined && known !== 'damaged' && known.version >= id.version) return;
-  mkdirSync(directory, { recursive: true, mode: 0o750 });
+  mkdirSync(directory, { recursive: true, mode: rareStateDirectories.equivocations.mode });
   const fact: Equivocation = {
     version: id.version,
     payload,
-    seenAt: new Date(now * 1000).toISOString(),
+    seenAt: isoTime(nowSeconds),
   };
   replaceDurably(file, encodeRecord(fact));
 }
 
-/** Whether a channel was equivocated on, and nothing has healed it yet. */
-export function equivocationOf(config: Config, channel: string): EquivocationState {
-  const known = readEquivocation(config.stateDir, channel);
+/** State of a channel's equivocation, by its record and the held announcements. */
+export function equivocationOf(held: HeldUpdates, channel: string): EquivocationState {
+  const known = readEquivocation(held.config.stateDir, channel);
   if (known === undefined) return 'none';
   if (known === 'damaged') return 'unknown';
-  return isHealed(config, { channel, version: known.version }) ? 'none' : 'seen';
+  return isHealed(held, { channel, version: known.version }) ? 'none' : 'seen';
 }
 
-/** The channels that have a fact, healed or not. */
+/** Channels with a record of an equivocation, healed or not. */
 export function listEquivocated(stateDir: string): string[] {
   return listDirectory(equivocationsDir(stateDir)).filter(isChannel);
 }
 
 /**
- * Removes the facts that a higher version has healed; one that is damaged stays until a person takes it
- * away. To be called under the advance lock.
+ * Removes the records that a higher version has healed; a damaged one stays until a person removes it.
+ * To be called under the advance lock.
  *
- * @param now unix seconds
+ * @param nowSeconds unix seconds
  */
-export function removeHealed(config: Config, now: number): void {
-  const directory = equivocationsDir(config.stateDir);
+export function removeHealed(held: HeldUpdates, nowSeconds: number): void {
+  const { stateDir } = held.config;
+  const directory = equivocationsDir(stateDir);
   if (listDirectory(directory).length === 0) return;
-  removeLeftOvers(directory, now * 1000);
-  for (const channel of listEquivocated(config.stateDir))
-    if (equivocationOf(config, channel) === 'none')
-      rmSync(join(directory, channel), { force: true });
+  removeLeftOvers(directory, nowSeconds * 1000);
+  for (const channel of listEquivocated(stateDir))
+    if (equivocationOf(held, channel) === 'none') rmSync(join(directory, channel), { force: true });
 }
 
 /**
- * True once a higher version is held that the nodes of the equivocated one go by: one for this node, or,
- * where it was for others, one for the same others. A noop changes no node, so it heals none.
+ * Whether a higher version is held that supersedes the equivocated one on its nodes: one for this node,
+ * or, where it targeted others, one with the same target. A noop changes no node, so it heals none.
  */
-function isHealed(config: Config, { channel, version }: UpdateId): boolean {
-  const held = listAccepted(config.stateDir).filter((id) => id.channel === channel);
-  const higher = held.filter((id) => id.version > version);
-  // Only what is superseded, for the nodes that it was for, is ever taken out.
-  if (!held.some((id) => id.version === version)) return higher.length > 0;
-  const was = roleOf(config, { channel, version });
+function isHealed(held: HeldUpdates, { channel, version }: UpdateId): boolean {
+  const higher = held.inChannel(channel).filter((id) => id.version > version);
+  // Only a superseded announcement is ever pruned (lib/state/retention.ts).
+  if (!held.has({ channel, version })) return higher.length > 0;
+  const was = roleOf(held, { channel, version });
   return higher
-    .map((id) => roleOf(config, id))
+    .map((id) => roleOf(held, id))
     .some(
       (is) =>
         is.role === 'active' ||
@@ -108,7 +113,7 @@ function readEquivocation(stateDir: string, channel: string): Equivocation | 'da
     // The digest shows that we wrote it, and the format number that we know its shape.
     return value === undefined ? 'damaged' : (value as Equivocation);
   } catch (error) {
-    // Of a later format, or unreadable: neither says that nothing was seen.
+    // Of a later format, or unreadable: no sign that nothing was seen.
     if (error instanceof UpdateError) return 'damaged';
     throw error;
   }

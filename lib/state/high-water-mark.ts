@@ -1,100 +1,88 @@
 import { keySetChannel } from '../announcement/fields.ts';
-import { identityOf, type Config } from '../config.ts';
-import { UpdateError } from '../errors.ts';
-import { currentKeySet } from './key-chain.ts';
-import { listRecords, outcomesDir, readIfIntact, updatesDir } from './progress.ts';
-import { listAccepted, readAccepted } from './facts.ts';
 import { matchesTarget } from '../announcement/target.ts';
-import {
-  looksLikeTorrent,
-  parseAnnouncement,
-  updateKey,
-  type Update,
-  type UpdateId,
-} from '../announcement/update.ts';
+import type { Update, UpdateId } from '../announcement/update.ts';
+import { type Config, identityOf } from '../config.ts';
+import type { HeldUpdates } from './held.ts';
+import { currentKeySet } from './key-chain.ts';
+import { outcomesDir, updatesDir } from './layout.ts';
+import { listRecords, readIfIntact } from './progress.ts';
 
-/** What an accepted announcement is to this node. */
-export type Held =
-  /** It counts: what is older is past. */
+/** Role of an accepted announcement on this node. */
+export type Role =
+  /** Supersedes everything older on its channel. */
   | { role: 'active' }
-  /** A trial run: past are only older ones. */
+  /** Dry run, which supersedes older dry runs only. */
   | { role: 'noop' }
-  /** For other nodes. */
+  /** Meant for other nodes. */
   | { role: 'not-targeted'; target: string; noop: boolean };
 
 /**
- * What a stored announcement is to this node, from its text alone; verifying it is another matter.
- * A damaged one counts: taking it for nothing could bring back what is older.
+ * The role of a held announcement, from its text alone, unverified. A damaged one counts as active:
+ * ignoring it could bring back an older update.
  */
-export function roleOf(config: Config, id: UpdateId): Held {
-  const stored = readAccepted(config.stateDir, id);
-  if (stored === undefined || looksLikeTorrent(Buffer.from(stored.payload)))
-    return { role: 'active' };
-  try {
-    return roleOfUpdate(config, parseAnnouncement(stored.payload).update);
-  } catch (error) {
-    if (error instanceof UpdateError) return { role: 'active' };
-    throw error;
-  }
+export function roleOf(held: HeldUpdates, id: UpdateId): Role {
+  const announcement = held.announcement(id);
+  return announcement === undefined
+    ? { role: 'active' }
+    : roleOfUpdate(held.config, announcement.update);
 }
 
-/** The same of an update in hand. */
+/** The role of an update, from its fields. */
 export function roleOfUpdate(
   config: Config,
   { channel, target, noop }: Pick<Update, 'channel' | 'target' | 'noop'>,
-): Held {
+): Role {
   if (!matchesTarget(target, channel, identityOf(config)))
     return { role: 'not-targeted', target, noop };
   return { role: noop ? 'noop' : 'active' };
 }
 
 /**
- * The version that an offer has to be above: this node's high-water mark (design: section 6). Only
- * what targets this node and is not noop moves it for others; a noop has also to be above the noops.
- * What is for other nodes has to be above what the same nodes have been sent.
+ * High-water mark of this node: the version that an offer has to exceed (docs/announcement.md#versions).
+ * Only updates for this node that are no noop raise it for all; a noop has to exceed the noops as well.
+ * An offer for other nodes has to exceed the offers with the same target.
  *
  * @returns 0 when there is none
  */
-export function markFor(config: Config, offered: Update): number {
-  return Math.max(heldMark(config, offered), begunMark(config, offered));
+export function markFor(held: HeldUpdates, offered: Update): number {
+  return Math.max(heldMark(held, offered), begunMark(held, offered));
 }
 
-/** By the names of the announcements that this node holds. */
-function heldMark(config: Config, offered: Update): number {
+/** Mark by the announcements that this node holds. */
+function heldMark(held: HeldUpdates, offered: Update): number {
+  const { config } = held;
   const { channel } = offered;
-  const held = listAccepted(config.stateDir)
-    .filter((id) => id.channel === channel)
-    .reverse();
+  const ids = held.inChannel(channel);
   if (channel === keySetChannel) {
-    // Epochs count, wherever this node has them from.
-    return Math.max(currentKeySet(config).epoch, held[0]?.version ?? 0);
+    // Epochs count, whether placed at set-up, chained or held.
+    return Math.max(currentKeySet(config).epoch, ids[0]?.version ?? 0);
   }
   const offer = roleOfUpdate(config, offered);
   const isPast = (id: UpdateId): boolean => {
-    const other = roleOf(config, id);
+    const other = roleOf(held, id);
     if (offer.role === 'not-targeted')
       return (
         other.role === 'not-targeted' && other.target === offer.target && other.noop === offer.noop
       );
     return other.role === 'active' || (other.role === 'noop' && offer.role === 'noop');
   };
-  return held.find(isPast)?.version ?? 0;
+  return ids.find(isPast)?.version ?? 0;
 }
 
 /**
- * By what this node has begun, as the records of both sides say: the mark must not fall when the
- * announcements are lost. What was lost itself may come back, though, so that it can be applied, if it
- * has not been, and served.
+ * Mark by the records of both sides, for updates that this node has begun: it must not fall when the
+ * announcements are lost. A lost announcement itself may come back, so that it can be served, and
+ * applied if it has not been.
  */
-function begunMark(config: Config, offered: Update): number {
+function begunMark(held: HeldUpdates, offered: Update): number {
+  const { config } = held;
   const { channel, version, infoHash } = offered;
   if (channel === keySetChannel || roleOfUpdate(config, offered).role === 'not-targeted') return 0;
-  const held = new Set(listAccepted(config.stateDir).map(updateKey));
   let mark = 0;
   for (const directory of [updatesDir(config.stateDir), outcomesDir(config.applyDir)])
     for (const id of listRecords(directory)) {
-      // Of what is held, its announcement tells more.
-      if (id.channel !== channel || id.version <= mark || held.has(updateKey(id))) continue;
+      // A held announcement tells more than its record.
+      if (id.channel !== channel || id.version <= mark || held.has(id)) continue;
       // A damaged record counts by its name.
       const record = readIfIntact(directory, id);
       if (record?.noop === true && !offered.noop) continue;

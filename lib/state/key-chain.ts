@@ -2,13 +2,15 @@ import { join } from 'node:path';
 import { keySetChannel } from '../announcement/fields.ts';
 import { parseUpdateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
 import { createDurably } from '../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
 import { type KeySet, parseKeySet } from '../trust/key-set.ts';
-import { outcomesDir, readProgress } from './progress.ts';
+import { keySetsDir, outcomesDir } from './layout.ts';
+import { readProgress } from './progress.ts';
 
 /** More than a key set and its announcement can have. */
 const maxKeySetBytes = 2 ** 15;
@@ -21,11 +23,9 @@ export interface ChainedKeySet {
   payload: string;
 }
 
-export const keySetsDir = (applyDir: string): string => join(applyDir, 'keysets');
-
 /**
  * The key set that this node trusts now: the newest of the one placed at set-up and those that the
- * apply side has taken up since, one epoch at a time. Both are root's; nobody else can add one.
+ * apply side has activated since, one epoch at a time. Both are root's; no other user can add one.
  *
  * @throws UpdateError `configuration` when the newest is missing or cannot be used: an earlier one
  *   must not come back, or a key that was removed would be trusted again
@@ -47,12 +47,22 @@ export function currentKeySet(config: Pick<Config, 'keySetFile' | 'applyDir'>): 
   return keySet;
 }
 
+/** The epoch of the key set in force; 0 without a usable one, as in a closed lab. */
+export function epochOf(config: Config): number {
+  try {
+    return currentKeySet(config).epoch;
+  } catch (error) {
+    if (error instanceof UpdateError) return 0;
+    throw error;
+  }
+}
+
 /** Keeps the next key set of the chain, durably; the same one again is no fault. */
 export function keepKeySet(applyDir: string, epoch: number, link: ChainedKeySet): void {
   createDurably(chainFile(applyDir, epoch), encodeRecord(link), 0o644);
 }
 
-/** A link of the chain; undefined when this node does not have it, or when it is damaged. */
+/** Reads a link of the chain; undefined when this node does not have it, or when it is damaged. */
 export function readChained(applyDir: string, epoch: number): ChainedKeySet | undefined {
   const file = chainFile(applyDir, epoch);
   const bytes = readRegularFile(file, { maxBytes: maxKeySetBytes });
@@ -60,7 +70,7 @@ export function readChained(applyDir: string, epoch: number): ChainedKeySet | un
   return decodeRecord(bytes.toString(), file)?.value as ChainedKeySet | undefined;
 }
 
-/** The epochs of the key sets in the chain, ascending; the one placed at set-up is not among them. */
+/** Lists the epochs of the chain, ascending; the key set placed at set-up is not among them. */
 export function listEpochs(applyDir: string): number[] {
   return listDirectory(keySetsDir(applyDir))
     .filter((name) => /^\d{10}$/.test(name))
@@ -68,7 +78,7 @@ export function listEpochs(applyDir: string): number[] {
     .sort((a, b) => a - b);
 }
 
-/** An epoch above `epoch` whose key set was applied here once: the mark never goes down. */
+/** An epoch above `epoch` whose key set was applied on this node: the chain never goes back. */
 function appliedAbove(applyDir: string, epoch: number): number | undefined {
   const directory = outcomesDir(applyDir);
   return listDirectory(directory)
@@ -81,10 +91,14 @@ function readFirst(file: string): KeySet {
   try {
     const bytes = readRegularFile(file, { maxBytes: maxKeySetBytes, followLinks: true });
     if (typeof bytes !== 'string') return parseKeySet(bytes.toString());
-    throw new Error(bytes === 'absent' ? 'there is none' : 'it is not a file of that size');
+    throw new Error(
+      bytes === 'absent'
+        ? 'it does not exist'
+        : 'it is no regular file, or a larger one than any key set',
+    );
   } catch (cause) {
     throw new UpdateError('configuration', `the key set ${file} cannot be used`, {
-      hint: 'place the keyset.txt that scripts/keygen.ts made there',
+      hint: 'place the keyset.txt that p2p-update keygen made there',
       cause,
     });
   }
@@ -92,20 +106,10 @@ function readFirst(file: string): KeySet {
 
 function unusable(message: string): UpdateError {
   return new UpdateError('configuration', message, {
-    hint: 'place the newest key set of the fleet (keys.ts list --text prints it) in "keySetFile"',
+    hint: `place the newest key set of the fleet in "keySetFile"; another node prints it: ${commandHint('keys', 'list', '--text')}`,
   });
 }
 
 function chainFile(applyDir: string, epoch: number): string {
   return join(keySetsDir(applyDir), String(epoch).padStart(10, '0'));
-}
-
-/** The epoch of the key set in force; 0 where there is none that can be used (a closed lab). */
-export function epochOf(config: Config): number {
-  try {
-    return currentKeySet(config).epoch;
-  } catch (error) {
-    if (error instanceof UpdateError) return 0;
-    throw error;
-  }
 }

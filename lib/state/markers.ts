@@ -9,32 +9,23 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { fsyncDirectory } from '../system/durable-write.ts';
 import { hasErrno } from '../errors.ts';
+import { fsyncDirectory } from '../system/durable-write.ts';
+import { applyDirectories, completeDir } from './layout.ts';
 
-/**
- * The completion markers: empty files named by the info hash of what Transmission has in full. They
- * are all that the apply side is told by others, so the directory is the apply side's own; the
- * group of Transmission and advance can add names (0730), and cannot list them.
- */
-export const completeDir = (applyDir: string): string => join(applyDir, 'complete');
-export const completeDirMode = 0o730;
-
-/** The marker of a withdrawal, which has no content: its info hash. */
-export const noInfoHash = '0'.repeat(40);
-
-/** Names looked at in one go: whoever can make markers must not keep root busy. */
+/** Names listed in one go: a flood of markers must not keep root busy. */
 const maxListed = 1000;
-/** Directories that are not empty stay: few are looked at, and these many passed over at most. */
+/** Directories listed in one go: those that are not empty stay, and must not crowd out the markers. */
 const maxListedDirectories = 100;
+/** Entries read in one go, the skipped directories included. */
 const maxScanned = 200_000;
 
-/** Where the marker of a torrent is. */
+/** Path of a torrent's completion marker. */
 export function completionMarker(applyDir: string, infoHash: string): string {
   return join(completeDir(applyDir), infoHash);
 }
 
-/** Marks a torrent as complete; marking it again rings again. */
+/** Marks a torrent as complete; marking it again wakes the apply side again. */
 export function markComplete(applyDir: string, infoHash: string): void {
   const directory = completeDir(applyDir);
   const marker = completionMarker(applyDir, infoHash);
@@ -43,8 +34,8 @@ export function markComplete(applyDir: string, infoHash: string): void {
     descriptor = openSync(marker, 'a', 0o640);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT')) throw error;
-    // The first wake-up of a new node may be this one.
-    mkdirSync(directory, { recursive: true, mode: completeDirMode });
+    // This may be the first wake-up of a new node.
+    mkdirSync(directory, { recursive: true, mode: applyDirectories.complete.mode });
     descriptor = openSync(marker, 'a', 0o640);
   }
   try {
@@ -55,19 +46,19 @@ export function markComplete(applyDir: string, infoHash: string): void {
   try {
     fsyncDirectory(directory);
   } catch (error) {
-    // Who may not list a directory cannot open it either; the file itself is flushed.
+    // A user that may not list a directory cannot open it either; the file itself is flushed.
     if (!hasErrno(error, 'EACCES')) throw error;
   }
 }
 
-/** Whether a torrent is marked; also for those who cannot list the markers. */
+/** Whether a torrent is marked; needs no permission to list the markers. */
 export function isMarked(applyDir: string, infoHash: string): boolean {
   return lstatSync(completionMarker(applyDir, infoHash), { throwIfNoEntry: false }) !== undefined;
 }
 
 /**
- * Some names in the directory, whatever they are; none for those who cannot list it. A name need not be
- * UTF-8: each character is one of its bytes.
+ * Lists up to 1,000 names in the directory of the markers, valid or not; none without permission to list
+ * it. A name need not be UTF-8: each character is one of its bytes.
  */
 export function listMarkers(applyDir: string): string[] {
   try {
@@ -93,7 +84,7 @@ export function listMarkers(applyDir: string): string[] {
 }
 
 /**
- * Removes a marker, without following a link, and leaves what cannot be removed by one call.
+ * Removes a marker without following a link; a directory that is not empty stays.
  *
  * @param name as {@link listMarkers} gives it
  */
@@ -111,7 +102,7 @@ export function removeMarker(applyDir: string, name: string): void {
   }
 }
 
-/** A tree that somebody else can change is not for root to walk through. */
+/** Not recursive: root must not walk through a tree that another user can change. */
 function removeEmptyDirectory(directory: Buffer): void {
   try {
     rmdirSync(directory);

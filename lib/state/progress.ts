@@ -2,11 +2,12 @@ import { join } from 'node:path';
 import { parseUpdateKey, type Update, type UpdateId, updateKey } from '../announcement/update.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
+import { isoTime } from '../system/iso-time.ts';
 import { readRecord, replaceRecord } from '../system/record.ts';
 import { assertLegalStep, restsAt, type State } from './states.ts';
 
 /**
- * How far an update came, as one side recorded it. Advance writes ACCEPTED to COMPLETE below
+ * Progress of an update, as one side recorded it. Advance writes ACCEPTED to COMPLETE below
  * `<stateDir>/updates`, the apply side STAGED onward below `<applyDir>/outcomes`.
  */
 export interface Progress {
@@ -14,19 +15,19 @@ export interface Progress {
   /** ISO time at which each state was last entered. */
   at: Partial<Record<State, string>>;
   infoHash: string;
-  /** The content applied or to be applied; null for a bare torrent. */
+  /** SHA-256 of the content; null for a bare torrent, zeros for a withdrawal. */
   sha256: string | null;
-  /** Puppet only said what it would change. */
+  /** Dry run: Puppet only says what it would change. */
   noop: boolean;
   /** Failed tries so far. */
   tries: number;
-  /** How often in this try Puppet was ended from outside; undefined: never. That is no failed try. */
+  /** Times that Puppet was ended from outside in this try, which does not fail it; undefined: none. */
   interruptions?: number;
   /** Unix seconds before which a failed or interrupted update is not tried again. */
   nextTryAt: number;
-  /** How often the content was found to have the wrong hash. */
+  /** Times that the content was found to have the wrong hash. */
   badContent: number;
-  /** Why it is in this state, for a person. */
+  /** Reason for this state, for a person. */
   reason: string;
   /** The last Puppet run: its log, and the counts of its summary. */
   run: {
@@ -39,10 +40,7 @@ export interface Progress {
   } | null;
 }
 
-export const updatesDir = (stateDir: string): string => join(stateDir, 'updates');
-export const outcomesDir = (applyDir: string): string => join(applyDir, 'outcomes');
-
-/** The updates of which `directory` has a record, be it the generation before only. */
+/** Lists the updates with a record in `directory`, if only the generation before. */
 export function listRecords(directory: string): UpdateId[] {
   const names = listDirectory(directory).map((name) => name.replace(/\.previous$/, ''));
   return [...new Set(names)].flatMap((name) => parseUpdateKey(name) ?? []);
@@ -54,7 +52,7 @@ export function readProgress(directory: string, id: UpdateId): Progress | undefi
   return readRecord(join(directory, updateKey(id))) as Progress | undefined;
 }
 
-/** The same; undefined also when it is damaged beyond repair. */
+/** Reads like {@link readProgress}; undefined also for a record damaged beyond repair. */
 export function readIfIntact(directory: string, id: UpdateId): Progress | undefined {
   try {
     return readProgress(directory, id);
@@ -64,7 +62,7 @@ export function readIfIntact(directory: string, id: UpdateId): Progress | undefi
   }
 }
 
-/** The record of an update that has just been accepted. */
+/** Record of an update that has just been accepted. */
 export function newProgress({
   infoHash,
   sha256,
@@ -78,6 +76,7 @@ export function newProgress({
  * Takes one durable step: checks that it is legal, stamps the time, writes the record.
  *
  * @param from the record before; its other fields are kept
+ * @param nowSeconds unix seconds
  * @throws UpdateError `internal` for an illegal step
  */
 export function writeProgress(
@@ -85,16 +84,16 @@ export function writeProgress(
   id: UpdateId,
   from: Progress,
   step: Partial<Omit<Progress, 'at'>> & { state: State; reason: string },
-  now: number,
+  nowSeconds: number,
   mode = 0o640,
 ): Progress {
   assertLegalStep(from.state, step.state, updateKey(id));
   const progress: Progress = {
     ...from,
     ...step,
-    at: { ...from.at, [step.state]: new Date(now * 1000).toISOString() },
+    at: { ...from.at, [step.state]: isoTime(nowSeconds) },
   };
-  // Where an update rests it stays: a damaged record must not apply, or go on with, it again.
+  // A resting state is kept twice: a damaged record must not have the update go on, or be applied, again.
   const previous = restsAt(step.state) ? 'a copy' : 'the one before';
   replaceRecord(join(directory, updateKey(id)), progress, mode, previous);
   return progress;

@@ -1,16 +1,26 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { keySetChannel } from '../announcement/fields.ts';
+import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
 import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { listDirectory } from '../system/directory.ts';
-import { listAccepted, parseTorrentFileName, torrentFileName } from './facts.ts';
-import { listRecords, outcomesDir, type Progress, readIfIntact, updatesDir } from './progress.ts';
+import { isStored, parseTorrentFileName, torrentFileName } from './facts.ts';
+import {
+  announcementsDir,
+  outcomesDir,
+  runsDir,
+  stagingDir,
+  torrentsDir,
+  updatesDir,
+} from './layout.ts';
+import { listRecords, type Progress, readIfIntact } from './progress.ts';
 
-/** What is kept of a channel's outcomes, and of the logs of their runs, besides what marks rest on. */
+/** Outcomes kept of a channel, with the logs of their runs, besides those that high-water marks rest on. */
 const keptOutcomes = 16;
+/** Updates removed in one pass: removing the traces of a flood must not hold the lock. */
+const maxPruned = 64;
 
-/** An announcement as far as it matters here; undefined target: it is damaged. */
+/** Fields of an announcement on which its retention depends; undefined target: it is damaged. */
 export interface HeldAnnouncement {
   id: UpdateId;
   target: string | undefined;
@@ -18,9 +28,11 @@ export interface HeldAnnouncement {
 }
 
 /**
- * The keys of the announcements that a node goes on holding: the newest of each channel, target and
- * noop, every key set, and what is damaged. With these no mark falls, whatever this node's tags are or
- * become: the newest of all that target it is the newest of its own target, too (lib/state/high-water-mark.ts).
+ * Selects the announcements that a node goes on holding: the newest of each channel, target and noop,
+ * every key set, and damaged ones. So no high-water mark falls, whatever this node's tags are or become:
+ * the newest of all that target it is also the newest of its own target (lib/state/high-water-mark.ts).
+ *
+ * @returns their keys
  */
 export function retainedAnnouncements(held: readonly HeldAnnouncement[]): Set<string> {
   const newest = new Map<string, UpdateId>();
@@ -39,12 +51,13 @@ export function retainedAnnouncements(held: readonly HeldAnnouncement[]): Set<st
 }
 
 /**
- * The keys of a channel's outcomes that stay: the newest 16; the newest that is no trial, which is the
- * mark of the apply side (isRollback); and what was applied last, so that it is not applied again
- * (lastApplied).
+ * Selects the outcomes of a channel that stay: the newest 16; the newest that is no noop, which is the
+ * apply side's high-water mark (isRollback); and that of the content applied last, so that it is not
+ * applied again (lastApplied).
  *
  * @param ids of one channel
  * @param read the outcome of one; undefined when there is none, as when only a log is left
+ * @returns their keys
  */
 export function retainedOutcomes(
   ids: readonly UpdateId[],
@@ -56,56 +69,52 @@ export function retainedOutcomes(
   if (stay.size === sorted.length) return stay;
   const isReal = (id: UpdateId): boolean => read(id)?.noop === false;
   const isContent = (id: UpdateId): boolean =>
-    isReal(id) && read(id)?.state === 'APPLIED' && !/^0*$/.test(read(id)?.sha256 ?? 'bare');
+    isReal(id) && read(id)?.state === 'APPLIED' && read(id)?.sha256 !== zeroSha256;
   const newestReal = sorted.find(isReal);
   for (const id of [newestReal, sorted.find(isContent)])
     if (id !== undefined) stay.add(updateKey(id));
-  // A damaged or lost outcome may have been the mark.
+  // A damaged or lost outcome may have been the high-water mark.
   for (const id of sorted)
     if (read(id) === undefined && id.version > (newestReal?.version ?? 0)) stay.add(updateKey(id));
   return stay;
 }
 
-/** In one pass: a flood that is over must not keep the lock. */
-const maxPruned = 64;
-
 /**
- * Removes announcements that are past, with all that belongs to them; the announcement last, or
- * nobody would come back for the rest. To be called under the advance lock.
+ * Removes announcements with their records and .torrent files; the announcement last, since the rest is
+ * found by it. To be called under the advance lock.
  *
- * @param gone of which Transmission has nothing left, and which no mark rests on
+ * @param gone updates of which Transmission has nothing left, and on which no high-water mark rests
  */
 export function pruneAnnouncements({ stateDir }: Config, gone: readonly UpdateId[]): void {
   for (const id of gone.slice(0, maxPruned)) {
     removeUpdateRecord(stateDir, id);
-    rmSync(join(stateDir, 'announcements', updateKey(id)), { force: true });
+    rmSync(join(announcementsDir(stateDir), updateKey(id)), { force: true });
   }
 }
 
 /** Removes advance's own record of an update, and its .torrent. */
 export function removeUpdateRecord(stateDir: string, id: UpdateId): void {
   removeRecord(join(updatesDir(stateDir), updateKey(id)));
-  rmSync(join(stateDir, 'torrents', torrentFileName(id)), { force: true });
+  rmSync(join(torrentsDir(stateDir), torrentFileName(id)), { force: true });
 }
 
-/** The records and .torrent files whose announcement is gone, a bounded number. */
+/** Lists updates with a record or a .torrent file whose announcement is gone, at most 64. */
 export function listOrphans({ stateDir }: Config): UpdateId[] {
-  const held = new Set(listAccepted(stateDir).map(updateKey));
-  const torrents = listDirectory(join(stateDir, 'torrents')).flatMap(
+  const torrents = listDirectory(torrentsDir(stateDir)).flatMap(
     (name) => parseTorrentFileName(name) ?? [],
   );
   return [...listRecords(updatesDir(stateDir)), ...torrents]
-    .filter((id) => !held.has(updateKey(id)))
+    .filter((id) => !isStored(stateDir, id))
     .slice(0, maxPruned);
 }
 
 /**
- * Removes what is old on the apply side: outcomes, the logs of their runs, and staged copies that nothing
- * will come back for. What has another name than ours is left alone. To be called under the apply lock.
+ * Removes old outcomes, the logs of their runs, and staged copies that are not needed any more; files with
+ * foreign names stay. To be called under the apply lock.
  */
 export function pruneApplySide({ applyDir }: Config): void {
   const directory = outcomesDir(applyDir);
-  const logs = listDirectory(join(applyDir, 'runs')).flatMap((name) => parseLogName(name) ?? []);
+  const logs = listDirectory(runsDir(applyDir)).flatMap((name) => parseLogName(name) ?? []);
   const channels = new Map<string, Map<string, UpdateId>>();
   for (const id of [...listRecords(directory), ...logs.map(({ id }) => id)]) {
     const ids = channels.get(id.channel) ?? new Map<string, UpdateId>();
@@ -119,19 +128,19 @@ export function pruneApplySide({ applyDir }: Config): void {
       left -= 1;
       // A log without its outcome says that a fact was lost (lib/reconciler/apply/staging.ts), so it goes first.
       for (const { name, id } of logs)
-        if (updateKey(id) === key) rmSync(join(applyDir, 'runs', name), { force: true });
+        if (updateKey(id) === key) rmSync(join(runsDir(applyDir), name), { force: true });
       removeRecord(join(directory, key));
     }
   }
-  for (const name of listDirectory(join(applyDir, 'staging'))) {
+  for (const name of listDirectory(stagingDir(applyDir))) {
     const id = parseUpdateKey(name);
     if (id === undefined || left === 0 || isUnderWay(directory, id)) continue;
     left -= 1;
-    rmSync(join(applyDir, 'staging', name), { recursive: true, force: true });
+    rmSync(join(stagingDir(applyDir), name), { recursive: true, force: true });
   }
 }
 
-/** Whether a staged copy is needed, or may be. */
+/** Whether a staged copy is needed, or may be, as when its outcome is damaged. */
 function isUnderWay(directory: string, id: UpdateId): boolean {
   const isRecorded = listRecords(directory).some((each) => updateKey(each) === updateKey(id));
   const state = readIfIntact(directory, id)?.state;
@@ -143,7 +152,7 @@ function parseLogName(name: string): { name: string; id: UpdateId } | undefined 
   return id === undefined ? undefined : { name, id };
 }
 
-/** The generation before first: alone it would count as the record. */
+/** Removes a record; its generation before first, since that alone would count as the record. */
 function removeRecord(file: string): void {
   for (const suffix of ['.previous', '.corrupt', ''])
     rmSync(`${file}${suffix}`, { recursive: true, force: true });

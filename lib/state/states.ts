@@ -1,6 +1,6 @@
 import { UpdateError } from '../errors.ts';
 
-/** How far one update came on one node (design: states of one update). */
+/** State of one update on one node, in the order of its life; the last three end it early. */
 export type State =
   | 'ACCEPTED'
   | 'QUEUED'
@@ -36,7 +36,7 @@ const next: Record<State, readonly State[]> = {
   WITHDRAWN: [],
 };
 
-/** What the apply side may do with downloaded content is done, or it has a copy of its own. */
+/** States in which the apply side is done with the download, or has a copy of its own. */
 const pastContent: readonly State[] = [
   'STAGED',
   'APPLYING',
@@ -47,7 +47,7 @@ const pastContent: readonly State[] = [
 ];
 
 /**
- * True when the apply side needs the download no more. False also for what was ended: it counts again
+ * Whether the apply side needs the download no more. False also for an ended update: it counts again
  * when its announcement does, as after a change of the node's tags, or of its clock.
  */
 export function isPastContent(state: State): boolean {
@@ -58,13 +58,13 @@ export function isLegalStep(from: State, to: State): boolean {
   return from === to || next[from].includes(to);
 }
 
-/** Whether nothing more happens to an update in this state by itself. */
+/** Whether an update stays in this state unless a person intervenes. */
 export function restsAt(state: State): boolean {
   return state === 'POISONED' || next[state].length === 0;
 }
 
 /**
- * Checks one step of an update; staying where it is is always legal.
+ * Checks one step of an update; a step to the same state is always legal.
  *
  * @throws UpdateError `internal` for an illegal step: a fault of this software, to be reported
  */

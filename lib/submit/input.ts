@@ -8,25 +8,26 @@ import { hasErrno, UpdateError } from '../errors.ts';
 import { printable } from '../system/printable.ts';
 import { holdsPrivateKey } from '../trust/private-key.ts';
 
-/** What a submission is made from. */
+/** The content of a submission. */
 export interface SubmissionInput {
-  /** Our own copy. */
+  /** Of the copy in the work directory. */
   path: string;
-  /** The file's own; any text. */
+  /** Of the original file; any text. */
   name: string;
   kind: Kind;
   /** The default channel. */
   channel: string;
 }
 
-/** A PEM file with its comments is far smaller. */
+/** Limit for reading; a PEM file with its comments is far smaller. */
 const maxKeyFileBytes = 64 * 1024;
 
 /**
- * Copies the content, or packs a directory, into `workDir`; says what it is.
+ * Copies the content, or packs a directory, into `workDir`, and detects its kind.
  *
- * @throws UpdateError `usage` for what cannot be submitted, `malformed` for what no node would take,
- *   `refused` for content that is too large
+ * @param maxBytes the longest content
+ * @throws UpdateError `usage` for a path that cannot be submitted, `malformed` for content that no node
+ *   would take, `refused` for content that is too large
  */
 export async function takeInput(
   file: string,
@@ -43,7 +44,7 @@ export async function takeInput(
     const path = join(workDir, isDirectory ? 'content.tar.gz' : name);
     if (isDirectory) await packDirectory(file, path);
     else await copyFile(file, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    // The daemon seeds it, under another user.
+    // Readable for Transmission's user, which seeds it.
     await chmod(path, 0o644);
     // A module is its own channel, so that module and manifest never supersede each other.
     const channel = detected.kind === 'module' ? detected.channel.slice(0, 24) : 'default';
@@ -54,15 +55,15 @@ export async function takeInput(
 }
 
 /**
- * The text of a file that is a public key in PEM, which is to be added to the key set and not to be
- * spread; undefined for any other file, also one that cannot be read.
+ * Reads a file that is a public key in PEM, which is to be added to the key set and not to be spread;
+ * undefined for any other file, also one that cannot be read.
  *
- * @throws UpdateError `refused` for a private key: what is submitted, every node can read
+ * @throws UpdateError `refused` for a private key: every node can read a submitted file
  */
 export async function readKeyToAdd(file: string): Promise<string | undefined> {
   const text = await readStart(file).catch(() => '');
   if (holdsPrivateKey(text))
-    throw new UpdateError('refused', `${printable(file)} holds a PRIVATE KEY: never send one`, {
+    throw new UpdateError('refused', `"${printable(file)}" holds a PRIVATE KEY: never send one`, {
       hint: 'nothing was copied; to trust the key, submit its public half: openssl pkey -in FILE -pubout',
     });
   return /^\s*-----BEGIN PUBLIC KEY-----/.test(text) ? text : undefined;
@@ -79,14 +80,18 @@ async function readStart(file: string): Promise<string> {
   }
 }
 
-/** @throws UpdateError `malformed` for nothing, `refused` for too much */
+/**
+ * Checks the size of content, in bytes.
+ *
+ * @throws UpdateError `malformed` when it is empty, `refused` when it is over `max`
+ */
 export function checkContentSize(size: number, file: string, max: number): void {
   if (size === 0)
-    throw new UpdateError('malformed', `${printable(file)} is empty`, {
+    throw new UpdateError('malformed', `"${printable(file)}" is empty`, {
       hint: 'Transmission cannot share an empty file: submit one with content',
     });
   if (size > max)
-    throw new UpdateError('refused', `${printable(file)} has ${size} bytes, more than ${max}`, {
+    throw new UpdateError('refused', `"${printable(file)}" has ${size} bytes, more than ${max}`, {
       hint: 'the nodes would refuse it: split it, or raise "maxContentBytes" on all of them',
     });
 }
@@ -100,7 +105,7 @@ function explain(error: unknown, file: string): unknown {
 }
 
 function cannotSubmit(file: string, why: string, cause?: unknown): UpdateError {
-  return new UpdateError('usage', `cannot submit ${printable(file)}: ${why}`, {
+  return new UpdateError('usage', `cannot submit "${printable(file)}": ${why}`, {
     hint: 'name a regular file, or a directory, that you can read',
     cause,
   });

@@ -5,20 +5,20 @@ import { hasErrno, UpdateError } from '../errors.ts';
 import { formatRequest, latestQuery, parseNewest } from '../query/latest.ts';
 import { maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
 import { listAccepted } from '../state/facts.ts';
-import { shownName } from '../system/printable.ts';
+import { asciiOnly } from '../system/printable.ts';
 import { listPublished } from './published.ts';
 
 const querySeconds = 1;
 
-/** Asks the fleet which versions there are, for whoever chooses the next one. */
+/** The versions that the fleet holds, for the choice of the next one. */
 export interface FleetVersions {
-  /** The newest version of a channel that each member says it holds; never fails. */
+  /** Resolves to the newest version of a channel that each member says it holds; never rejects. */
   ask: (channel: string) => Promise<ReadonlyMap<string, number>>;
-  /** Told what a person should know. */
+  /** Called with warnings for the operator. */
   warn: (message: string) => void;
 }
 
-/** Asks all members by Serf; where it is down nobody answers, and sending will say why. */
+/** Asks all members by Serf; while it is down there are no answers, and sending reports the reason. */
 export function askBySerf(
   serf: Pick<SerfClient, 'query'>,
   warn: FleetVersions['warn'],
@@ -44,8 +44,8 @@ export function askBySerf(
 }
 
 /**
- * Every update that is known on this machine, by the names of files alone: what the node holds, its
- * own target or not, and what was submitted here, also when no node has heard of it yet.
+ * Lists every update that is known on this machine, by the names of files alone: those that the node
+ * holds, its own target or not, and those submitted here, also when no node has heard of them yet.
  *
  * @throws UpdateError `configuration` when the directories cannot be read
  */
@@ -55,18 +55,17 @@ export function listKnown(config: Pick<Config, 'stateDir' | 'publishDir'>): Upda
   } catch (cause) {
     if (!(cause instanceof UpdateError) && !hasErrno(cause, 'EACCES', 'EPERM')) throw cause;
     throw new UpdateError('configuration', 'cannot read which versions there are', {
-      hint: `whoever submits must be able to read ${config.stateDir}: usermod -aG p2p-update USER`,
+      hint: `an operator must be able to read ${config.stateDir}: usermod -aG p2p-update USER`,
       cause,
     });
   }
 }
 
 /**
- * The highest version known of a channel, here or to a member of the fleet.
+ * Finds the highest version of a channel that is known here or to a member of the fleet.
  *
- * A member may lie: an answer that no node would take the next version of counts for nothing.
+ * A member may lie: a version so high that nodes would refuse the one after it is ignored.
  *
- * @param now unix seconds
  * @returns 0 when there is none
  * @throws UpdateError `configuration` when the directories cannot be read
  */
@@ -74,29 +73,32 @@ export async function findNewest(
   channel: string,
   config: Pick<Config, 'stateDir' | 'publishDir'>,
   fleet: FleetVersions,
-  now: number,
+  nowSeconds: number,
 ): Promise<number> {
-  // Started first: it waits for the fleet, and we need not wait with it.
+  // Started first: the fleet answers while the files here are listed.
   const asked = fleet.ask(channel);
   const here = listKnown(config).reduce(
     (top, id) => (id.channel === channel ? Math.max(top, id.version) : top),
     0,
   );
-  // Less some room for nodes whose clocks are late.
-  const limit = Math.max(here, now) + maxVersionStep - maxClockLeadSeconds;
+  // Lowered by a margin for nodes whose clocks are late.
+  const limit = Math.max(here, nowSeconds) + maxVersionStep - maxClockLeadSeconds;
   let newest = here;
   for (const [name, version] of await asked) {
     if (version <= limit) newest = Math.max(newest, version);
-    else fleet.warn(`${shownName(name)} says that ${version} is the newest of ${channel}: ignored`);
+    else {
+      const member = asciiOnly(name.slice(0, 64));
+      fleet.warn(`${member} says that ${version} is the newest of ${channel}: ignored`);
+    }
   }
   return newest;
 }
 
 /**
- * The version of the next update of a channel.
+ * Chooses the version of the next update of a channel (docs/announcement.md#versions).
  *
- * @param wanted what the operator asks for; undefined: max(newest + 1, now), so that versions ascend
- *   even when clocks do not, and look like times in logs
+ * @param wanted the operator's choice; undefined: max(newest + 1, now), so that versions ascend even when
+ *   clocks do not, and look like times in logs
  * @param newest from {@link findNewest}
  * @throws UpdateError `refused` when it is not the newest
  */
@@ -104,9 +106,9 @@ export function chooseVersion(
   wanted: number | undefined,
   newest: number,
   channel: string,
-  now: number,
+  nowSeconds: number,
 ): number {
-  if (wanted === undefined) return Math.max(newest + 1, now);
+  if (wanted === undefined) return Math.max(newest + 1, nowSeconds);
   if (wanted > newest) return wanted;
   throw new UpdateError(
     'refused',

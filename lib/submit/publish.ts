@@ -5,6 +5,7 @@ import { contentName, nameOf, parseAnnouncement, updateKey } from '../announceme
 import type { Config } from '../config.ts';
 import { connectSerf, type SerfClient } from '../daemons/serf/client.ts';
 import { connectTransmission, type TransmissionClient } from '../daemons/transmission/client.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { fsyncDirectory, replaceDurably } from '../system/durable-write.ts';
 import { encodeRecord } from '../system/record.ts';
@@ -13,7 +14,7 @@ import type { Submission } from './submission.ts';
 
 const checkPollMs = 100;
 const checkBaseMs = 20_000;
-/** A Raspberry Pi's card reads and hashes at least so fast. */
+/** Least speed of Transmission's check: a Raspberry Pi with its card. */
 const checkBytesPerMs = 4_000;
 
 export interface SendDeps {
@@ -23,8 +24,8 @@ export interface SendDeps {
 }
 
 /**
- * Puts the content where the daemon seeds it from, and keeps the signed announcement; after this
- * the submission survives anything, and {@link sendUpdate} can be repeated.
+ * Moves the content into the publish directory and keeps the signed announcement. From then on the
+ * submission survives a crash or power cut, and {@link sendUpdate} can be repeated.
  */
 export async function publishContent(
   submission: Submission,
@@ -48,7 +49,7 @@ export async function publishContent(
 /**
  * Sends a kept announcement by way of this node's daemons.
  *
- * @throws UpdateError as {@link sendUpdate} does, with how to send it again in the hint
+ * @throws UpdateError as {@link sendUpdate} does; the hint has the command that sends it again
  */
 export async function deliver(published: PublishedUpdate, config: Config): Promise<void> {
   try {
@@ -63,7 +64,7 @@ export async function deliver(published: PublishedUpdate, config: Config): Promi
       cause.code,
       `${name} is signed and kept, but was not sent: ${cause.message}`,
       {
-        hint: `${cause.hint}; then: submit.ts --resend ${name}`,
+        hint: `${cause.hint}; then: ${commandHint('submit', '--resend', name)}`,
         ...(cause.cause === undefined ? {} : { cause: cause.cause }),
       },
     );
@@ -71,8 +72,8 @@ export async function deliver(published: PublishedUpdate, config: Config): Promi
 }
 
 /**
- * Seeds a published update from this node and tells the fleet. Repeating it is harmless: the event
- * is the same bytes, which every node takes as done.
+ * Seeds a published update from this node and sends its event. Repeating it is harmless: the event is the
+ * same bytes, for which a node that has them has nothing to do.
  *
  * @throws UpdateError `unavailable` when Transmission or Serf is down; nothing is lost then
  */
@@ -91,7 +92,7 @@ export async function sendUpdate(
   await deps.serf.sendEvent('update', published.payload);
 }
 
-/** Nodes that hear of content which nobody has yet would stall: the daemon checks it first. */
+/** Waits until Transmission has checked the content and seeds it: nodes would stall on it before. */
 async function untilSeeding(
   infoHash: string,
   length: number,
@@ -109,7 +110,7 @@ async function untilSeeding(
         'unavailable',
         `Transmission does not seed the content in ${config.publishDir}${failed ? `: ${torrent.error}` : ''}`,
         {
-          hint: 'its user must be able to read "publishDir"; then send again with submit --resend',
+          hint: 'its user must be able to read "publishDir"',
         },
       );
     await new Promise((resolve) => setTimeout(resolve, checkPollMs));

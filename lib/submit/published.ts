@@ -6,18 +6,19 @@ import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
 import { decodeRecord } from '../system/record.ts';
 
-/** What stays on disk of a submission, so that it can be sent again byte for byte. */
+/** The part of a submission that stays on disk, so that it can be sent again byte for byte. */
 export interface PublishedUpdate extends UpdateId {
   payload: string;
   /** The .torrent, base64; null for a withdrawal, which has no content. */
   metainfo: string | null;
 }
 
+/** The directory of the kept announcements. */
 export function announcementsDir({ publishDir }: Pick<Config, 'publishDir'>): string {
   return join(publishDir, 'announcements');
 }
 
-/** Every announcement kept here, as the file names say, the highest version first. */
+/** Lists every announcement kept here, by the names of files alone, the highest version first. */
 export function listPublished(config: Pick<Config, 'publishDir'>): UpdateId[] {
   const kept = listDirectory(announcementsDir(config)).flatMap(
     (name) => parseUpdateKey(name) ?? [],
@@ -26,7 +27,7 @@ export function listPublished(config: Pick<Config, 'publishDir'>): UpdateId[] {
 }
 
 /**
- * A kept announcement.
+ * Reads a kept announcement.
  *
  * @throws UpdateError `configuration` when its record is damaged
  */
@@ -41,7 +42,7 @@ export function readPublished(config: Config, id: UpdateId): PublishedUpdate {
 }
 
 /**
- * The kept announcement that a person names.
+ * Finds the kept announcement that an operator names.
  *
  * @param key `channel@version` as submit printed it; undefined: the highest version of all
  * @throws UpdateError `usage` when there is none, `configuration` when its record is damaged

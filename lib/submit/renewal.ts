@@ -12,6 +12,7 @@ import {
 } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { currentKeySet, readChained } from '../state/key-chain.ts';
 import { type KeySet, parseKeySet } from '../trust/key-set.ts';
@@ -21,12 +22,12 @@ import { chooseVersion, findNewest, type FleetVersions } from './known-updates.t
 import { listPublished, notKept, readPublished } from './published.ts';
 import type { OnProgress, Submission } from './submission.ts';
 
-/** What a person asks for; times in unix seconds. */
+/** An operator's request; times in unix seconds. */
 export interface RenewRequest {
   /** `channel@version`; undefined: the newest that can be renewed. */
   key: string | undefined;
   expires: number;
-  /** Checked already; '' is every node, undefined is the target that it had. */
+  /** Checked already; '' is every node, undefined keeps the target. */
   target: string | undefined;
   version?: number | undefined;
 }
@@ -35,14 +36,15 @@ export interface RenewRequest {
  * Signs a kept announcement again: a new version, time and expiry, with today's keys, for the same
  * content. Nodes that have applied the content neither download nor run it again.
  *
- * @returns with `renews`, what was signed again, and `newest`, the newest version of its channel
+ * @returns with `renews`, the update that was signed again, and `newest`, the newest version of its
+ *   channel
  * @throws UpdateError `usage` when there is nothing to renew, `refused` when the content is gone or
  *   changed, `untrusted` for an announcement that the fleet's keys never signed
  */
 export async function prepareRenewal(
   request: RenewRequest,
   config: Config,
-  now: number,
+  nowSeconds: number,
   fleet: FleetVersions,
   onProgress?: OnProgress,
 ): Promise<Submission & { renews: UpdateId; newest: number }> {
@@ -56,15 +58,15 @@ export async function prepareRenewal(
   const pieceRoom = checkPieceRoom({ channel, name, target }, signers.length, maxChars);
   const [pieces, newest] = await Promise.all([
     hashKept(old.announcement, config, onProgress),
-    findNewest(channel, config, fleet, now),
+    findNewest(channel, config, fleet, nowSeconds),
   ]);
   const announcement: Announcement = {
     ...old.announcement,
-    // What has been applied is not to run again: that is what renewing means.
+    // A renewal never runs applied content again.
     rerun: false,
     epoch: keySet.epoch,
-    version: chooseVersion(request.version, newest, channel, now),
-    created: now,
+    version: chooseVersion(request.version, newest, channel, nowSeconds),
+    created: nowSeconds,
     expires: request.expires,
     target,
     pieces: pieces.length <= pieceRoom ? pieces : new Uint8Array(),
@@ -91,16 +93,16 @@ function findRenewable(key: string | undefined, config: Config): SignedAnnouncem
       throw new UpdateError('usage', `${key} is a ${kind}, which has nothing to renew`, {
         hint:
           kind === 'withdraw'
-            ? `to stop the channel again: submit.ts --withdraw ${id.channel}`
-            : `to repeat its event: submit.ts --resend ${key}`,
+            ? `to stop the channel again: ${commandHint('submit', '--withdraw', id.channel)}`
+            : `to repeat its event: ${commandHint('submit', '--resend', key)}`,
       });
   }
   throw notKept(key, key === undefined ? [] : kept);
 }
 
 /**
- * Today's keys may have replaced those that signed it, so the key set of its own time judges. Without
- * this, whoever can write "publishDir" would have our keys sign content of his own.
+ * Verifies a kept announcement against the key set of its own epoch, since its keys may have been
+ * replaced. Without this our keys would sign the content of any user that can write "publishDir".
  */
 function checkWasSigned(old: SignedAnnouncement, keySet: KeySet, config: Config): void {
   const { channel, version, epoch } = old.announcement;
@@ -121,7 +123,7 @@ function keySetOf(epoch: number, { keySetFile, applyDir }: Config): KeySet | und
   return link === undefined ? undefined : parseKeySet(link.text);
 }
 
-/** The SHA-1 of the pieces of the content, which must be what was signed. */
+/** Hashes the pieces of the kept content, which must be the content that was signed. */
 async function hashKept(
   { sha256, length, infoHash, pieceLength, name, ...id }: Announcement,
   config: Config,
@@ -129,8 +131,8 @@ async function hashKept(
 ): Promise<Uint8Array> {
   const file = join(config.publishDir, contentName({ sha256, name }));
   const size = statSync(file, { throwIfNoEntry: false })?.size;
-  const unusable = (what: string): UpdateError =>
-    new UpdateError('refused', `the content of ${nameOf(id)} ${what}: ${file}`, {
+  const unusable = (fault: string): UpdateError =>
+    new UpdateError('refused', `the content of ${nameOf(id)} ${fault}: ${file}`, {
       hint: 'submit the file itself again, with --channel and --name as before',
     });
   if (size === undefined) throw unusable('is no longer in "publishDir"');
@@ -144,19 +146,17 @@ async function hashKept(
   return content.pieces;
 }
 
-/** An announcement kept here that nodes will not take any more under another key set. */
+/** An announcement kept here that nodes will not accept any more under the next key set. */
 export interface DueRenewal extends UpdateId {
-  /** What an operator types to sign it again. */
+  /** The command that signs it again. */
   command: string;
 }
 
 /**
- * What must be signed again once `next` is in force: of each channel, target and noop the newest
- * announcement kept here, where it is not expired and `next` does not trust its signers.
- *
- * @param now unix seconds
+ * Lists the announcements that must be signed again once `next` is in force: of each channel, target and
+ * noop the newest one kept here, where it is not expired and `next` does not trust its signers.
  */
-export function listDueRenewals(next: KeySet, config: Config, now: number): DueRenewal[] {
+export function listDueRenewals(next: KeySet, config: Config, nowSeconds: number): DueRenewal[] {
   const seen = new Set<string>();
   return listPublished(config).flatMap((id) => {
     const { signed, update } = parseAnnouncement(readPublished(config, id).payload);
@@ -164,15 +164,15 @@ export function listDueRenewals(next: KeySet, config: Config, now: number): DueR
     const slot = JSON.stringify([channel, target, noop]);
     if (kind === 'keyset' || seen.has(slot)) return [];
     seen.add(slot);
-    if (isExpired(update, now)) return [];
+    if (isExpired(update, nowSeconds)) return [];
     try {
       verifyAnnouncement(signed, next);
       return [];
     } catch (error) {
       if (!(error instanceof UpdateError)) throw error;
-      const aim = target === '' ? '' : ` --target '${target.replaceAll("'", `'\\''`)}'`;
-      const again = kind === 'withdraw' ? `--withdraw ${channel}${aim}` : `--renew ${nameOf(id)}`;
-      return [{ ...id, command: `submit.ts ${again}` }];
+      const aim = target === '' ? [] : ['--target', target];
+      const again = kind === 'withdraw' ? ['--withdraw', channel, ...aim] : ['--renew', nameOf(id)];
+      return [{ ...id, command: commandHint('submit', ...again) }];
     }
   });
 }

@@ -1,10 +1,16 @@
 import { statSync } from 'node:fs';
-import { isContentName } from '../announcement/codec.ts';
-import { type Announcement, keySetChannel, type Kind } from '../announcement/fields.ts';
+import {
+  allowsNoop,
+  type Announcement,
+  isContentName,
+  keySetChannel,
+  type Kind,
+} from '../announcement/fields.ts';
 import { buildMetainfo, choosePieceLength } from '../announcement/metainfo.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
 import { checkManifest } from '../daemons/puppet/puppet.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { printable } from '../system/printable.ts';
@@ -12,7 +18,7 @@ import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.
 import { checkContentSize, takeInput } from './input.ts';
 import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
 
-/** What a person asks for; times in unix seconds. */
+/** An operator's request; times in unix seconds. */
 export interface SubmitRequest {
   file: string;
   channel?: string | undefined;
@@ -31,20 +37,20 @@ export interface Submission {
   announcement: Announcement;
   /** The payload of the event. */
   payload: string;
-  /** Null: there is no content, and nothing for Transmission. */
+  /** The .torrent; null without content. */
   metainfo: Buffer | null;
-  /** Our own copy of the content, in the work directory; null when there is nothing to publish. */
+  /** The copy of the content in the work directory; null when there is no content to publish. */
   contentFile: string | null;
 }
 
-/** Told while hashing, with bytes. */
+/** Called while hashing. */
 export type OnProgress = ((bytesDone: number, bytesTotal: number) => void) | undefined;
 
 /**
  * Makes a signed announcement for a file or directory; nothing is sent or published yet.
  *
- * @param workDir an existing private directory, which gets our copy of the content: what is hashed
- *   is what is seeded, whatever happens to the original meanwhile
+ * @param workDir an existing private directory, which gets a copy of the content: that copy is hashed and
+ *   seeded, even if the original changes meanwhile
  * @throws UpdateError `usage` and `malformed` for input that no node would take, `refused` for a
  *   version that is not the newest or content that is too large, `configuration` for keys
  */
@@ -52,7 +58,7 @@ export async function prepareSubmission(
   request: SubmitRequest,
   config: Config,
   workDir: string,
-  now: number,
+  nowSeconds: number,
   fleet: FleetVersions,
   onProgress?: OnProgress,
 ): Promise<Submission> {
@@ -77,7 +83,7 @@ export async function prepareSubmission(
       pieceLength: choosePieceLength(size, pieceRoom),
       ...(onProgress === undefined ? {} : { onProgress }),
     }),
-    findNewest(channel, config, fleet, now),
+    findNewest(channel, config, fleet, nowSeconds),
   ]);
 
   const announcement: Announcement = {
@@ -85,8 +91,8 @@ export async function prepareSubmission(
     noop: request.noop,
     rerun: request.rerun,
     epoch: keySet.epoch,
-    version: chooseVersion(request.version, newest, channel, now),
-    created: now,
+    version: chooseVersion(request.version, newest, channel, nowSeconds),
+    created: nowSeconds,
     notBefore: request.notBefore,
     expires: request.expires,
     infoHash: content.infoHash,
@@ -106,22 +112,26 @@ export async function prepareSubmission(
   };
 }
 
-/** @throws UpdateError `usage` for the channel of key sets, which release keys cannot sign for */
+/**
+ * Checks that a channel is not that of key sets, which release keys cannot sign for.
+ *
+ * @throws UpdateError `usage`
+ */
 export function checkUpdateChannel(channel: string): void {
   if (channel !== keySetChannel) return;
   throw new UpdateError('usage', `channel ${keySetChannel} is for key sets alone`, {
-    hint: 'choose another channel; scripts/keys.ts changes the key set',
+    hint: `choose another channel; the key set is changed by: ${commandHint('keys', '--help')}`,
   });
 }
 
 function checkNoop(kind: Kind, name: string): void {
-  if (kind === 'manifest' || kind === 'environment') return;
+  if (allowsNoop(kind)) return;
   throw new UpdateError('usage', `--noop has no meaning for ${name}, which is a ${kind}`, {
-    hint: 'Puppet can say what it would change for a manifest or an environment only',
+    hint: 'Puppet can try a manifest or an environment only',
   });
 }
 
-/** The name reaches the disk of every node, so it is one that no tool can misunderstand. */
+/** Checks a name, which reaches the disk of every node: no tool there may misread it. */
 function checkName(name: string, request: SubmitRequest): void {
   if (isContentName(name)) return;
   const fitting = name
@@ -130,7 +140,7 @@ function checkName(name: string, request: SubmitRequest): void {
     .replace(/^[^A-Za-z0-9]+/, '')
     .slice(-64);
   const given = request.name === undefined ? 'the file is named' : '--name is';
-  throw new UpdateError('usage', `${given} ${printable(name)}, which cannot be announced`, {
+  throw new UpdateError('usage', `${given} "${printable(name)}", which cannot be announced`, {
     hint: `a name has 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit: try --name ${isContentName(fitting) ? fitting : 'update.bin'}`,
   });
 }

@@ -1,5 +1,10 @@
-import { isContentName, pieceBudget } from '../announcement/codec.ts';
-import type { Announcement } from '../announcement/fields.ts';
+import { pieceBudget } from '../announcement/codec.ts';
+import {
+  type Announcement,
+  isContentName,
+  zeroInfoHash,
+  zeroSha256,
+} from '../announcement/fields.ts';
 import { parsePayload, type Update, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { listAccepted, readAccepted } from '../state/facts.ts';
@@ -9,7 +14,7 @@ import { chooseVersion, findNewest, type FleetVersions } from './known-updates.t
 import { listPublished, readPublished } from './published.ts';
 import { checkUpdateChannel, type Submission } from './submission.ts';
 
-/** What a person asks for; times in unix seconds. */
+/** An operator's request; times in unix seconds. */
 export interface WithdrawRequest {
   channel: string;
   /** Checked already; '' is every node. */
@@ -18,11 +23,11 @@ export interface WithdrawRequest {
   version?: number | undefined;
 }
 
-/** A name for a channel of which no announcement is known, and for where the real one does not fit. */
+/** Name for a channel without a known announcement, and where the real name does not fit. */
 const anonymous = 'withdraw';
 
 /**
- * Makes the signed announcement that ends what a channel's nodes have not applied.
+ * Makes the signed announcement that ends the updates of a channel that nodes have not applied yet.
  *
  * @returns with `withdraws`, the newest update known of the channel, undefined when none is
  * @throws UpdateError `malformed` and `usage` for a channel or target that cannot be announced,
@@ -31,7 +36,7 @@ const anonymous = 'withdraw';
 export async function prepareWithdrawal(
   request: WithdrawRequest,
   config: Config,
-  now: number,
+  nowSeconds: number,
   fleet: FleetVersions,
 ): Promise<Submission & { withdraws: UpdateId | undefined }> {
   const { channel, target } = request;
@@ -51,15 +56,15 @@ export async function prepareWithdrawal(
     epoch: keySet.epoch,
     version: chooseVersion(
       request.version,
-      await findNewest(channel, config, fleet, now),
+      await findNewest(channel, config, fleet, nowSeconds),
       channel,
-      now,
+      nowSeconds,
     ),
-    created: now,
+    created: nowSeconds,
     notBefore: 0,
     expires: request.expires,
-    infoHash: '0'.repeat(40),
-    sha256: '0'.repeat(64),
+    infoHash: zeroInfoHash,
+    sha256: zeroSha256,
     length: 0,
     pieceLength: 0,
     ...texts,
@@ -69,7 +74,7 @@ export async function prepareWithdrawal(
   return { announcement, payload, metainfo: null, contentFile: null, withdraws: newest };
 }
 
-/** The newest update known of a channel that can be read, wherever it was submitted. */
+/** Finds the newest update of a channel that is known here and readable, submitted here or not. */
 async function newestOf(channel: string, config: Config): Promise<Update | undefined> {
   const candidates = [
     ...listPublished(config).map((id) => ({ id, read: () => readPublished(config, id) })),
@@ -84,10 +89,10 @@ async function newestOf(channel: string, config: Config): Promise<Update | undef
       const payload = read()?.payload;
       if (payload === undefined) continue;
       const { update } = await parsePayload(Buffer.from(payload));
-      // A bare torrent's name is its sender's choice.
+      // The name of a bare torrent is its sender's choice.
       return isContentName(update.name) ? update : { ...update, name: anonymous };
     } catch {
-      // A damaged record must not stop an emergency stop; the next one names the channel as well.
+      // A damaged record must not prevent an emergency stop: any other update has the channel too.
     }
   }
   return undefined;

@@ -1,12 +1,13 @@
-import { lstatSync, readdirSync } from 'node:fs';
+import { lstatSync, opendirSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { commandHint } from '../command-hint.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { fsyncDirectory } from './durable-write.ts';
 
 /**
- * Creates a directory, and those above it, which everybody may read whatever the umask is, and
- * flushes each to disk; leaves what exists as it is.
+ * Creates a directory and those above it with mode 0755, whatever the umask is, and flushes each to
+ * disk; an existing one is left as it is.
  */
 export async function makePublicDirectory(path: string): Promise<void> {
   try {
@@ -34,7 +35,7 @@ export async function syncTree(directory: string): Promise<void> {
   fsyncDirectory(directory);
 }
 
-/** Each file's name and time of change. */
+/** Lists each file's name and time of change. */
 export function describeFiles(directory: string, names: readonly string[]): string[] {
   return names.map((name) => {
     const stats = lstatSync(join(directory, name), { throwIfNoEntry: false });
@@ -42,16 +43,39 @@ export function describeFiles(directory: string, names: readonly string[]): stri
   });
 }
 
-/** The names in a directory; none when it is not there yet. */
-export function listDirectory(directory: string): string[] {
+/** Entries that are read from a directory in one go. */
+const bufferSize = 1024;
+
+/**
+ * The names in a directory, in no order, without holding all of them in memory: a lesser user may have
+ * made any number. None when the directory is not there yet.
+ *
+ * @throws UpdateError `configuration` when it is no directory, or closed to this user
+ */
+export function* namesIn(directory: string): Generator<string, void> {
+  const opened = openOrNone(() => opendirSync(directory, { bufferSize }), directory);
+  if (opened === undefined) return;
   try {
-    return readdirSync(directory);
+    for (let entry = opened.readSync(); entry !== null; entry = opened.readSync()) yield entry.name;
+  } finally {
+    opened.closeSync();
+  }
+}
+
+/** The names in a directory, which its owner keeps few; throws as {@link namesIn} does. */
+export function listDirectory(directory: string): string[] {
+  return openOrNone(() => readdirSync(directory), directory) ?? [];
+}
+
+function openOrNone<T>(open: () => T, directory: string): T | undefined {
+  try {
+    return open();
   } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return [];
+    if (hasErrno(error, 'ENOENT')) return undefined;
     if (!hasErrno(error, 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM')) throw error;
     const why = hasErrno(error, 'EACCES', 'EPERM') ? 'closed to this user' : 'not a directory';
     throw new UpdateError('configuration', `${directory} is ${why}`, {
-      hint: 'find out who changed it, move away what is no directory, and run scripts/setup.ts',
+      hint: `find out who changed it, move away what is no directory, then: ${commandHint('setup')}`,
       cause: error,
     });
   }

@@ -15,13 +15,13 @@ import {
 import { dirname, join } from 'node:path';
 import { hasErrno } from '../errors.ts';
 
-/** How the name of a file that is still being written begins; one left over may be deleted. */
+/** Prefix of a file that is still being written; one left over may be deleted. */
 const temporaryPrefix = '.tmp-';
 const leftOverAfterMs = 600_000;
 
 const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants;
 
-/** Flushes a directory: without this a rename or link is lost by a power cut (ext4, facts measured). */
+/** Flushes a directory: without this a power cut loses a rename or link (docs/reliability.md). */
 export function fsyncDirectory(directory: string): void {
   const descriptor = openSync(directory, constants.O_RDONLY);
   try {
@@ -41,7 +41,7 @@ function writeTemporary(file: string, content: string | Uint8Array, mode: number
   const temporary = join(dirname(file), `${temporaryPrefix}${unique}`);
   const descriptor = openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, mode);
   try {
-    // What others may read is said by the mode alone, whatever the umask of a unit.
+    // The mode must not depend on the umask of a unit.
     fchmodSync(descriptor, mode);
     const bytes = typeof content === 'string' ? Buffer.from(content) : content;
     for (let offset = 0; offset < bytes.length;) offset += writeSync(descriptor, bytes, offset);
@@ -56,8 +56,8 @@ function writeTemporary(file: string, content: string | Uint8Array, mode: number
 }
 
 /**
- * Creates `file` with this content so that it survives power loss, or leaves what is there.
- * Of many writers at once exactly one creates it: link(2) fails where the name exists.
+ * Creates `file` with this content so that it survives power loss, or leaves an existing one alone. Of
+ * many writers at once exactly one creates it: link(2) fails where the name exists.
  *
  * @returns whether this call created it
  */
@@ -75,7 +75,7 @@ export function createDurably(file: string, content: string | Uint8Array, mode =
   return true;
 }
 
-/** Replaces `file` whole, so that after power loss it has either its old content or the new one. */
+/** Replaces `file` whole: after power loss it has either its old content or the new one. */
 export function replaceDurably(file: string, content: string | Uint8Array, mode = 0o640): void {
   const temporary = writeTemporary(file, content, mode);
   try {
@@ -88,8 +88,8 @@ export function replaceDurably(file: string, content: string | Uint8Array, mode 
 }
 
 /**
- * Removes what killed writers left in a directory: temporary files of more than ten minutes ago, so
- * that one which is being written now is left alone.
+ * Removes the temporary files that killed writers left in a directory: those of more than ten minutes
+ * ago, since a younger one may be in use.
  */
 export function removeLeftOvers(directory: string, nowMs: number): void {
   for (const name of readdirSync(directory)) {

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { hasErrno } from '../errors.ts';
 import { readRegularFile } from './regular-file.ts';
 
-/** One line of events.log: what woke us, and what came of it. */
+/** One line of events.log: the program that was woken, and its decision. */
 export interface LoggedEvent {
   handler: string;
   decision: string;
@@ -21,28 +21,28 @@ export interface LoggedEvent {
   version?: number;
 }
 
-/** A line as it is read again. */
+/** A line of events.log as it is read. */
 export interface LoggedLine extends LoggedEvent {
   /** ISO 8601, milliseconds. */
   time: string;
-  /** From the start of the process. */
+  /** Milliseconds since the process started. */
   ms: number;
 }
 
 /** An idle node writes some 500 kB a day; five files are a week or more. */
 const maxLogBytes = 2 ** 20;
 const oldLogs = 4;
-/** A log grows past its size until the next reconcile; nothing sound grows so far. */
+/** Limit for reading: a log grows past its size until the next reconcile, but never so far. */
 const maxReadBytes = 2 ** 26;
 
-/** The log of a directory's owner; each user writes a file of its own. */
+/** Path of the log of a directory's owner; each user writes a file of its own. */
 export function eventLogFile(directory: string): string {
   return join(directory, 'events.log');
 }
 
 /**
  * Appends one JSON line with the time (ISO 8601, milliseconds) and the milliseconds since this
- * process started. A log that cannot be written must not lose an update, so that is no error.
+ * process started. A log that cannot be written is no error: it must not lose an update.
  */
 export function logEvent(directory: string, event: LoggedEvent): void {
   const { handler, channel, version, decision, reason } = event;
@@ -61,8 +61,8 @@ export function logEvent(directory: string, event: LoggedEvent): void {
 }
 
 /**
- * Sets a log aside once it has a mebibyte: `events.log.1` is the newest of four old ones. Whoever is
- * writing meanwhile writes into the old one. To be called under the lock of the directory's owner:
+ * Sets a log aside once it has a mebibyte: `events.log.1` is the newest of four old ones. A process that
+ * has it open goes on writing into the old one. To be called under the lock of the directory's owner:
  * two at once could push out a whole log.
  */
 export function rotateLog(directory: string): void {
@@ -78,9 +78,9 @@ export function rotateLog(directory: string): void {
 }
 
 /**
- * Every line of a directory's logs, oldest first. What is no line of ours, such as one torn by a
- * power cut, is left out. Root reads what a lesser user may write, so no link is followed and no
- * pipe is waited for.
+ * Reads every line of a directory's logs, oldest first; a malformed one, such as one torn by a power
+ * cut, is left out. Root reads files that a lesser user may write, so no link is followed and no pipe
+ * is waited for.
  *
  * @throws UpdateError `configuration` when this user may not read a log, `try-later` for an I/O error
  */
@@ -122,9 +122,9 @@ function append(directory: string, text: string): void {
   const descriptor = openSync(eventLogFile(directory), 'a+', 0o600);
   try {
     const { size } = fstatSync(descriptor);
-    // Who may look into the directory may read its log, whatever the umask of a unit is.
+    // Users that may read the directory may read its log, whatever the umask of a unit is.
     if (size === 0) fchmodSync(descriptor, 0o600 | (statSync(directory).mode & 0o044));
-    // After a line that was cut short (a full disk, a kill) ours would be unreadable too.
+    // A line that was cut short (a full disk, a kill) must not make this one unreadable too.
     const last = Buffer.alloc(1);
     const isTorn = size > 0 && readSync(descriptor, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a;
     writeSync(descriptor, isTorn ? `\n${text}` : text);
@@ -133,7 +133,7 @@ function append(directory: string, text: string): void {
   }
 }
 
-/** Full, read-only, or a directory of another user (the Transmission hook): go on without. */
+/** Goes on without the log where the disk is full or read-only, or it is another user's (the hook). */
 function ignoringFaults(action: () => void): void {
   try {
     action();

@@ -2,19 +2,19 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { UpdateError } from '../errors.ts';
 
-/** More than any burst of facts needs. */
+/** Limit on the rounds of one holder; no burst of facts needs as many. */
 const maxRounds = 8;
 
 /**
  * Runs `work` under flock(2) on `file`, unless another process holds it, and again as long as
- * `look` (the facts, as a text) has changed meanwhile, but not for ever: whoever can make facts
- * must not keep us here.
+ * `look` (the facts, as a text) has changed meanwhile: eight times at most, since a user that can write
+ * facts must not keep the holder busy for ever.
  *
- * No wake-up is lost: whoever writes a fact tries the lock afterwards. Either it gets the lock, or
- * the holder, which looks once more after unlocking, sees the fact.
+ * No wake-up is lost: the writer of a fact tries the lock afterwards. Either it gets the lock, or the
+ * holder, which looks once more after unlocking, sees the fact.
  *
  * @returns false when another process held the lock, and so does the work
- * @throws UpdateError `unavailable` when flock(1) is missing, and whatever `work` throws
+ * @throws UpdateError `unavailable` when flock(1) is missing; and the errors of `work`
  */
 export async function runExclusively(
   file: string,
@@ -35,9 +35,9 @@ export async function runExclusively(
 }
 
 /**
- * flock(1) locks the open file description that it inherits, so the lock is ours once it has
- * exited. It goes with the description: closed by us, or by the kernel if we are killed. Node opens
- * with O_CLOEXEC, so no child of ours keeps it.
+ * Locks a file by flock(1), which locks the open file description that it inherits: the lock stays after
+ * its exit, until this process closes the description or dies. Node opens with O_CLOEXEC, so no child
+ * keeps it.
  */
 function tryLock(descriptor: number): boolean {
   const { status, error } = spawnSync('flock', ['--nonblock', '3'], {

@@ -1,17 +1,26 @@
-/** A name from outside, fit for a message: what a terminal could obey is escaped. */
-export function printable(name: string): string {
-  return JSON.stringify(name.slice(0, 200)).replace(
-    /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+const maxChars = 200;
+
+/**
+ * Controls (C0, DEL, C1), line and paragraph separators, the bidirectional controls of Unicode, and the
+ * backslash, since it begins the escapes.
+ */
+const escaped = /[\\\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * Makes text from outside fit for a message: at most 200 characters, and those that a terminal or a log
+ * could act on escaped as in JSON.
+ */
+export function printable(text: string): string {
+  return text.slice(0, maxChars).replace(escaped, (unit) => {
+    const json = JSON.stringify(unit).slice(1, -1);
+    return json === unit ? `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}` : json;
+  });
 }
 
-/** A terminal shows it: no control characters from another machine. */
+/**
+ * Replaces all but printable ASCII by `?`, so that bytes, characters and columns are the same: for tables,
+ * and for responses to a Serf query, which are limited in bytes.
+ */
 export function asciiOnly(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?');
-}
-
-/** A member's name for a log or a terminal: any member chose its own. */
-export function shownName(name: string): string {
-  return name.slice(0, 64).replace(/[^!-~]/g, '?');
+  return text.replace(/[^ -~]/g, '?');
 }

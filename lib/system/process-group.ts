@@ -2,15 +2,15 @@ import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { UpdateError, hasErrno } from '../errors.ts';
 
-/** What names one run for good: a process id alone may belong to somebody else by tomorrow. */
+/** Identity of one run; a process id alone may be given to another process later. */
 export interface ProcessIdentity {
   /** The group's id, which is its leader's process id. */
   processGroup: number;
-  /** When the leader started, in clock ticks since boot: field 22 of proc_pid_stat(5). */
+  /** Start of the leader, in clock ticks since boot: field 22 of proc_pid_stat(5). */
   startTime: string;
 }
 
-/** The variable by which every process of a run is known, however far it has moved away. */
+/** Environment variable that marks every process of a run, those that left its group included. */
 export const runVariable = 'P2P_UPDATE_RUN';
 
 /** The value of {@link runVariable} for one run. */
@@ -57,7 +57,7 @@ async function isMarked(pid: number, mark: string): Promise<boolean> {
 }
 
 /**
- * The living processes of a run: its leader, the leader's group, all their descendants, and every
+ * Finds the living processes of a run: its leader, the leader's group, all their descendants, and every
  * process that carries the run's mark. The last is needed because Puppet calls setsid(2) for every
  * command that it executes (Puppet::Util::Execution.execute_posix), so that an exec's background
  * child leaves the group and, once its parent ends, the tree as well.
@@ -84,7 +84,7 @@ async function findRun(run: ProcessIdentity): Promise<number[]> {
     before = found.size;
     for (const p of processes) if (found.has(p.parent)) found.add(p.pid);
   } while (found.size > before);
-  // Who looks is never part of what is looked for, even when started by the run itself.
+  // This process is never part of the run, even when the run itself started it.
   found.delete(process.pid);
   return processes.filter((p) => found.has(p.pid) && !p.isZombie).map((p) => p.pid);
 }
@@ -100,7 +100,8 @@ function signal(pid: number, name: NodeJS.Signals): void {
 /**
  * Ends every process of a run, with SIGTERM and, after `graceMs`, with SIGKILL; returns once none is
  * left, at once when there was none. A process that merely has the same number is left alone.
- * Throws 'try-later' when one outlives SIGKILL by `killMs`, as in uninterruptible I/O.
+ *
+ * @throws UpdateError `try-later` when one outlives SIGKILL by `killMs`, as in uninterruptible I/O
  */
 export async function endProcessGroup(
   run: ProcessIdentity,

@@ -5,22 +5,22 @@ import { UpdateError, hasErrno } from '../errors.ts';
 import { readRegularFile } from './regular-file.ts';
 
 const format = 1;
-/** A noop's list of properties is the longest that there is. */
+/** Limit for reading; the longest record has a noop's list of properties. */
 const maxRecordBytes = 2 ** 24;
 
-/** A JSON value as record text: a line with the format number and a SHA-256, then the JSON. */
+/** Encodes a JSON value as record text: a line with the format number and a SHA-256, then the JSON. */
 export function encodeRecord(value: unknown): string {
   const json = `${JSON.stringify(value)}\n`;
   return `p2p-update-record ${format} ${digest(format, json)}\n${json}`;
 }
 
-/** Covers the format number too, or one flipped bit would pass for newer software. */
+/** SHA-256 over the format number too: one flipped bit in it must not pass for newer software. */
 function digest(version: number, json: string): string {
   return hash('sha256', `${version}\n${json}`);
 }
 
 /**
- * The value of record text; undefined when the text is not what was written (a damaged disk).
+ * Decodes record text; undefined when its digest does not match (a damaged disk).
  *
  * @throws UpdateError `configuration` for a record of a later format: guessing would lose data
  */
@@ -38,7 +38,7 @@ export function decodeRecord(text: string, file: string): { value: unknown } | u
 /**
  * Replaces a record that changes.
  *
- * @param previous what `<file>.previous` is to have, for when this generation is damaged: the one
+ * @param previous content of `<file>.previous`, which is read when this generation is damaged: the one
  *   before, or a copy of this one, where going back a step would do harm
  */
 export function replaceRecord(
@@ -49,11 +49,11 @@ export function replaceRecord(
 ): void {
   const text = encodeRecord(value);
   const current = readGeneration(file);
-  // What is no file at all cannot be replaced by a rename.
+  // A directory in its place could not be replaced by rename(2).
   if (current === 'damaged') setAsideUnlessFile(file);
   if (previous === 'a copy') {
     setAsideUnlessFile(`${file}.previous`);
-    // First, so that at no instant the damage of one of them brings back what was before.
+    // The copy first: at no instant must damage to one of the two bring back the generation before.
     replaceDurably(`${file}.previous`, text, mode);
   } else if (typeof current === 'object') {
     // A corrupt current generation must not push out the good one before it.
@@ -99,13 +99,13 @@ function setAsideUnlessFile(file: string): void {
   if (lstatSync(file, { throwIfNoEntry: false })?.isFile() === false) setAside(file);
 }
 
-/** Keeps what is damaged for a person to look at. */
+/** Keeps a damaged record for a person to look at. */
 function setAside(file: string): void {
   try {
     rmSync(`${file}.corrupt`, { recursive: true, force: true });
     renameSync(file, `${file}.corrupt`);
   } catch (error) {
-    // Who only reads the record leaves that to its owner.
+    // A user that may only read the record leaves this to its owner.
     if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT')) throw error;
   }
 }

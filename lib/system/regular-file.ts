@@ -1,15 +1,16 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError, hasErrno } from '../errors.ts';
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /**
- * Reads a file that a lesser user may have put there, or a damaged disk changed: no pipe is waited
- * for, no link is followed, and no more is read than the file can have.
+ * Reads a file that a lesser user may have placed, or a damaged disk changed: no pipe is waited for, no
+ * link is followed, and a file that is too long is not read.
  *
  * @param options.maxBytes more than any genuine content
- * @param options.followLinks for what a person places, and may have put somewhere else
- * @returns 'absent', or 'unfit' for what cannot be the file: of another type, or too long
+ * @param options.followLinks for a file that a person places, and may keep elsewhere
+ * @returns 'absent', or 'unfit' when it is of another type or too long
  * @throws UpdateError `configuration` when this user may not read it; `try-later` for an I/O error
  */
 export function readRegularFile(
@@ -27,7 +28,7 @@ export function readRegularFile(
     if (hasErrno(error, 'ELOOP', 'ENXIO')) return 'unfit';
     if (hasErrno(error, 'EACCES', 'EPERM'))
       throw new UpdateError('configuration', `cannot read ${file}`, {
-        hint: 'correct its owner and mode: scripts/setup.ts says what they should be',
+        hint: `correct its owner and mode; what they should be: ${commandHint('setup', '--dry-run')}`,
         cause: error,
       });
     if (hasErrno(error, 'EIO'))

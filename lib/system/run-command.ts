@@ -7,17 +7,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { endProcessGroup, readProcess, runVariable, runId } from './process-group.ts';
 import type { ProcessIdentity } from './process-group.ts';
 
-/** A run's log is cut off here, so that a talkative manifest cannot fill the disk. */
+/** Limit on a run's log: a talkative manifest must not fill the disk. */
 export const maxLogBytes = 4 * 1024 * 1024;
 
-/** Of the output, this much of its beginning and of its end is returned. */
+/** Of the output, so much of its beginning and of its end is returned. */
 const maxOutputChars = 32 * 1024;
 
 /**
- * Waits for one line, the run's mark, before it turns into the command. So nothing runs before its
- * identity is on record, and if we die first, `read` meets the end of the pipe and nothing runs at
- * all. A constant: the command and its arguments come as "$@", never as text. umask 022, because
- * ours is 077 and what Puppet creates must not depend on that.
+ * Shell program that reads one line, the run's mark, and then becomes the command. So nothing runs
+ * before its identity is on record, and when this process dies first, `read` meets the end of the pipe
+ * and nothing runs at all. A constant: the command and its arguments come as "$@", never as text. umask
+ * 022, because ours is 077 and the files that Puppet creates must not depend on that.
  */
 const gate = `read -r ${runVariable} && export ${runVariable} && umask 022 && exec "$@" </dev/null 2>&1`;
 
@@ -28,10 +28,10 @@ export interface RunOptions {
   cwd: string;
   /** The whole environment; nothing is inherited. */
   env: Readonly<Record<string, string>>;
-  /** Where the output is appended, created with mode 0600; null for none. */
+  /** File that the output is appended to, created with mode 0600; null for none. */
   logFile: string | null;
   timeoutMs: number;
-  /** Told who runs before the command begins; while it throws or waits, nothing begins. */
+  /** Called before the command begins, which waits for it, and does not begin at all if it throws. */
   onStart?: ((identity: ProcessIdentity) => void | Promise<void>) | undefined;
 }
 
@@ -39,7 +39,7 @@ export interface RunOutcome {
   exitCode: number | null;
   signal: NodeJS.Signals | null;
   timedOut: boolean;
-  /** Standard output and standard error as they came, but of a long one 32 Ki at either end only. */
+  /** Standard output and standard error as they came; of a long one 32 Ki characters at either end. */
   output: string;
   identity: ProcessIdentity;
 }
@@ -64,7 +64,7 @@ export async function findCommand(command: string, path: string): Promise<string
  * standard input. When `timeoutMs` is over, everything that it started is ended. Background children
  * of a command that ended in time are left alone: they may be services.
  *
- * Throws what `onStart` throws (the command has not begun then), and file system errors of the log.
+ * @throws the errors of `onStart` (the command has not begun then), and file system errors of the log
  */
 export async function runCommand(options: RunOptions): Promise<RunOutcome> {
   const { command, args, cwd, env, logFile, timeoutMs, onStart } = options;
@@ -77,7 +77,7 @@ export async function runCommand(options: RunOptions): Promise<RunOutcome> {
       detached: true,
       stdio: ['pipe', 'pipe', 'ignore'],
     });
-    // Attached at once, since a listener that comes after the event would wait for ever.
+    // Attached at once: a listener that comes after the event would wait for ever.
     const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
     const closed = once(child, 'close');
     // Where it cannot be started both reject; `exited` is awaited below.
@@ -118,9 +118,9 @@ export async function runCommand(options: RunOptions): Promise<RunOutcome> {
       clearTimeout(timer);
     });
     await ending;
-    // Puppet killed by somebody else cannot look after its children any more.
+    // A command that was killed from outside cannot end its children any more.
     if (signal !== null) await endProcessGroup(identity);
-    // 'close' waits for everybody who holds the pipe, a background child too: do not.
+    // 'close' waits for every holder of the pipe, a background child too: do not.
     await Promise.race([closed, delay(1_000, undefined, { ref: false })]);
     child.stdout.destroy();
     const timedOut = ending !== undefined;
@@ -131,7 +131,7 @@ export async function runCommand(options: RunOptions): Promise<RunOutcome> {
   }
 }
 
-/** The child waits at the gate, so that its line in /proc is surely there. */
+/** Reads the identity of a child that waits at the gate, so that its line in /proc is there. */
 async function identify(pid: number | undefined): Promise<ProcessIdentity> {
   const stat = pid === undefined ? undefined : await readProcess(pid);
   if (stat === undefined) throw new Error('a process that was started is not in /proc');

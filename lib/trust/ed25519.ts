@@ -1,7 +1,7 @@
 import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
 import { UpdateError } from '../errors.ts';
 
-/** An Ed25519 public key that passed our checks. */
+/** An Ed25519 public key that has passed {@link publicKeyFromRaw}. */
 export interface PublicKey {
   /** The signer id: the first 8 bytes of the SHA-256 of the SPKI DER, 16 lowercase hex digits. */
   id: string;
@@ -9,19 +9,19 @@ export interface PublicKey {
   raw: Uint8Array;
 }
 
-/** All of an Ed25519 SubjectPublicKeyInfo before the 32 bytes of the point (RFC 8410, section 4). */
+/** The part of an Ed25519 SubjectPublicKeyInfo before the 32 bytes of the point (RFC 8410, section 4). */
 const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex');
 
 const signatureBytes = 64;
 
-// RFC 8032's numbers, big-endian: hex digits of one length compare as the numbers do.
-/** The field's prime, 2^255-19. */
+// Numbers of RFC 8032, big-endian: hex digits of one length compare as the numbers do.
+/** The prime of the field, 2^255-19. */
 const fieldPrime = '7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed';
 
 /** The order of the base point, L. */
 const groupOrder = '1000000000000000000000000000000014def9dea2f79cd65812631a5cf5d3ed';
 
-/** The y of the eight points whose order divides 8; two points share each but the second and third. */
+/** The y of the eight points whose order divides 8; two points share each, but the second and third. */
 const smallOrderYs = [
   '0000000000000000000000000000000000000000000000000000000000000000',
   '0000000000000000000000000000000000000000000000000000000000000001',
@@ -38,8 +38,8 @@ const smallOrderYs = [
  */
 export function publicKeyFromRaw(raw: Uint8Array): PublicKey {
   const fault = raw.length === 32 ? pointFault(raw) : 'not 32 bytes long';
-  // With such a key anyone can make a signature, one that holds for many or all messages. OpenSSL
-  // takes these keys, so the bytes decide, before it sees them.
+  // With such a key anyone can make a signature that holds for many or all messages. OpenSSL takes
+  // these keys, so they are refused by their bytes, before it sees them.
   if (fault !== undefined)
     throw new UpdateError('untrusted', `this Ed25519 public key is ${fault}`, {
       hint: 'it cannot come from an honest key generator: ask its owner, or make one with keygen',
@@ -62,8 +62,10 @@ export function publicKeyFromPem(pem: string): PublicKey {
   const der = Buffer.from(base64, 'base64');
   const raw = der.subarray(spkiPrefix.length);
   if (!spki(raw).equals(der) || der.toString('base64') !== base64 || raw.length !== 32) {
-    const what = pem.includes('PRIVATE KEY') ? 'a private key' : 'not an Ed25519 public key in PEM';
-    throw new UpdateError('untrusted', `this file is ${what}`, {
+    const found = pem.includes('PRIVATE KEY')
+      ? 'a private key'
+      : 'not an Ed25519 public key in PEM';
+    throw new UpdateError('untrusted', `this file is ${found}`, {
       hint: 'give the .pub file that keygen made',
     });
   }
@@ -71,7 +73,7 @@ export function publicKeyFromPem(pem: string): PublicKey {
 }
 
 /**
- * The public key of a key object, which may also be the private key.
+ * Takes the public key out of a key object, which may also be the private key.
  *
  * @throws UpdateError `configuration` unless it is an Ed25519 key
  */
@@ -83,13 +85,14 @@ export function publicKeyOf(key: KeyObject): PublicKey {
 }
 
 /**
- * True when a signature is Ed25519's over a message, in the one form that is accepted.
+ * True when a signature is Ed25519's over a message, in the one form that is accepted
+ * (docs/announcement.md#signatures).
  *
  * OpenSSL 3.0 refuses S >= L and a non-canonical R by itself, but takes an R of small order, which
  * only the key's holder can make. All three are checked here, so that every version of OpenSSL and
- * every other implementation of the page gives one verdict, and no signature has a second form.
+ * every other implementation of that page gives one verdict, and no signature has a second form.
  *
- * @param message what was signed, whole
+ * @param message the signed bytes, whole
  * @param signature of any length; only 64 bytes can be good
  */
 export function isGoodSignature(
@@ -107,7 +110,7 @@ export function isGoodSignature(
   return verify(null, message, publicKey, signature);
 }
 
-/** Why the encoding of a point is refused; undefined when it is not. */
+/** The reason to refuse the encoding of a point; undefined when there is none. */
 function pointFault(encoded: Uint8Array): string | undefined {
   const littleEndianY = Buffer.from(encoded);
   // The top bit is the sign of x (RFC 8032, section 5.1.2). Without it the table also covers the
@@ -126,6 +129,11 @@ function spki(raw: Uint8Array): Buffer {
   return Buffer.concat([spkiPrefix, raw]);
 }
 
+/**
+ * Checks that a signing key is an Ed25519 key.
+ *
+ * @throws UpdateError `configuration`
+ */
 export function requireEd25519(key: KeyObject): void {
   if (key.asymmetricKeyType !== 'ed25519')
     throw new UpdateError('configuration', 'a signing key must be an Ed25519 key', {

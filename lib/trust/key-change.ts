@@ -1,8 +1,9 @@
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import type { PublicKey } from './ed25519.ts';
 import { formatKeySet, type KeySet } from './key-set.ts';
 
-/** What an operator wants of the next key set. */
+/** The changes that an operator wants in the next key set. */
 export interface KeyChange {
   /** The key to add, and its role; channels are of a release key, null is all. */
   add?: { role: 'root'; key: PublicKey } | { role: 'release'; key: PublicKey; channels: Channels };
@@ -19,10 +20,10 @@ type Channels = string[] | null;
 const maxKeys = 3;
 
 /**
- * The key set of the next epoch.
+ * Makes the key set of the next epoch.
  *
- * @throws UpdateError `usage` for a key that is not there, `refused` for a key set that could not be
- *   used or would be the same, `malformed` for channels that are none
+ * @throws UpdateError `usage` for a key that is not in the key set, `refused` for a key set that could
+ *   not be used or would be the same, `malformed` for a name that is no channel
  */
 export function nextKeySet(current: KeySet, change: KeyChange): KeySet {
   const { add, remove = [], limit } = change;
@@ -59,13 +60,13 @@ export function nextKeySet(current: KeySet, change: KeyChange): KeySet {
     );
   if (formatKeySet({ ...next, epoch: current.epoch }) === formatKeySet(current))
     throw new UpdateError('refused', 'the key set would be the same as the one in force', {
-      hint: 'compare with: keys.ts list',
+      hint: `compare with: ${commandHint('keys', 'list')}`,
     });
   return next;
 }
 
 /**
- * The whole id of a key of a key set.
+ * Finds the whole id of a key of a key set.
  *
  * @param text an id, or the beginning of one that no other key shares
  * @throws UpdateError `usage`
@@ -88,7 +89,7 @@ export function findKey(keySet: KeySet, text: string, role?: 'root' | 'release')
   return found;
 }
 
-/** What a key set changes in the one before it, in words, one line each. */
+/** Lists the changes of a key set against the one before it, in words, one line each. */
 export function describeKeyChange(from: KeySet, to: KeySet): string[] {
   const rootIds = (keySet: KeySet): string[] => keySet.rootKeys.map(({ id }) => id);
   const releases = (keySet: KeySet): Map<string, Channels> =>
@@ -123,7 +124,7 @@ export function signableChannels({ releaseKeys, releaseThreshold }: KeySet): str
   return [...named].filter(reaches).sort();
 }
 
-/** The channels of a release key for a person. */
+/** The channels of a release key, in words. */
 export function channelsText(channels: Channels): string {
   if (channels === null) return 'all channels';
   return `channel${channels.length > 1 ? 's' : ''} ${[...channels].sort().join(', ')}`;
@@ -133,12 +134,18 @@ function refuseKnown({ rootKeys, releaseKeys }: KeySet, id: string): void {
   const refuse = (role: string, hint: string): UpdateError =>
     new UpdateError('refused', `${id} is a ${role} key of this key set already`, { hint });
   if (rootKeys.some((key) => key.id === id))
-    throw refuse('root', 'one key never has both roles: make another with scripts/keygen.ts');
+    throw refuse(
+      'root',
+      `one key never has both roles; another is made by: ${commandHint('keygen', '--help')}`,
+    );
   if (releaseKeys.some(({ key }) => key.id === id))
-    throw refuse('release', `to change its channels: keys.ts set ${id} --channels …`);
+    throw refuse(
+      'release',
+      `to change its channels: ${commandHint('keys', 'set', id, '--channels', 'A,B', '--root-key', 'FILE')}`,
+    );
 }
 
-/** formatKeySet has the same rules; here an operator is told what to do about them. */
+/** Checks rules that formatKeySet has too; here the hint says how an operator can satisfy them. */
 function checkCount(role: 'root' | 'release', count: number, threshold: number): void {
   const refuse = (message: string, hint: string): UpdateError =>
     new UpdateError('refused', message, { hint });
@@ -148,7 +155,7 @@ function checkCount(role: 'root' | 'release', count: number, threshold: number):
   if (count > maxKeys)
     throw refuse(
       `there would be ${count} ${role} keys, and ${maxKeys} are the most`,
-      'remove one first: keys.ts remove ID',
+      `remove one first: ${commandHint('keys', 'remove', 'ID', '--root-key', 'FILE')}`,
     );
   if (threshold > count)
     throw refuse(

@@ -1,11 +1,13 @@
 import { check } from '../announcement/fields.ts';
 import { UpdateError } from '../errors.ts';
+import { isRecord } from '../system/json.ts';
+import { printable } from '../system/printable.ts';
 
-/** The parts of a proposal file (lib/trust/key-proposal.ts), which prove nothing by themselves. */
+/** The parts of a proposal file, unverified: `parseProposal` checks them. */
 export interface ProposalParts {
   /** Of the proposed key set. */
   text: string;
-  /** Of the announcement: everything before the signatures. */
+  /** Of the announcement: all bytes before the signatures. */
   body: Uint8Array;
   /** 64 bytes each, by signer id. */
   signatures: ReadonlyMap<string, Uint8Array>;
@@ -13,12 +15,12 @@ export interface ProposalParts {
 
 const format = 1;
 const signatureBytes = 64;
-/** A key set of 5,600 characters and an announcement are well below it. */
+/** Limit for reading; a key set of 5,600 characters and an announcement are well below it. */
 const maxProposalChars = 32 * 1024;
-/** What to do about a proposal that is not as keys.ts wrote it. */
+/** Hint for a proposal that is not as `keys` wrote it. */
 export const altered = 'get the file from its maker again, unchanged, or make a new one';
 
-/** The proposal as the text that is mailed or carried. */
+/** Formats a proposal as the text that is mailed or carried to its other signers. */
 export function formatProposal({ text, body, signatures }: ProposalParts): string {
   const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
   const entries = [...signatures].map(([id, signature]) => [id, encode(signature)] as const);
@@ -32,7 +34,7 @@ export function formatProposal({ text, body, signatures }: ProposalParts): strin
 }
 
 /**
- * Takes a proposal file apart.
+ * Parses a proposal file; nothing is verified.
  *
  * @throws UpdateError `malformed`
  */
@@ -42,8 +44,8 @@ export function readProposalFile(json: string): ProposalParts {
   const { p2pUpdateKeyProposal: number, keySet: text, body, signatures, ...others } = fields;
   check(
     Number.isInteger(number) && Number(number) > 0,
-    'this file is not a proposal of keys.ts',
-    'give the file that keys.ts add, remove or set wrote',
+    'this file is not a proposal of p2p-update keys',
+    'give the file that p2p-update keys add, remove or set wrote',
   );
   check(
     number === format,
@@ -60,7 +62,7 @@ export function readProposalFile(json: string): ProposalParts {
         const bytes = typeof signature === 'string' ? decodeStrictly(signature) : undefined;
         check(
           bytes?.length === signatureBytes,
-          `the signature of ${JSON.stringify(id)} is damaged`,
+          `the signature of "${printable(id)}" is damaged`,
           altered,
         );
         return [id, bytes];
@@ -74,10 +76,10 @@ function parseJson(json: string): Record<string, unknown> {
     const value: unknown = JSON.parse(json);
     if (isRecord(value)) return value;
   } catch {
-    // Not JSON at all: the same answer.
+    // Text that is not JSON gets the same error.
   }
-  throw new UpdateError('malformed', 'this file is not a proposal of keys.ts', {
-    hint: 'give the file that keys.ts add, remove or set wrote',
+  throw new UpdateError('malformed', 'this file is not a proposal of p2p-update keys', {
+    hint: 'give the file that p2p-update keys add, remove or set wrote',
   });
 }
 
@@ -85,8 +87,4 @@ function decodeStrictly(text: string): Uint8Array {
   const bytes = Buffer.from(text, 'base64url');
   check(bytes.toString('base64url') === text, 'the proposal is damaged', altered);
   return bytes;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

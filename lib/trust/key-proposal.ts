@@ -8,13 +8,14 @@ import {
 } from '../announcement/codec.ts';
 import { type Announcement, check, keySetChannel } from '../announcement/fields.ts';
 import { choosePieceLength, computeInfoHash, type Content } from '../announcement/metainfo.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { altered, readProposalFile } from './key-proposal-file.ts';
 import { formatKeySet, type KeySet, parseKeySet } from './key-set.ts';
 import type { Signer } from './signing.ts';
 import { signBody, verifyAnnouncement } from './verify.ts';
 
-/** A key set on its way to be signed, by one root key after the other. */
+/** The next key set while its root keys sign it, one after the other. */
 export interface KeyProposal {
   next: KeySet;
   /** Canonical text of `next`: the content of the announcement. */
@@ -28,7 +29,7 @@ export interface KeyProposal {
 }
 
 const signatureBytes = 64;
-/** Never: a node that was switched off for years must be able to follow the chain. */
+/** Expiry of key sets: a node that was switched off for years must be able to follow the chain. */
 const neverExpires = 2 ** 32 - 1;
 
 /**
@@ -50,7 +51,7 @@ export function proposeKeySet(
   return { next, text, announcement, signers: sorted, body, signatures: new Map() };
 }
 
-/** All of a key set's announcement follows from these four. */
+/** Derives the announcement of a key set, all fields of which follow from these four. */
 function announceKeySet(
   current: KeySet,
   text: string,
@@ -60,7 +61,7 @@ function announceKeySet(
   const version = current.epoch + 1;
   const name = `keyset-${version}.txt`;
   const bytes = Buffer.from(text);
-  // By Serf's default limit, whatever the agent here has: whoever sends it may have another one.
+  // By Serf's default limit, not by this node's: another node may send the event.
   const room = pieceBudget({ signers, channel: keySetChannel, name, target: '' });
   const content: Content = {
     name,
@@ -87,7 +88,7 @@ function announceKeySet(
   };
 }
 
-/** The proposal with one more signature; `signer` must be one of its signers. */
+/** Adds a signature to a proposal; `signer` must be one of its signers. */
 export function signProposal(proposal: KeyProposal, signer: Signer): KeyProposal {
   const signature = signBody(proposal.body, proposal.next.fleet, signer.key);
   return { ...proposal, signatures: new Map([...proposal.signatures, [signer.id, signature]]) };
@@ -99,16 +100,17 @@ export function missingSigners({ signers, signatures }: KeyProposal): string[] {
 }
 
 /**
- * The payload of the event, once every signer has signed.
+ * Makes the payload of the event, once every signer has signed.
  *
- * @throws UpdateError `refused` before; `untrusted` when a node with `current` would not take it
+ * @throws UpdateError `refused` while a signature is missing; `untrusted` when a node with `current`
+ *   would not take it
  */
 export function completePayload(proposal: KeyProposal, current: KeySet): string {
   const { signers, signatures, body } = proposal;
   const missing = missingSigners(proposal);
   if (missing.length > 0)
     throw new UpdateError('refused', `root key ${missing.join(', ')} has not signed yet`, {
-      hint: 'its holder runs: keys.ts countersign PROPOSAL --root-key FILE',
+      hint: `its holder runs: ${commandHint('keys', 'countersign', 'PROPOSAL', '--root-key', 'FILE')}`,
     });
   const payload = encodeAnnouncement(
     body,
@@ -119,8 +121,8 @@ export function completePayload(proposal: KeyProposal, current: KeySet): string 
 }
 
 /**
- * Reads a proposal and checks that it is one: its parts agree with each other, and it follows the key
- * set in force. Nothing is trusted: every part is derived or verified anew.
+ * Reads a proposal and checks that its parts agree with each other and that it follows the key set in
+ * force. No part is trusted: each is derived or verified anew.
  *
  * @throws UpdateError `malformed` when it is damaged or altered, `refused` when it is for another
  *   epoch, `untrusted` when it is for another fleet, or a signature or a signer is not a root key's
@@ -137,7 +139,11 @@ export function parseProposal(json: string, current: KeySet): KeyProposal {
   check(Buffer.from(rebuilt).equals(body), 'the announcement is not that of the key set', altered);
   checkSignersAreRoots(signers, current);
   for (const [id, signature] of signatures) {
-    check(signers.includes(id), `a signature of ${id}, who is not asked to sign`, altered);
+    check(
+      signers.includes(id),
+      `it has a signature of ${id}, which is not one of its signers`,
+      altered,
+    );
     // One signature alone: with a threshold of 1, the rules of a node are the rules for it.
     const signed: SignedAnnouncement = {
       announcement,
@@ -163,7 +169,7 @@ function checkFollows(next: KeySet, current: KeySet): void {
     {
       hint:
         next.epoch <= epoch
-          ? `it is done, or too late; to repeat the event: submit.ts --resend ${keySetChannel}@${next.epoch}`
+          ? `it is done, or too late; to repeat the event: ${commandHint('submit', '--resend', `${keySetChannel}@${next.epoch}`)}`
           : 'this machine has to follow the chain first, or be given the newer key set',
     },
   );
@@ -182,7 +188,7 @@ function checkSignersAreRoots(signers: readonly string[], current: KeySet): void
   );
 }
 
-/** The decoder takes whole announcements only; signatures are parsed there, not verified. */
+/** Decodes a body with blank signatures: the decoder takes whole announcements and verifies nothing. */
 function decodeUnsigned(body: Uint8Array): SignedAnnouncement {
   const count = body[3] ?? 0;
   check(count >= 1 && count <= 3, 'the announcement is damaged', altered);

@@ -1,18 +1,18 @@
-import { isChannel } from '../announcement/codec.ts';
+import { isChannel } from '../announcement/fields.ts';
 import { UpdateError } from '../errors.ts';
 import { type PublicKey, publicKeyFromRaw } from './ed25519.ts';
 
-/** Who may sign for a fleet. */
+/** The keys that may sign for a fleet, and how many of them must. */
 export interface KeySet {
   /** The fleet id, 1 to 64 printable ASCII characters without a space. */
   fleet: string;
   /** 1 to 2^32-1; each new key set has the next number. */
   epoch: number;
-  /** How many of the root keys must sign the next key set. */
+  /** Number of root keys that must sign the next key set. */
   rootThreshold: number;
   /** 1 to 3, by ascending id. */
   rootKeys: PublicKey[];
-  /** How many signatures an announcement needs. */
+  /** Number of release keys that must sign an announcement. */
   releaseThreshold: number;
   /** 1 to 3, by ascending id. */
   releaseKeys: ReleaseKey[];
@@ -36,8 +36,8 @@ export function isFleetId(text: string): boolean {
 }
 
 /**
- * The one text of a key set, printable ASCII lines. Its UTF-8 bytes, whole, are what gets signed.
- * Keys and channels may come in any order.
+ * Formats a key set as its one text, lines of printable ASCII (docs/announcement.md#key-set). Its bytes,
+ * whole, are the content of a key-set announcement. Keys and channels may come in any order.
  *
  * @throws UpdateError `malformed` when a rule of docs/announcement.md is broken
  */
@@ -47,7 +47,7 @@ export function formatKeySet(keySet: KeySet): string {
   check(isCount(epoch, 2 ** 32 - 1), 'the epoch must be a whole number from 1 to 4294967295');
   checkKeys('root', rootKeys.length, rootThreshold);
   checkKeys('release', releaseKeys.length, releaseThreshold);
-  // One key in both roles would keep the root key on line, where a thief of release keys finds it.
+  // A key in both roles would keep a root key on line, within reach of a thief of release keys.
   const ids = [...rootKeys, ...releaseKeys.map(({ key }) => key)].map(({ id }) => id);
   check(new Set(ids).size === ids.length, 'a key is listed twice');
   const lines = [
@@ -65,7 +65,7 @@ export function formatKeySet(keySet: KeySet): string {
 }
 
 /**
- * Reads a key set. Only its one text passes, byte for byte.
+ * Parses a key set. Only its one text passes, byte for byte.
  *
  * @throws UpdateError `malformed`, or `untrusted` for a key that is not sound
  */
@@ -94,7 +94,7 @@ export function parseKeySet(text: string): KeySet {
       channels: parseChannels(value.split(' ')[3] ?? ''),
     })),
   };
-  // What was read loosely above (order, spaces, repeated lines, ids) is settled here.
+  // Above, order, spaces, repeated lines and ids are not checked: the one text of the result decides.
   const canonical = formatKeySet(keySet).split('\n');
   const wrong = lines.findIndex((line, i) => line !== canonical[i]);
   const wanted = JSON.stringify(canonical[wrong] || 'the end of the text');
@@ -103,7 +103,7 @@ export function parseKeySet(text: string): KeySet {
   return keySet;
 }
 
-/** From `<id> <key in hex> …`; the id is derived anew. */
+/** Parses `<id> <key in hex> …`; the id is derived anew. */
 function parseKey(value: string): PublicKey {
   return publicKeyFromRaw(Buffer.from(value.split(' ')[1] ?? '', 'hex'));
 }

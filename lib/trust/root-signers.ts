@@ -6,13 +6,14 @@ import { readPrivateKey } from './private-key.ts';
 import type { Signer } from './signing.ts';
 
 /**
- * Reads private root keys, each once; they are kept nowhere.
+ * Reads private root keys, each once; they are stored nowhere.
  *
  * @throws UpdateError `configuration` for a file that cannot be used, `untrusted` for a key that is
  *   not a root key of the key set
  */
 export function loadRootSigners(files: readonly string[], keySet: KeySet): Signer[] {
-  const hint = 'name the file of a root key that keygen.ts made, on the medium that holds it';
+  const hint =
+    'name the file of a root key that p2p-update keygen made, on the medium that holds it';
   const signers = new Map<string, Signer>();
   for (const file of files) {
     const key = readPrivateKey(file, hint);
@@ -24,8 +25,8 @@ export function loadRootSigners(files: readonly string[], keySet: KeySet): Signe
 }
 
 /**
- * Who has to sign the next key set. The signed bytes name all of them, so that it is fixed before the
- * first one signs.
+ * Chooses the root keys that have to sign the next key set. The signed bytes name all of them, so the
+ * choice is made before the first one signs.
  *
  * @param given ids of the root keys that sign now
  * @param others ids, or beginnings of ids, of those that countersign
@@ -51,8 +52,8 @@ export function chooseSigners(
 
 function notRoot(file: string, id: string, keySet: KeySet): UpdateError {
   const isRelease = keySet.releaseKeys.some(({ key }) => key.id === id);
-  const what = isRelease ? 'a release key, not a root key' : 'not a root key';
-  return new UpdateError('untrusted', `${file} (${id}) is ${what} of key set ${keySet.epoch}`, {
+  const role = isRelease ? 'a release key, not a root key' : 'not a root key';
+  return new UpdateError('untrusted', `${file} (${id}) is ${role} of key set ${keySet.epoch}`, {
     hint: `the root keys are: ${keySet.rootKeys.map((root) => root.id).join(', ')}`,
   });
 }

@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { encodeAnnouncement, encodeBody, pieceBudget } from '../announcement/codec.ts';
 import type { Announcement } from '../announcement/fields.ts';
 import type { Config } from '../config.ts';
+import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { publicKeyOf } from './ed25519.ts';
 import type { KeySet } from './key-set.ts';
@@ -15,7 +16,7 @@ export interface Signer {
 }
 
 /**
- * As many of this operator's release keys as the key set asks for, in the order of the wire.
+ * Loads as many of this operator's release keys as the key set asks for, in the order of the wire.
  *
  * @throws UpdateError `configuration` when there are not enough, or one cannot be used
  */
@@ -25,7 +26,7 @@ export function loadSigners(
   channel: string,
 ): Signer[] {
   const { fleet, epoch, releaseThreshold } = keySet;
-  const hint = 'make one with scripts/keygen.ts, and name its file in "signingKeyFiles"';
+  const hint = `name its file in "signingKeyFiles"; one is made by: ${commandHint('keygen', '--help')}`;
   const signers = config.signingKeyFiles
     .map((file) => readPrivateKey(file, hint))
     .map((key) => ({ key, id: publicKeyOf(key).id }))
@@ -41,12 +42,12 @@ export function loadSigners(
     'configuration',
     `fleet ${fleet} asks for ${releaseThreshold} release keys on channel ${channel}; "signingKeyFiles" names ${signers.length}`,
     {
-      hint: `keys.ts list shows who may sign in key set ${epoch}; name the files of such keys in "signingKeyFiles"`,
+      hint: `name the files of keys that may sign in key set ${epoch} in "signingKeyFiles"; it is shown by: ${commandHint('keys', 'list')}`,
     },
   );
 }
 
-/** The payload of an announcement signed by these keys. */
+/** Signs an announcement with these keys; returns the payload of the event. */
 export function signAnnouncement(
   announcement: Announcement,
   signers: readonly Signer[],
@@ -63,10 +64,11 @@ export function signAnnouncement(
 }
 
 /**
- * Bytes that an announcement has left for piece hashes.
+ * Computes the bytes that an announcement has left for piece hashes.
  *
- * @param maxChars what the sending agent takes, in characters of payload
- * @throws UpdateError `malformed` when it does not even fit without them; the hint says what to shorten
+ * @param maxChars the longest payload that the sending agent takes, in characters
+ * @throws UpdateError `malformed` when it does not even fit without them; the hint names the fields to
+ *   shorten
  */
 export function checkPieceRoom(
   texts: { channel: string; name: string; target: string },

@@ -1,9 +1,12 @@
 import { hash, type KeyObject, sign } from 'node:crypto';
 import type { SignedAnnouncement } from '../announcement/codec.ts';
 import type { Kind } from '../announcement/fields.ts';
+import type { Offer } from '../announcement/update.ts';
+import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import { isGoodSignature, requireEd25519 } from './ed25519.ts';
 import type { KeySet, ReleaseKey } from './key-set.ts';
+import { commandHint } from '../command-hint.ts';
 
 /**
  * Signs an announcement's body for one fleet.
@@ -19,8 +22,8 @@ export function signBody(body: Uint8Array, fleet: string, privateKey: KeyObject)
 }
 
 /**
- * Checks who signed, against the key set that this node trusts now. Nothing else is judged here:
- * neither times nor version nor target.
+ * Checks the signers and signatures against the key set that this node trusts now (TUF 5.3.4 for a key
+ * set). Times, version and target are judged elsewhere.
  *
  * @throws UpdateError `try-later` when the announcement is of a later key set; `untrusted` unless
  *   every listed signer is a release key for the channel (a root key, for kind keyset), there are
@@ -35,9 +38,10 @@ export function verifyAnnouncement(signed: SignedAnnouncement, keySet: KeySet): 
       `the announcement needs key set ${announcement.epoch}; this node has ${keySet.epoch}`,
       { hint: `fetch the newer key sets of ${fleet} first` },
     );
-  // Of an earlier epoch: judged by today's keys, so that removing a key also ends what it signed.
+  // An announcement of an earlier epoch is judged by today's keys, so that removing a key also ends the
+  // updates that it signed (docs/trust.md#key-sets).
 
-  // TUF's separation of roles: whoever signs updates must not be able to say who signs.
+  // Roles are separate, as in TUF 2.1: a key that signs updates must not be able to change the keys.
   const { role, trusted, threshold } = signersFor(announcement.kind, keySet);
   const keys = signers.map((id) => {
     const listed = trusted.find(({ key }) => key.id === id);
@@ -83,10 +87,32 @@ function signersFor(
 }
 
 /**
- * The fleet is part of what is signed: an announcement for one fleet proves nothing in another
- * that trusts the same key.
+ * The bytes that a signature is over. The fleet is one part of them: an announcement for one fleet proves
+ * nothing in another that trusts the same key.
  */
 function signedBytes(body: Uint8Array, fleet: string): Buffer {
   const fleetHash = hash('sha256', fleet, 'buffer');
   return Buffer.concat([Buffer.from('p2p-update/announcement/v1\0'), fleetHash, body]);
+}
+
+/**
+ * Checks that an offer comes from somebody whom this node trusts.
+ *
+ * @param keySet asked for a signed offer only: a closed lab may have no keys
+ *
+ * @throws UpdateError `untrusted`, `try-later` (an epoch above ours)
+ */
+export function verifyOffer(
+  offer: Offer,
+  { allowUnsigned }: Pick<Config, 'allowUnsigned'>,
+  keySet: () => KeySet,
+): void {
+  if (offer.source === 'announcement') {
+    verifyAnnouncement(offer.signed, keySet());
+    return;
+  }
+  if (!allowUnsigned)
+    throw new UpdateError('untrusted', 'this is a bare .torrent without a signature', {
+      hint: `only a closed lab may set "allowUnsigned"; to sign it and send it: ${commandHint('submit', 'FILE')}`,
+    });
 }

@@ -1,26 +1,102 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
-import { UpdateError, describeError } from '../../lib/errors.ts';
+import { commandHint } from '../../lib/command-hint.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import { printable } from '../../lib/system/printable.ts';
 
-/** How the scripts read their arguments, and refuse them. */
+/** How the commands read their arguments, and refuse them. */
 export interface CommandLine {
-  /** As util.parseArgs; throws UpdateError `usage`. */
-  parse: <const T extends ParseArgsConfig>(config: T) => ReturnType<typeof parseArgs<T>>;
+  /** As util.parseArgs; throws UpdateError `usage` in our own words. */
+  parse: <const T extends ParseArgsConfig & { args: string[] }>(
+    config: T,
+  ) => ReturnType<typeof parseArgs<T>>;
   /** What to throw for arguments that mean nothing. */
   usage: (message: string, cause?: unknown) => UpdateError;
+  /** What to throw for a word that is none of those that are known there. */
+  unknownWord: (what: string, word: string, known: readonly string[]) => UnknownWordError;
 }
 
-/** @param command what a person typed, to which `--help` can be added */
-export function commandLine(command: string): CommandLine {
+/** A word that is not known, with those that are: the nearest one is looked up when it is printed. */
+export class UnknownWordError extends UpdateError {
+  readonly word: string;
+  readonly known: readonly string[];
+
+  constructor(message: string, options: { hint: string; word: string; known: readonly string[] }) {
+    super('usage', message, options);
+    this.word = options.word;
+    this.known = options.known;
+  }
+}
+
+/**
+ * The command line of one command of the program.
+ *
+ * @param moved options that have become commands: what is typed instead of each
+ */
+export function commandLine(command: string, moved: Readonly<Record<string, string>> = {}) {
+  return commandLineOf(() => commandHint(command, '--help'), moved);
+}
+
+/** @param help makes the command that shows the usage */
+export function commandLineOf(
+  help: () => string,
+  moved: Readonly<Record<string, string>> = {},
+): CommandLine {
   const usage: CommandLine['usage'] = (message, cause) =>
-    new UpdateError('usage', message, { hint: `${command} --help shows the usage`, cause });
+    new UpdateError('usage', message, { hint: help(), cause });
+  const unknownWord: CommandLine['unknownWord'] = (what, word, known) =>
+    new UnknownWordError(`there is no ${what} ${shown(word)}`, { hint: help(), word, known });
+
+  /** Refuses what util.parseArgs would refuse, which gives advice that is not true of us. */
+  const check = ({ args, options = {}, allowPositionals = false }: Checked): void => {
+    const { tokens } = parseArgs({
+      args,
+      options,
+      strict: false,
+      allowPositionals: true,
+      tokens: true,
+    });
+    for (const token of tokens) {
+      if (token.kind !== 'option' || !Object.hasOwn(moved, token.name)) continue;
+      const instead = moved[token.name] ?? '';
+      throw new UpdateError('usage', `${token.rawName} is a command of its own now, ${instead}`, {
+        hint: commandHint(instead, ...args.filter((each) => each !== token.rawName)),
+      });
+    }
+    for (const token of tokens) {
+      if (token.kind === 'positional' && !allowPositionals)
+        throw usage(`${shown(token.value)} has no meaning here`);
+      if (token.kind !== 'option') continue;
+      const { name, rawName, value, inlineValue } = token;
+      // Not an option of Object.prototype's.
+      if (!Object.hasOwn(options, name))
+        throw unknownWord(
+          'option',
+          rawName,
+          Object.keys(options).map((each) => `--${each}`),
+        );
+      if (options[name]?.type === 'boolean') {
+        if (value !== undefined) throw usage(`${rawName} takes no value, not ${shown(value)}`);
+      } else if (value === undefined) throw usage(`${rawName} needs a value`);
+      else if (!inlineValue && /^-./.test(value))
+        throw usage(
+          `${rawName} needs a value, and ${shown(value)} looks like an option; if it is meant: ${rawName}=…`,
+        );
+    }
+  };
+
   return {
     usage,
+    unknownWord,
     parse(config) {
-      try {
-        return parseArgs(config);
-      } catch (error) {
-        throw usage(describeError(error));
-      }
+      check(config);
+      return parseArgs(config);
     },
   };
+}
+
+type Checked = ParseArgsConfig & { args: string[] };
+
+/** A word as it was typed, quoted where it is not plain. */
+function shown(word: string): string {
+  return /^[\w@.=-]+$/.test(word) ? word : printable(word);
 }

@@ -1,17 +1,17 @@
 import { commandLine } from '../cli/command-line.ts';
 
-export const help = `Usage: keys.ts list [FILE] [--text]
-       keys.ts add PUB.pem --root-key FILE [--root | --channels a,b]
-       keys.ts remove ID... --root-key FILE
-       keys.ts set [ID --channels a,b] --root-key FILE
-       keys.ts countersign PROPOSAL --root-key FILE
-       keys.ts send PROPOSAL
+export const help = `Usage: p2p-update keys list [FILE] [--text]
+       p2p-update keys add PUB.pem --root-key FILE [--root | --channels a,b]
+       p2p-update keys remove ID... --root-key FILE
+       p2p-update keys set [ID --channels a,b] --root-key FILE
+       p2p-update keys countersign PROPOSAL --root-key FILE
+       p2p-update keys send PROPOSAL
 
 Shows and changes who may sign for the fleet. add, remove and set write a proposal for the next key
 set, one text file to mail or carry, which as many root keys sign as the key set in force asks for;
 then anybody who can submit sends it.
   list          the key set in force here; FILE: of a proposal, or of a key-set file
-  add           a release key, or with --root a root key, as the .pub file of keygen.ts has it
+  add           a release key, or with --root a root key, as the .pub file of keygen has it
   remove        keys, by id or by the beginning of an id
   set           thresholds, or the channels of a release key
   countersign   show what a proposal changes, and sign it
@@ -33,13 +33,13 @@ Options:
 The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
 
 Exit status: 0 done, 64 usage, 65 not a proposal, or an altered one, 69 Transmission or Serf is
-down (the announcement is kept: submit.ts --resend), 75 the disk failed, 76 refused, 77 not
+down (the announcement is kept: submit --resend), 75 the disk failed, 76 refused, 77 not
 trusted: another fleet, no root key, a bad signature; 78 configuration.
 `;
 
-const { parse, usage } = commandLine('keys.ts');
+const { parse, usage, unknownWord } = commandLine('keys');
 
-/** What changes a key set, in keys.ts as in `submit.ts new.pem`. */
+/** What changes a key set, in keys as in `submit new.pem`. */
 export const changeOptions = {
   'root-key': { type: 'string', multiple: true },
   with: { type: 'string' },
@@ -118,10 +118,11 @@ export function parseCommand(args: string[]): Command {
     case undefined:
       throw usage('no command is named');
     default:
-      throw usage(`${JSON.stringify(name)} is not a command`);
+      throw unknownWord('command', name, [...names]);
   }
 }
 
+const names = ['list', 'add', 'remove', 'set', 'countersign', 'send'] as const;
 const signing = ['root-key', 'with', 'threshold', 'root-threshold', 'out'];
 const optionsOf = {
   add: [...signing, 'root', 'channels'],
@@ -129,7 +130,7 @@ const optionsOf = {
   set: [...signing, 'channels'],
 };
 
-/** The change that a command and its options ask for; `submit.ts new.pem` is an `add`. */
+/** The change that a command and its options ask for; `submit new.pem` is an `add`. */
 export function parseChange(
   name: 'add' | 'remove' | 'set',
   operands: string[],

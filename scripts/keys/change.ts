@@ -88,7 +88,7 @@ async function readPublicPem(file: string): Promise<string> {
   // Says which of the two it is.
   readText(file);
   throw new UpdateError('untrusted', `${JSON.stringify(file)} is not a public key in PEM`, {
-    hint: 'give the .pub file that keygen.ts made',
+    hint: 'give the .pub file that p2p-update keygen made',
   });
 }
 

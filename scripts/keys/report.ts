@@ -1,4 +1,5 @@
 import type { Config } from '../../lib/config.ts';
+import { commandHint } from '../../lib/command-hint.ts';
 import { listDueRenewals } from '../../lib/submit/renewal.ts';
 import { channelsText, describeKeyChange, signableChannels } from '../../lib/trust/key-change.ts';
 import { type KeyProposal, missingSigners } from '../../lib/trust/key-proposal.ts';
@@ -72,8 +73,13 @@ export function proposalText(facts: Facts, file: string | null): string {
   ];
   if (!complete) {
     lines.push(row('to sign', missing.join(', ')));
-    lines.push(row('next', `their holders: keys.ts countersign ${where} --root-key FILE`));
-  } else lines.push(row('next', `keys.ts send ${where}, on a node that submits`));
+    lines.push(
+      row(
+        'next',
+        `their holders: ${commandHint('keys', 'countersign', where, '--root-key', 'FILE')}`,
+      ),
+    );
+  } else lines.push(row('next', `on a node that submits: ${commandHint('keys', 'send', where)}`));
   return `${[...lines, ...renewalLines(facts)].join('\n')}\n`;
 }
 
@@ -92,7 +98,7 @@ function renewalLines({ epoch, changes, renew }: Facts): string[] {
     `Nodes with key set ${epoch} refuse what it does not let its signers sign. Such updates must be`,
     'signed again, by keys that stay, once it is in force on the node that submits:',
     ...(renew ?? []).map(({ command }) => `  ${command}`),
-    ...(renew === null ? ['  submit.ts --renew CHANNEL@VERSION'] : []),
+    ...(renew === null ? [`  ${commandHint('submit', '--renew', 'CHANNEL@VERSION')}`] : []),
     ...(renew?.length === 0 ? ['  none of those that are kept here'] : []),
     'What other operators submitted, they sign again on their own nodes.',
   ];

@@ -4,6 +4,7 @@ import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { buildMetainfo } from '../../lib/announcement/metainfo.ts';
 import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
+import { commandHint } from '../../lib/command-hint.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { readAccepted } from '../../lib/state/facts.ts';
 import { deliver, publishContent } from '../../lib/submit/publish.ts';
@@ -60,7 +61,7 @@ export function checkSendable(proposal: KeyProposal, current: KeySet, config: Co
       'refused',
       `another key set ${id.version} was sent to the fleet already`,
       {
-        hint: `wait until it is in force here (keys.ts list), and make the change on top of it; to repeat it: submit.ts --resend ${nameOf(id)}`,
+        hint: `wait until it is in force here, and make the change on top of it; to repeat it: ${commandHint('submit', '--resend', nameOf(id))}`,
       },
     );
   }

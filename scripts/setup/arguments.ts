@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { commandLine } from '../cli/command-line.ts';
 
-export const help = `Usage: setup.ts [options]
+export const help = `Usage: p2p-update setup [options]
 
 Makes this machine a node, as root: the user p2p-update, the directories with their owners and modes,
 the configuration, and the units of systemd or the lines for cron. Safe to repeat: what is right stays
@@ -9,7 +9,7 @@ as it is, what is wrong is put right and said. No daemon is started or restarted
 is printed as commands.
 
 Options:
-  --keyset FILE     the fleet's key set, as keygen.ts made it, placed where config.json says
+  --keyset FILE     the fleet's key set, as keygen made it, placed where config.json says
                     (/etc/p2p-update/keyset.txt); never replaces another one
   --node-name NAME  this node's name in targets (default: the host name)
   --tag KEY=VALUE   a tag of this node in targets; repeatable, other tags stay
@@ -24,7 +24,7 @@ Exit status: 0 done, 64 usage, 65 the key set is malformed, 70 a step failed, 76
 place, 78 something is in the way: the message says what.
 `;
 
-const { parse, usage } = commandLine('setup.ts');
+const { parse, usage } = commandLine('setup');
 
 export type Scheduler = 'systemd' | 'cron';
 

@@ -3,12 +3,7 @@ import { UpdateError } from '../../lib/errors.ts';
 import { ancestorsOf, requireRootOnly, requireSafePath, type Machine } from './rules.ts';
 
 /** What the units, cron, Serf and Transmission start. */
-const programs = [
-  'scripts/reconcile.cjs',
-  'scripts/apply.cjs',
-  'handlers/update.cjs',
-  'handlers/transmission-done.cjs',
-];
+const programs = ['p2p-update.cjs', 'handlers/update.cjs', 'handlers/transmission-done.cjs'];
 
 /**
  * Checks that p2p-update is built, that root alone can change what root will run, Node included, and
@@ -20,15 +15,15 @@ const programs = [
 export function checkCode(directory: string, machine: Machine): void {
   requireSafePath(directory);
   checkPath(directory, directory, machine);
-  for (const folder of ['dist', 'dist/handlers', 'dist/scripts'].map((f) => join(directory, f)))
+  for (const folder of ['dist', 'dist/handlers', 'dist/commands'].map((f) => join(directory, f)))
     for (const name of machine.list(folder)) checkPath(join(folder, name), directory, machine);
+  // The program would say so itself, in the words of Node.
+  if (machine.look(join(directory, 'dist/commands/reconcile.cjs')) === undefined)
+    throw notBuilt(join(directory, 'dist/commands/reconcile.cjs'), directory);
   for (const program of programs) {
     const file = join(directory, 'dist', program);
     const firstLine = machine.read(file)?.split('\n', 1)[0];
-    if (firstLine === undefined)
-      throw new UpdateError('configuration', `${file} is missing: p2p-update is not built`, {
-        hint: `in ${directory} run: npm ci && npm run build`,
-      });
+    if (firstLine === undefined) throw notBuilt(file, directory);
     const node = /^#!(\/\S+)$/.exec(firstLine)?.[1];
     if (node === undefined)
       throw new UpdateError('configuration', `${file} does not name its Node by absolute path`, {
@@ -40,6 +35,12 @@ export function checkCode(directory: string, machine: Machine): void {
       });
     checkPath(node, node, machine);
   }
+}
+
+function notBuilt(file: string, directory: string): UpdateError {
+  return new UpdateError('configuration', `${file} is missing: p2p-update is not built`, {
+    hint: `build it there: cd ${directory} && npm ci && npm run build`,
+  });
 }
 
 /** @param top what the hint is about */

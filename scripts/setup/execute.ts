@@ -8,13 +8,14 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  symlinkSync,
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import type { SetupStep } from './plan.ts';
-import type { Ownership } from './rules.ts';
+import type { Ownership } from '../../lib/state/layout.ts';
+import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
 import { readMachine } from './machine.ts';
+import type { SetupStep } from './plan.ts';
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 
@@ -51,6 +52,12 @@ export function takeSetupStep(step: SetupStep, root: string): void {
         else if (!createDurably(path, step.text, mode))
           throw new Error(`${step.path} has come into being just now`);
         setOwnership(root, path, step.ownership, 0);
+      });
+      return;
+    case 'make-link':
+      inParent(root, step.path, (path) => {
+        symlinkSync(step.target, path);
+        fsyncDirectory(dirname(path));
       });
       return;
     default:

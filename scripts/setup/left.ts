@@ -1,7 +1,8 @@
 import { join } from 'node:path';
-import type { SetupPlan } from './plan.ts';
-import { nodeUser, type Found, type Machine } from './rules.ts';
+import { nodeUser } from '../../lib/state/layout.ts';
 import type { Scheduler } from './arguments.ts';
+import type { SetupPlan } from './plan.ts';
+import type { Found, Machine } from './rules.ts';
 import { cronFile, dropIn, unitDirectory, wakers } from './scheduler.ts';
 
 /** What a person has to do next, since setup starts and stops nothing. */
@@ -48,7 +49,7 @@ function followUpsOfFiles(
   if (!willExist(keySetFile))
     left.push({
       what: `place the fleet's key set, ${keySetFile}: no update is accepted without it`,
-      commands: [`${codeDir}/node_modules/.bin/tsx ${codeDir}/scripts/setup.ts --keyset FILE`],
+      commands: [`${codeDir}/dist/p2p-update.cjs setup --keyset FILE`],
     });
   if (transmission.credentialsFile !== null && !willExist(transmission.credentialsFile))
     left.push({

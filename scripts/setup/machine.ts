@@ -1,4 +1,12 @@
-import { lstatSync, readFileSync, readdirSync, type Stats } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  type Stats,
+} from 'node:fs';
 import { hasErrno } from '../../lib/errors.ts';
 import type { Found, Machine } from './rules.ts';
 
@@ -29,6 +37,15 @@ export function readMachine(root: string): Machine {
       return { type: typeOf(stats), uid: stats.uid, gid: stats.gid, mode: stats.mode & 0o7777 };
     },
     read,
+    isReadOnly: (path) => {
+      try {
+        accessSync(at(path), constants.W_OK);
+        return false;
+      } catch (error) {
+        return hasErrno(error, 'EROFS');
+      }
+    },
+    follow: (path) => orUndefined(() => readlinkSync(at(path))),
     list: (path) => orUndefined(() => readdirSync(at(path)).sort()) ?? [],
   };
 }
@@ -43,8 +60,8 @@ function orUndefined<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    // EISDIR, ENOTDIR: what stands there instead is seen, and refused, by its type.
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return undefined;
+    // EINVAL: no link. EISDIR, ENOTDIR: what stands there instead is seen, and refused, by its type.
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EINVAL')) return undefined;
     throw error;
   }
 }

@@ -1,20 +1,27 @@
 import { dirname, join } from 'node:path';
-import { defaultConfigFile, parseConfig, type Config } from '../../lib/config.ts';
+import { type Config, defaultConfigFile, parseConfig } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import {
-  ancestorsOf,
-  hasOwnership,
+  applyDirectories,
+  applyDirOwnership,
   nodeUser,
+  type Ownership,
+  stateDirectories,
+  stateDirOwnership,
+  transmissionUser,
+  trustedApplyDirectories,
+} from '../../lib/state/layout.ts';
+import {
+  ancestorsOf,
+  type Found,
+  hasOwnership,
+  type Machine,
   requireApart,
   requireRootOnly,
   requireRootsContent,
   requireSafePath,
   requireSameKeySet,
   requireType,
-  transmissionUser,
-  type Found,
-  type Machine,
-  type Ownership,
 } from './rules.ts';
 
 export interface SetupWish {
@@ -34,7 +41,8 @@ export type SetupStep =
   | { kind: 'add-to-group'; user: string; group: string }
   | { kind: 'make-directory'; path: string; ownership: Ownership }
   | { kind: 'correct'; path: string; ownership: Ownership; found: Found }
-  | { kind: 'write-file'; path: string; ownership: Ownership; text: string; replaces: boolean };
+  | { kind: 'write-file'; path: string; ownership: Ownership; text: string; replaces: boolean }
+  | { kind: 'make-link'; path: string; target: string };
 
 export interface SetupPlan {
   config: Config;
@@ -43,21 +51,7 @@ export interface SetupPlan {
 
 const publicDirectory: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
 const publicFile: Ownership = { owner: 'root', group: 'root', mode: 0o644 };
-const privateDirectory: Ownership = { owner: 'root', group: 'root', mode: 0o700 };
 const secretFile: Ownership = { owner: 'root', group: nodeUser, mode: 0o640 };
-const stateDirectory: Ownership = { owner: nodeUser, group: nodeUser, mode: 0o750 };
-/** Whoever may create a marker cannot list the others'. */
-const markerDirectory: Ownership = { owner: 'root', group: transmissionUser, mode: 0o730 };
-
-/** Root's own directories below applyDir: what is in them is believed without another look. */
-const applyDirectories: readonly [string, Ownership][] = [
-  ['outcomes', publicDirectory],
-  ['keysets', publicDirectory],
-  ['modules', publicDirectory],
-  ['staging', privateDirectory],
-  ['runs', privateDirectory],
-];
-const stateDirectories = ['announcements', 'pending', 'updates', 'torrents'];
 
 /**
  * Decides what has to be done to make a machine a node; nothing when it is one already. Only the
@@ -124,15 +118,14 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
   // Ours alone, wherever it came from; any other directory above ours is somebody else's to repair.
   for (const path of new Set([stateDir, applyDir, deliveryDir].map((each) => dirname(each))))
     if (path === '/var/lib/p2p-update') ensureDirectory(path, publicDirectory);
-  ensureDirectory(applyDir, publicDirectory);
-  for (const [name, ownership] of applyDirectories) {
+  ensureDirectory(applyDir, applyDirOwnership);
+  for (const [name, ownership] of Object.entries<Ownership>(applyDirectories))
     ensureDirectory(join(applyDir, name), ownership);
-    requireRootsContent(join(applyDir, name), machine);
-  }
-  ensureDirectory(join(applyDir, 'complete'), markerDirectory);
+  for (const name of trustedApplyDirectories) requireRootsContent(join(applyDir, name), machine);
   ensureDirectory(deliveryDir, publicDirectory);
-  ensureDirectory(stateDir, stateDirectory);
-  for (const name of stateDirectories) ensureDirectory(join(stateDir, name), stateDirectory);
+  ensureDirectory(stateDir, stateDirOwnership);
+  for (const [name, ownership] of Object.entries<Ownership>(stateDirectories))
+    ensureDirectory(join(stateDir, name), ownership);
 
   for (const [path, ownership] of Object.entries(wish.directories))
     ensureDirectory(path, ownership);

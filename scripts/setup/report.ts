@@ -1,6 +1,7 @@
-import type { SetupStep } from './plan.ts';
-import { formatMode, type Found, type Machine, type Ownership } from './rules.ts';
+import type { Ownership } from '../../lib/state/layout.ts';
 import type { FollowUp } from './left.ts';
+import type { SetupStep } from './plan.ts';
+import { formatMode, type Found, type Machine } from './rules.ts';
 
 /** One step as a line of the table: what is done, to what, what it is then, and why. */
 export interface StepRow {
@@ -24,6 +25,8 @@ export function describeStep(step: SetupStep, machine: Machine): StepRow {
       return step.replaces
         ? row('replace', step.path, step.ownership, 'its text is another')
         : row('write', step.path, step.ownership, 'missing');
+    case 'make-link':
+      return { action: 'link', path: step.path, result: step.target, why: 'missing' };
   }
 }
 

@@ -1,20 +1,8 @@
 import { dirname, join } from 'node:path';
-import { defaultConfigFile, type Config } from '../../lib/config.ts';
+import { type Config, defaultConfigFile } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
+import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
-
-/** Runs Serf's agent, its handlers and advance; its group is for operators who submit. */
-export const nodeUser = 'p2p-update';
-/** Runs Transmission and its hook (Debian's package makes it). */
-export const transmissionUser = 'debian-transmission';
-
-/** What a path has to be, by names: the ids are the machine's. */
-export interface Ownership {
-  owner: string;
-  group: string;
-  /** Permission bits. */
-  mode: number;
-}
 
 /** What is at a path, links not followed. */
 export interface Found {
@@ -32,6 +20,10 @@ export interface Machine {
   look: (path: string) => Found | undefined;
   /** The text of a file, undefined when it is missing. */
   read: (path: string) => string | undefined;
+  /** Where a link leads, as it says; undefined when there is none. */
+  follow: (path: string) => string | undefined;
+  /** Whether it lies on a file system that even root may not write to. */
+  isReadOnly: (path: string) => boolean;
   /** The names in a directory, none when it is missing. */
   list: (path: string) => string[];
 }

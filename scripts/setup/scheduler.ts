@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../lib/config.ts';
-import { nodeUser, type Machine, type Ownership } from './rules.ts';
+import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
 import type { Scheduler } from './arguments.ts';
+import type { Machine } from './rules.ts';
 
 export const unitDirectory = '/etc/systemd/system';
 export const cronFile = '/etc/cron.d/p2p-update';

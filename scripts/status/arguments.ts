@@ -1,8 +1,7 @@
 import { isChannel } from '../../lib/announcement/fields.ts';
 import { commandLine } from '../cli/command-line.ts';
 
-export const help = `Usage: status.ts [--channel NAME] [--watch [SECONDS]] [--json]
-       status.ts --log [CHANNEL[@VERSION]] [--watch] [--json]
+export const help = `Usage: p2p-update status [--channel NAME] [--watch [SECONDS]] [--json]
 
 Asks every node of the fleet what it runs, and says whether the fleet has converged: each node holds the
 newest version of each channel, and has applied what is meant for it.
@@ -10,8 +9,6 @@ newest version of each channel, and has applied what is meant for it.
   --channel NAME   only this channel
   --watch          again every 5 s, or SECONDS; Ctrl-C ends it
   --json           one JSON object (docs/status.md); with --watch one a line
-  --log            instead of that what this node logged, of one channel or update;
-                   --watch goes on with what comes
   --help
 
 The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
@@ -21,13 +18,12 @@ fleet or of a node, is older than "staleAfterSeconds"), 75 not converged yet, or
 64 usage, 69 Serf is down, 78 configuration. Of several the first in the order 1, 2, 75.
 `;
 
-const { parse, usage } = commandLine('status.ts');
+const { parse, usage } = commandLine('status', { log: 'log' });
 
 const defaultSeconds = 5;
 
 export type Command =
   | { kind: 'help' }
-  | { kind: 'log'; key: string | undefined; json: boolean; follow: boolean }
   | {
       kind: 'status';
       channel: string | undefined;
@@ -43,15 +39,11 @@ export type Command =
  */
 export function parseCommand(args: string[]): Command {
   const { values, positionals } = parseOptions(args);
-  const { log = false, watch = false, json = false, channel } = values;
+  const { watch = false, json = false, channel } = values;
   const [first, ...more] = positionals;
   if (values.help === true) return { kind: 'help' };
-  const strange = more[0] ?? (log || watch ? undefined : first);
+  const strange = more[0] ?? (watch ? undefined : first);
   if (strange !== undefined) throw usage(`${JSON.stringify(strange)} has no meaning here`);
-  if (log) {
-    if (channel !== undefined) throw usage('--log takes the channel itself: --log NAME');
-    return { kind: 'log', key: first, json, follow: watch };
-  }
   if (channel !== undefined && !isChannel(channel))
     throw usage(`${JSON.stringify(channel)} is not a channel`);
   if (first !== undefined && !/^[1-9]\d{0,4}$/.test(first))
@@ -68,7 +60,6 @@ function parseOptions(args: string[]) {
       channel: { type: 'string' },
       watch: { type: 'boolean' },
       json: { type: 'boolean' },
-      log: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
     },
   });

@@ -7,18 +7,18 @@ import { commandLine } from '../cli/command-line.ts';
 import { parseMoment, parseSpan } from '../cli/time.ts';
 import { changeOptions, type ChangeValues } from '../keys/arguments.ts';
 
-export const help = `Usage: submit.ts FILE|DIRECTORY [options]
-       submit.ts --withdraw CHANNEL [--target EXPR]
-       submit.ts --renew [CHANNEL@VERSION] [--expires SPAN] [--target EXPR]
-       submit.ts --resend [CHANNEL@VERSION]
-       submit.ts KEY.pub --root-key FILE [options of keys.ts add]
+export const help = `Usage: p2p-update submit FILE|DIRECTORY [options]
+       p2p-update submit --withdraw CHANNEL [--target EXPR]
+       p2p-update submit --renew [CHANNEL@VERSION] [--expires SPAN] [--target EXPR]
+       p2p-update submit --resend [CHANNEL@VERSION]
+       p2p-update submit KEY.pub --root-key FILE [options of keys add]
        each with --wait [--timeout SPAN]
 
 Announces an update to the fleet and seeds it from this node.
   *.pp                          a manifest: puppet apply
   *.tar.gz, *.tgz, *.tar        with metadata.json a module: puppet module install
   a directory, or a .zip        with manifests/ an environment: modules/, hiera.yaml, data/
-  a public key in PEM           added to the release keys; keys.ts --help has its options
+  a public key in PEM           added to the release keys; keys --help has its options
   anything else                 a file, placed in "deliveryDir" of every node
 
 Options:
@@ -52,7 +52,7 @@ Transmission or Serf is down (the announcement is kept: --resend), 75 the disk f
 77 not trusted, 78 configuration.
 `;
 
-const { parse, usage } = commandLine('submit.ts');
+const { parse, usage } = commandLine('submit');
 
 const defaultExpiry = '1y';
 const defaultWait = '10m';

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nameOf, type Update, type UpdateId } from '../../lib/announcement/update.ts';
 import type { SerfClient } from '../../lib/daemons/serf/client.ts';
+import { commandHint } from '../../lib/command-hint.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { askMembers } from '../../lib/query/ask-fleet.ts';
 import {
@@ -88,11 +89,11 @@ export function explainUnfinished(
   return verdict === 'failed'
     ? {
         message: `${nameOf(update)} is not applied on ${where}`,
-        hint: 'status.ts shows what became of it; the run log is in "applyDir"/runs of that node',
+        hint: `the run log is in "applyDir"/runs of that node; what became of it: ${commandHint('status')}`,
       }
     : {
         message: `${nameOf(update)} is not applied yet on ${where}`,
-        hint: 'nothing is lost: nodes go on by themselves, and status.ts shows how far they are',
+        hint: `nothing is lost, nodes go on by themselves; how far they are: ${commandHint('status')}`,
       };
 }
 

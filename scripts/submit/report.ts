@@ -3,6 +3,7 @@ import type { Config } from '../../lib/config.ts';
 import type { TargetedMembers } from '../../lib/query/ask-fleet.ts';
 import type { UpdateProgress } from '../../lib/query/judge-update.ts';
 import { asciiJson } from '../status/report.ts';
+import { print } from '../cli/output.ts';
 
 /**
  * What is told of an announcement, the same for a dry run, a submission and a repetition.
@@ -57,7 +58,7 @@ export function report(
 ): void {
   if (json) {
     const sent = { sent: sentAt !== null, submittedAt: sentAt?.toISOString() ?? null };
-    process.stdout.write(`${asciiJson({ ...facts, ...sent })}\n`);
+    print(`${asciiJson({ ...facts, ...sent })}\n`);
     return;
   }
   const rows: [string, string][] = [
@@ -76,8 +77,8 @@ export function report(
   ];
   if (facts.rerun) rows.push(['rerun', 'also where this content is applied already']);
   if (facts.noop) rows.push(['noop', 'nodes record what would change, and change nothing']);
-  for (const [label, value] of rows) process.stdout.write(`${label.padEnd(12)}${value}\n`);
-  process.stdout.write(sentAt === null ? 'dry run: nothing was sent\n' : 'sent to the fleet\n');
+  for (const [label, value] of rows) print(`${label.padEnd(12)}${value}\n`);
+  print(sentAt === null ? 'dry run: nothing was sent\n' : 'sent to the fleet\n');
 }
 
 function contentRows(facts: Facts): [string, string][] {

@@ -1,15 +1,15 @@
-import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { serveOneAnnounce, type Peer } from '../../lib/daemons/transmission/tracker.ts';
+import { type Peer, serveOneAnnounce } from '../../lib/daemons/transmission/tracker.ts';
 import { waitFor } from '../support/run/wait-for.ts';
 
 const infoHash = '00ff7e25' + 'ab'.repeat(16);
 const query = `?info_hash=${infoHash.replace(/../g, '%$&')}&peer_id=-TR3000-abcdefghijkl&port=51413`;
 const secretPeer: Peer = { address: '192.0.2.99', port: 51413 };
 
-/** Where the listener is, and what it has been made to tell. */
+/** The listener, and the number of times that it was asked for peers. */
 interface Listener {
   port: number;
   path: string;
@@ -83,7 +83,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe('a prober of the announce listener', () => {
+describe('the announce listener answers', () => {
   const otherToken = (path: string): string =>
     path.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
   const otherHash = query.replace('%00', '%01');
@@ -113,7 +113,7 @@ describe('a prober of the announce listener', () => {
       'another expectation',
       (path) => get(otherToken(path)).replace('\r\n\r\n', '\r\nExpect: peers\r\n\r\n'),
     ],
-  ])('with %s gets a 404 and no peer', async (_, bytes) => {
+  ])('a request with %s by 404 and no peer', async (_, bytes) => {
     const answered = await listening(29_000, async (listener) => {
       const prober = new Connection(listener.port, bytes(listener.path));
       await prober.closed;
@@ -133,7 +133,7 @@ describe('a prober of the announce listener', () => {
     ['a target without an end', `GET /${'a'.repeat(100_000)}`],
     ['a tunnel', 'CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: x\r\n\r\n'],
     ['two lengths', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n'],
-  ])('who sends %s gets no answer', async (_, bytes) => {
+  ])('nothing to a prober that sends %s', async (_, bytes) => {
     const answered = await listening(29_000, async (listener) => {
       const prober = new Connection(listener.port, bytes);
       await prober.closed;
@@ -144,7 +144,7 @@ describe('a prober of the announce listener', () => {
     expect(answered).toBe(true);
   });
 
-  it('who holds 200 connections open, and asks in 200 more, keeps nobody out', async () => {
+  it('Transmission while a prober holds 200 connections open and asks in 200 more', async () => {
     const answered = await listening(29_000, async (listener) => {
       const { port, path } = listener;
       const held = Array.from(
@@ -161,7 +161,7 @@ describe('a prober of the announce listener', () => {
     expect(answered).toBe(true);
   });
 
-  it('who sends a byte at a time is dropped after 5 s or so, unanswered', async () => {
+  it('nothing to a prober that sends a byte at a time, and drops it after some 5 s', async () => {
     await listening(29_000, async (listener) => {
       const { port, path } = listener;
       const began = performance.now();
@@ -197,7 +197,7 @@ describe('the announce listener', () => {
     });
   });
 
-  it('is gone when its time is over, with every connection that is held open', async () => {
+  it('ends when its time is over, with every connection that is held open', async () => {
     let port = 0;
     let held: Connection | undefined;
     const began = performance.now();
@@ -214,7 +214,7 @@ describe('the announce listener', () => {
     expect(await isRefused(port)).toBe(true);
   });
 
-  it('is gone after 30 s, however much time it is given', async () => {
+  it('ends after 30 s, however much time it is given', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     let found: Listener | undefined;
     let answered: boolean | undefined;

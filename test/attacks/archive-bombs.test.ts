@@ -46,7 +46,7 @@ function probe(action: 'detect' | 'unpack', file: string, destination: string): 
   return JSON.parse(stdout) as Probe;
 }
 
-test('a signed bomb is given up, and the disk never holds more than its packed bytes', async () => {
+test('gives up a signed bomb, and the disk never holds more than its packed bytes', async () => {
   const directory = temporaryDirectory();
   const disk = smallDisk(directory, 24 * MiB);
   const node = makeApplySide(directory, { applyDir: join(disk.path, 'apply') });
@@ -69,11 +69,11 @@ test('a signed bomb is given up, and the disk never holds more than its packed b
 });
 
 describe('memory stays small and nothing is written', () => {
-  /** What a harmless archive costs, in MiB: Node itself. */
+  /** The memory for a harmless archive, in MiB: that of Node itself. */
   let baseline = 0;
   const spareMiB = 64;
 
-  test('as a harmless one shows', () => {
+  test('for a harmless archive, which is the measure for the bombs', () => {
     const directory = temporaryDirectory();
     const file = join(directory, 'harmless.tar.gz');
     writeFileSync(file, gzipSync(tarOf(honestEntries)));
@@ -84,7 +84,7 @@ describe('memory stays small and nothing is written', () => {
 
   const directoryAgain: TarEntry = { name: 'd/', type: 'Directory' };
   test.each<['detect' | 'unpack', string, object, () => Buffer]>([
-    // Only a node's own limits end it: so it is long, and no module for all that was read of it.
+    // Only a node's own limits end it: it is long, and no part of it makes it a module.
     ['detect', 'gzip ratio.tar.gz', { kind: 'file' }, () => gzipBomb([], 8 * GiB)],
     ['unpack', 'deflate ratio.zip', tooMuchHere, () => zipBomb(honestEntries, 2 * GiB)],
     ['unpack', 'overlapping files.zip', tooMuchHere, () => overlappingZip(honestEntries, 9_000)],
@@ -106,7 +106,7 @@ describe('memory stays small and nothing is written', () => {
       { kind: 'file' },
       () => repeatedEntry([], { name: 'f/g' }, 1e6),
     ],
-  ])('%s: %s', (action, name, expected, make) => {
+  ])('for the bomb, %s of %s', (action, name, expected, make) => {
     const directory = temporaryDirectory();
     const disk = smallDisk(directory, MiB);
     const file = join(directory, name);
@@ -132,14 +132,14 @@ describe('entries', () => {
     return path;
   };
 
-  test('are 10,000 at most', () => {
+  test('are limited to 10,000', () => {
     expect(maxEntries).toBe(10_000);
   });
 
   test.each([
     ['a.tar', tarOf],
     ['a.zip', zipOf],
-  ])('%s: so many pass, one more is refused', async (name, pack) => {
+  ])('pass in %s up to the limit, and one more is refused', async (name, pack) => {
     // Directories, since a zip has to be inflated for each file.
     const flat = (i: number): string => `d${i}/`;
     const listing = await checkArchive(place(name, pack(names(maxEntries, flat))));
@@ -168,7 +168,7 @@ describe('a size that is a lie', () => {
     ['true.tar.gz', /unpacks to more/, gzipBomb([], 16 * MiB)],
     ['true.zip', /unpacks to more/, zipBomb([], 16 * MiB)],
     ['split.tar', /unpacks to more/, tarOf(split(5))],
-  ])('%s', async (name, reason, bytes) => {
+  ])('is refused in %s', async (name, reason, bytes) => {
     const directory = temporaryDirectory();
     const file = join(directory, name);
     writeFileSync(file, bytes);
@@ -176,7 +176,7 @@ describe('a size that is a lie', () => {
     expect(readdirSync(directory)).toEqual([name]);
   });
 
-  test('each byte counts once, and the last one that may be there passes', async () => {
+  test('is judged by bytes that count once each, up to the last one that is allowed', async () => {
     const directory = temporaryDirectory();
     const file = join(directory, 'a.tar');
     writeFileSync(file, tarOf(split(4)));
@@ -189,7 +189,7 @@ describe('a size that is a lie', () => {
   }
 });
 
-describe('what is packed within', () => {
+describe('an archive within an archive', () => {
   test.each([
     ['nested.zip', nestedZip(6)],
     ['nested.tar.gz', nestedTar(4)],
@@ -205,7 +205,7 @@ describe('what is packed within', () => {
       expect(statSync(join(directory, 'out', each)).size).toBeLessThan(64 * 1024);
   });
 
-  test('what comes after the end of a tar is not read', async () => {
+  test('is not read after the end of a tar', async () => {
     const file = join(temporaryDirectory(), 'a.tar.gz');
     const bomb = gzipBomb([...honestEntries], 64 * MiB);
     writeFileSync(file, Buffer.concat([gzipSync(tarOf(honestEntries)), bomb]));

@@ -17,7 +17,7 @@ function deflatedZeros(bytes: number): Buffer {
 export function gzipBomb(entries: readonly TarEntry[], bytes: number): Buffer {
   const head = tarOf([...entries, { name: 'zeros', size: bytes }], { end: 0 });
   const deflated = deflateRawSync(head, { finishFlush: constants.Z_FULL_FLUSH });
-  // Whoever comes as far as the checksum at the end has read too much already.
+  // A reader that gets as far as the checksum at the end has read too much already.
   return Buffer.concat([gzipHeader, deflated, deflatedZeros(bytes), Buffer.alloc(8)]);
 }
 

@@ -5,7 +5,7 @@ import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/a
 import { makeLoneNode, type LoneNode } from '../support/fleet/lone-node.ts';
 import { mustRun } from '../support/run/command.ts';
 
-/** What faketime(1) sets for a clock: the real handler is run under it. */
+/** The environment that faketime(1) sets for a clock: the real handler is run under it. */
 function clockOf(time: string): Record<string, string> {
   const script = 'printf "%s\\n%s" "$LD_PRELOAD" "$FAKETIME"';
   const printed = mustRun(['faketime', time, 'sh', '-c', script], {
@@ -43,7 +43,7 @@ describe('a clock of 1970 (libfaketime on the real handler)', () => {
     expect(node.send(make(now + 2)).status).toBe(0);
   });
 
-  it('neither passes nor refuses by time: what has expired, or lies in the future, waits too', () => {
+  it('neither accepts nor refuses by time: an expired or future announcement waits too', () => {
     for (const change of [
       { created: 1, expires: 2 },
       { created: 2 ** 32 - 3, expires: 2 ** 32 - 1 },
@@ -56,7 +56,7 @@ describe('a clock of 1970 (libfaketime on the real handler)', () => {
     }
   });
 
-  it('keeps nothing that is not trusted, or is for others', () => {
+  it('keeps no announcement that is not trusted, or is for other nodes', () => {
     const node = makeLoneNode();
     const forged = signAnnouncement(makeAnnouncement(), makeKeys());
     expect(node.send(forged, in1970)).toMatchObject({ status: 77, changed: false });
@@ -69,8 +69,8 @@ describe('a clock of 1970 (libfaketime on the real handler)', () => {
 
 describe('a clock that is a little wrong', () => {
   it.each([
-    ['eleven minutes behind the submitter: refused', 660, 76],
-    ['nine minutes behind the submitter: accepted', 540, 0],
+    ['refuses an update when it is eleven minutes behind the submitter', 660, 76],
+    ['accepts an update when it is nine minutes behind the submitter', 540, 0],
   ])('%s', (_, secondsBehind, expected) => {
     const node = makeLoneNode({ channels: ['default'] });
     // By its own creation, so that the software is never older than the clock.
@@ -81,7 +81,7 @@ describe('a clock that is a little wrong', () => {
     if (expected === 76) expect(stderr).toMatch(/in the future[^]*hint: set the clocks/);
   });
 
-  it('ahead by a year lets nothing in that has expired by then', () => {
+  it('refuses an update that has expired by then when it is a year ahead', () => {
     const node = makeLoneNode();
     const ahead = clockOf(new Date(Date.now() + 366 * 86_400_000).toISOString().slice(0, 19));
     const payload = signAnnouncement(makeAnnouncement(), node.keys);

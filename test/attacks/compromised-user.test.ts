@@ -27,7 +27,7 @@ const announcements = `${stateDir}/announcements`;
 
 let fleet: SplitFleet;
 let submitter: ProductionNode;
-/** Whoever holds its user p2p-update, and with it Transmission, does what he likes. */
+/** An attacker that holds its user p2p-update, and with it Transmission. */
 let node: ProductionNode;
 let attacker: Attacker;
 
@@ -61,7 +61,7 @@ const genuine = (channel: string, change = {}, text?: string): Offer =>
   offerOf(fleet.keys, channel, change, text);
 
 describe.skipIf(why !== undefined)(`user p2p-update${why === undefined ? '' : ` (${why})`}`, () => {
-  it('may bring a genuine announcement: what follows is refused for what is wrong with it', async () => {
+  it('may bring a genuine announcement, so that the cases below are refused for their own fault', async () => {
     const offer = genuine('honest');
     await attacker.plants(offer);
     expect(await applyOnce()).toEqual({ status: 0, stderr: '' });
@@ -70,7 +70,7 @@ describe.skipIf(why !== undefined)(`user p2p-update${why === undefined ? '' : ` 
 
   const attacks: [string, (offer: Offer) => Promise<Offer>][] = [
     [
-      'an announcement with a signature of somebody else',
+      'an announcement with a signature of another key',
       async () => {
         const forged = offerOf(strangersKeys, 'forged');
         await attacker.plants(forged);
@@ -152,7 +152,7 @@ describe.skipIf(why !== undefined)(`user p2p-update${why === undefined ? '' : ` 
     expect(await applyOnce()).toEqual({ status: 0, stderr: '' });
     expect(await isApplied(offer)).toBe(false);
     expect(await rootsFiles(node)).toBe(before);
-    // Again: nothing was kept that would make it pass.
+    // A second time: no state was kept that would make it pass.
     await attacker.rings(offer).catch(() => undefined);
     expect((await applyOnce()).status).toBe(0);
     expect(await isApplied(offer)).toBe(false);
@@ -181,7 +181,7 @@ describe.skipIf(why !== undefined)(`user p2p-update${why === undefined ? '' : ` 
     ['a device', '/dev/zero', false],
     ['itself', 'announcements', false],
   ])(
-    'gets nothing applied, and hangs nothing, with announcements/ linked to %s',
+    'gets nothing applied, and hangs no pass, with announcements/ linked to %s',
     async (_, to, isDirectory) => {
       const forged = offerOf(strangersKeys, 'linked');
       await attacker.plants(forged);
@@ -189,7 +189,7 @@ describe.skipIf(why !== undefined)(`user p2p-update${why === undefined ? '' : ` 
       rm -rf /tmp/planted; cp -r ${announcements}.real /tmp/planted; ln -s ${to} ${announcements}`);
       const before = await rootsFiles(node);
       const { status, stderr } = await applyOnce();
-      // Hiding announcements is what this user can do; where apply cannot go on it says so.
+      // This user can hide announcements; where apply cannot go on it reports that.
       if (isDirectory) expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       else expect(stderr).toMatch(/^apply: error: .*announcements/);
       expect(await rootsFiles(node)).toBe(before);
@@ -202,7 +202,7 @@ describe.skipIf(why !== undefined)(`user p2p-update${why === undefined ? '' : ` 
   it('keeps no genuine update out with 1,000 files of rubbish', async () => {
     // Transmission 3.00 itself opens what it finds there, and waits for a writer of a FIFO for ever.
     await attacker.does(`find ${downloadDir} -type p -delete`);
-    // What can never complete keeps advance busy for 30 s a run; that is no part of this.
+    // Torrents that can never complete keep advance busy for 30 s a run, which is not tested here.
     await attacker.does(`rm -f ${announcements}/attack-*`);
     const names = Array.from({ length: 1000 }, (_, index) =>
       index % 2 === 0 ? `rubbish ${index}` : `junk-${index % 9}@${String(index).padStart(16, '0')}`,

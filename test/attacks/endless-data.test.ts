@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/fields.ts';
 import { contentFileName, wrapInfo } from '../../lib/announcement/metainfo.ts';
-import { readProgress, updatesDir } from '../../lib/state/progress.ts';
+import { updatesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
-import type { CommandResult } from '../support/run/command.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
 import { eventsOf, hasEvent, outcomeOf } from '../support/fleet/submit.ts';
@@ -19,9 +19,9 @@ import {
   sendEvent,
   torrentsOn,
 } from '../support/fleet/wire.ts';
+import { type CommandResult, mustRun, runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
 let fleet: Fleet;
 let liar: FleetNode;
@@ -46,7 +46,7 @@ afterAll(() => {
 });
 
 const reconcile = (): Promise<CommandResult> =>
-  node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
 
 const stateOf = (update: Announcement) =>
   readProgress(updatesDir(node.config.stateDir), update)?.state;
@@ -57,7 +57,7 @@ async function send(update: Announcement): Promise<void> {
   await fleet.waitFor('it is accepted', () => hasEvent(node, update, 'accept'));
 }
 
-describe('metadata that says something else than the announcement', () => {
+describe('metadata that differs from the announcement', () => {
   const content = randomBytes(100_000);
   const pieceLength = 2 ** 20;
   const sha1 = (bytes: Uint8Array): Buffer => createHash('sha1').update(bytes).digest();
@@ -193,7 +193,7 @@ describe('metadata that says something else than the announcement', () => {
     },
   );
 
-  it('is so too when it comes from the swarm', async () => {
+  it('is removed and REJECTED too when it comes from the swarm', async () => {
     const bytes = content.subarray(1);
     const [update, metainfo] = lieAbout('swarm', (name) =>
       info([
@@ -225,7 +225,7 @@ describe('metadata that says something else than the announcement', () => {
 });
 
 describe('content that is announced as too large', () => {
-  it('for this node is refused: 76, and nothing changes', () => {
+  it('is refused for this node, with 76, and no state changes', () => {
     const lone = makeLoneNode({ maxContentBytes: 1000 });
     for (const length of [1001, 2 ** 40, 2 ** 48 - 1]) {
       const pieces = new Uint8Array();
@@ -237,7 +237,7 @@ describe('content that is announced as too large', () => {
     expect(lone.announce({ length: 1000 }).status).toBe(0);
   });
 
-  it('is not copied by the apply side either, whatever the store says', async () => {
+  it('is not copied by the apply side either, even when it is in the store', async () => {
     const node = makeLoneNode({ maxContentBytes: 10 });
     const update = node.receive({ kind: 'file', name: 'a' }, Buffer.from('11 bytes of'));
     await node.apply();
@@ -248,7 +248,7 @@ describe('content that is announced as too large', () => {
     expect(node.delivered()).toEqual([]);
   });
 
-  it('for the free space, twice its length, is not queued, and taken up once there is room', async () => {
+  it('is not queued without free space of twice its length, and taken up once there is room', async () => {
     configure(node, { downloadDir: smallDisk });
     const content = randomBytes(200_000);
     const update = announcementOf(content, { channel: 'space', name: 'space.bin' });
@@ -270,7 +270,7 @@ describe('content that is announced as too large', () => {
     mustRun(['mount', '-o', 'remount,size=2m', smallDisk]);
     const speed = reconcile();
     await fleet.waitFor('it is downloaded and applied', async () => {
-      await node.run([join(repository, 'dist/scripts/apply.cjs')]);
+      await node.run([join(repository, 'dist/p2p-update.cjs'), 'apply']);
       return outcomeOf(node, update)?.state === 'APPLIED';
     });
     await speed;

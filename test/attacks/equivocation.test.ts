@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { equivocationOf, removeHealed } from '../../lib/state/equivocation.ts';
+import { HeldUpdates } from '../../lib/state/held.ts';
 import { listDirectory } from '../../lib/system/directory.ts';
 import { decodeRecord } from '../../lib/system/record.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
@@ -16,7 +17,7 @@ function proofs({ config }: LoneNode): string[] {
   return listDirectory(join(config.stateDir, 'equivocations'));
 }
 
-/** What has come or changed in the state by an action; nothing may have gone. */
+/** The files that an action adds or changes in the state; it may remove none. */
 function changes(node: LoneNode, action: () => void): string[] {
   const before = readState(node.config.stateDir);
   action();
@@ -33,7 +34,7 @@ function expectRefusal({ status, stderr, event }: Answer): void {
 }
 
 describe('two bodies of one version, sent to two halves of the fleet', () => {
-  it('are each refused where the other one is, loudly, and healed by a higher version', () => {
+  it('are each refused where the other one is, with a warning, and healed by a higher version', () => {
     const keys = makeKeys();
     const make = (version: number, name: string): string =>
       signAnnouncement(makeAnnouncement({ version, name }), keys);
@@ -47,7 +48,7 @@ describe('two bodies of one version, sent to two halves of the fleet', () => {
       const changed = changes(node, () => {
         expectRefusal(node.send(other));
       });
-      // The refusal leaves its proof, and nothing else; once it is there, nothing at all.
+      // The refusal leaves its proof and no other file; once that is there, no file at all.
       expect(changed).toEqual(['equivocations', 'equivocations/default']);
       const file = join(node.config.stateDir, 'equivocations', 'default');
       expect(decodeRecord(readFileSync(file, 'utf8'), file)?.value).toMatchObject({
@@ -57,18 +58,18 @@ describe('two bodies of one version, sent to two halves of the fleet', () => {
       const again = node.send(other);
       expectRefusal(again);
       expect(again.changed).toBe(false);
-      expect(equivocationOf(node.config, 'default')).toBe('seen');
+      expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('seen');
     });
     const healing = make(now + 1, 'three.pp');
     for (const node of halves) {
       expect(node.send(healing).status).toBe(0);
-      expect(equivocationOf(node.config, 'default')).toBe('none');
-      removeHealed(node.config, now);
+      expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('none');
+      removeHealed(new HeldUpdates(node.config), now);
       expect(proofs(node)).toEqual([]);
     }
   });
 
-  it('is seen whatever differs: a noop, a target, the time of signing, the signers', () => {
+  it('are found when they differ in a noop, a target, the time of signing or the signers', () => {
     const keys = makeKeys('test-fleet', 2);
     keys.keySet.releaseThreshold = 1;
     const make = (change: object, signers = keys.releaseKeys.slice(0, 1)): string =>
@@ -95,7 +96,7 @@ describe('the proof', () => {
   const make = (fields: Parameters<typeof makeAnnouncement>[0]): string =>
     signAnnouncement(makeAnnouncement(fields), keys);
 
-  it('is not made by who has no key of the fleet', () => {
+  it('is not made for a sender without a key of the fleet', () => {
     const node = makeLoneNode({}, keys);
     node.send(make({ version: now }));
     const forged = signAnnouncement(makeAnnouncement({ version: now, name: 'x.pp' }), makeKeys());
@@ -116,7 +117,7 @@ describe('the proof', () => {
     expect(value).toMatchObject({ version: now });
   });
 
-  it('is not made of what is healed already', () => {
+  it('is not made of a version that is healed already', () => {
     const node = makeLoneNode({}, keys);
     node.send(make({ version: now }));
     node.send(make({ version: now + 1 }));
@@ -130,42 +131,44 @@ describe('the proof', () => {
     ['one for this node', { target: 'node=n1' }, true],
     ['one for other nodes', { target: 'node=nobody' }, false],
     ['a trial', { noop: true }, false],
-  ])('of what is for this node goes with %s: %j', (_, fields, isHealed) => {
+  ])('of an update for this node is judged healed after %s (%j)', (_, fields, isHealed) => {
     const node = makeLoneNode({}, keys);
     node.send(make({ version: now }));
     node.send(make({ version: now, name: 'two.pp' }));
     expect(node.send(make({ version: now + 1, ...fields })).status).toBe(0);
-    removeHealed(node.config, now);
+    removeHealed(new HeldUpdates(node.config), now);
     expect(proofs(node)).toEqual(isHealed ? [] : ['default']);
-    expect(equivocationOf(node.config, 'default')).toBe(isHealed ? 'none' : 'seen');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe(
+      isHealed ? 'none' : 'seen',
+    );
   });
 
-  it('of what is for others goes with a higher version for the same others', () => {
+  it('of an update for other nodes is healed by a higher version for the same nodes', () => {
     const node = makeLoneNode({}, keys);
     const target = 'role=web';
     node.send(make({ version: now, target }));
     expectRefusal(node.send(make({ version: now, target, name: 'two.pp' })));
     node.send(make({ version: now + 1, target: 'role=db' }));
-    expect(equivocationOf(node.config, 'default')).toBe('seen');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('seen');
     node.send(make({ version: now + 2, target }));
-    expect(equivocationOf(node.config, 'default')).toBe('none');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('none');
     // Which then takes the place of what it supersedes.
     rmSync(
       join(node.config.stateDir, 'announcements', updateKey({ channel: 'default', version: now })),
     );
-    expect(equivocationOf(node.config, 'default')).toBe('none');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('none');
   });
 
-  it('that is damaged counts as unknown, stops nothing, and stays until a person looks', () => {
+  it('counts as unknown when it is damaged, stops no update, and stays for a person to look at', () => {
     const node = makeLoneNode({}, keys);
     node.send(make({ version: now }));
     node.send(make({ version: now, name: 'two.pp' }));
     const file = join(node.config.stateDir, 'equivocations', 'default');
     writeFileSync(file, 'rubbish');
-    expect(equivocationOf(node.config, 'default')).toBe('unknown');
-    removeHealed(node.config, now);
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('unknown');
+    removeHealed(new HeldUpdates(node.config), now);
     expect(proofs(node)).toEqual(['default']);
     expectRefusal(node.send(make({ version: now, name: 'two.pp' })));
-    expect(equivocationOf(node.config, 'default')).toBe('seen');
+    expect(equivocationOf(new HeldUpdates(node.config), 'default')).toBe('seen');
   });
 });

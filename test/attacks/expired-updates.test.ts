@@ -17,7 +17,7 @@ const fields = {
 };
 
 describe('an update that has expired', () => {
-  it('is refused at the door', () => {
+  it('is refused by the handler', () => {
     const node = makeLoneNode();
     const { status, stderr, changed } = node.announce({ created: now - 10, expires: now - 1 });
     expect({ status, changed }).toEqual({ status: 76, changed: false });
@@ -25,7 +25,7 @@ describe('an update that has expired', () => {
     expect(node.announce().status).toBe(0);
   });
 
-  it('during its download is not applied', async () => {
+  it('is not applied when it expires during its download', async () => {
     const node = makeLoneNode();
     const payload = signAnnouncement(makeAnnouncement(fields), node.keys);
     expect(node.send(payload).status).toBe(0);
@@ -35,7 +35,7 @@ describe('an update that has expired', () => {
     expect(node.delivered()).toEqual([]);
   });
 
-  it('after it was staged, before it was its time, is not applied', async () => {
+  it('is not applied when it expires after it was staged, before its time has come', async () => {
     const node = makeLoneNode();
     const payload = signAnnouncement(
       makeAnnouncement({ ...fields, notBefore: now + 30 }),
@@ -50,7 +50,7 @@ describe('an update that has expired', () => {
     expect(node.delivered()).toEqual([]);
   });
 
-  it('a moment later is applied in time', async () => {
+  it('is applied up to the moment of its expiry', async () => {
     const node = makeLoneNode();
     const payload = signAnnouncement(makeAnnouncement(fields), node.keys);
     node.send(payload);

@@ -12,7 +12,7 @@ import { readTree } from '../support/run/tree.ts';
 import { waitFor } from '../support/run/wait-for.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
 
-// Dependencies come from outside? Never: the Forge is not contacted, whatever a module asks for. Every
+// Dependencies never come from outside: the Forge is not contacted for any module. Every
 // address has a route here, into a network card that swallows and counts what is sent.
 
 const forge = 'http://198.51.100.80';
@@ -44,7 +44,7 @@ afterAll(() => {
   ip(`netns delete ${network}`);
 });
 
-/** What has left any process of this network: connections begun, datagrams, packets on the card. */
+/** The traffic of all processes of this network: connections begun, datagrams, packets on the card. */
 function countSent(): Record<'connections' | 'datagrams' | 'datagrams6' | 'packets', number> {
   const read = ['cat', ...['snmp', 'snmp6', 'dev'].map((name) => `/proc/self/net/${name}`)];
   const stdout = mustRun(['ip', 'netns', 'exec', network, ...read]);
@@ -142,7 +142,7 @@ const moduleEntries = [
   ...settingsFiles,
 ];
 
-test('a connection attempt would be seen: Puppet without --ignore-dependencies asks the Forge', async () => {
+test('sees the connection attempts of Puppet without --ignore-dependencies, which asks the Forge', async () => {
   const directory = temporaryDirectory();
   const { node, calls } = makeNode(directory);
   const archive = join(directory, 'acme-needy-1.0.0.tar.gz');
@@ -173,12 +173,12 @@ test('a connection attempt would be seen: Puppet without --ignore-dependencies a
   expect(sent.packets).toBeGreaterThan(before.packets);
 });
 
-test('a module with dependencies and registries of its own is installed, and nothing is sent', async () => {
+test('installs a module with dependencies and registries of its own, and sends no packet', async () => {
   const directory = temporaryDirectory();
   const { node, calls } = makeNode(directory);
   const before = countSent();
   const content = gzipSync(tarOf(moduleEntries));
-  // Neither does submit ask anybody.
+  // Submit asks no machine either.
   writeFileSync(join(directory, 'needy.tar.gz'), content);
   expect(await detectKind(join(directory, 'needy.tar.gz'))).toMatchObject({ kind: 'module' });
   const update = node.receive({ kind: 'module', name: 'needy.tar.gz' }, content);
@@ -191,7 +191,7 @@ test('a module with dependencies and registries of its own is installed, and not
   expect(countSent()).toEqual(before);
 });
 
-test('an environment with such modules is applied, and nothing is sent to the Forge', async () => {
+test('applies an environment with such modules, and sends no packet to the Forge', async () => {
   const directory = temporaryDirectory();
   const { node, calls } = makeNode(directory);
   const made = join(directory, 'made');

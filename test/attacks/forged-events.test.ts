@@ -38,7 +38,7 @@ const look = async (): Promise<unknown> =>
 /** The lines of the update handler in a node's events.log. */
 const handled = (node: FleetNode) => node.events().filter(({ handler }) => handler === 'update');
 
-/** What Serf has logged of handlers that failed. */
+/** The lines of Serf's log about handlers that failed. */
 const failures = (node: FleetNode): string[] =>
   readFileSync(node.serf.logFile, 'utf8').match(/update\.cjs.*exit status \d+/g) ?? [];
 
@@ -76,7 +76,7 @@ it.each<[string, () => string, RegExp]>([
     },
     /without a signature/,
   ],
-])('an event %s is refused by every node: 77, and nothing is kept', async (_, forge, reason) => {
+])('every node refuses an event %s with 77, and keeps nothing', async (_, forge, reason) => {
   const before = await look();
   const lines = fleet.nodes.map((node) => handled(node).length);
   const logged = fleet.nodes.map((node) => failures(node).length);
@@ -97,7 +97,7 @@ it.each<[string, () => string, RegExp]>([
   expect(await look()).toEqual(before);
 });
 
-it('a genuine event afterwards is applied by every node', async () => {
+it('every node applies a genuine event afterwards', async () => {
   const [operator] = fleet.nodes as [FleetNode];
   await seed(operator, announcement, content);
   await sendEvent(member, signAnnouncement(announcement, fleet.keys));

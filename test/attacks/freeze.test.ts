@@ -3,19 +3,18 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
-import { bundleScripts, type Outcome } from '../support/fleet/operator.ts';
+import { type Outcome, runCommand } from '../support/fleet/operator.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { repository } from '../support/run/repository.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { runSync } from '../support/run/command.ts';
 
 const handler = join(repository, 'dist/handlers/status.cjs');
-const run = bundleScripts('status');
 const now = Math.floor(Date.now() / 1000);
 const day = 86_400;
 const keys = makeKeys();
 
-/** For nobody here: what is held and not applied is what a freeze is about. */
+/** For a node that is not in the fleet: a freeze concerns announcements that are held, applied or not. */
 function announcement(created: number): string {
   const fields = { version: created, created, expires: now + day, target: 'node=nobody' };
   return signAnnouncement(makeAnnouncement(fields), keys);
@@ -48,12 +47,12 @@ function makeFleet(staleAfterSeconds: number | null) {
       nodes.map((node, i): [string, string] => [`n${i + 1}`, askHandler(node)]),
     );
     writeFileSync(join(directory, 'query.json'), JSON.stringify({ Responses }));
-    return run('status', args, { env: { P2P_UPDATE_CONFIG: first.configFile }, directory });
+    return runCommand('status', args, { env: { P2P_UPDATE_CONFIG: first.configFile }, directory });
   };
   return { first, second, status };
 }
 
-describe('whoever withholds events from a node', () => {
+describe('an attacker that withholds events from a node', () => {
   it('is found out: its newest announcement grows old, and status ends with 2', async () => {
     const { first, second, status } = makeFleet(7 * day);
     for (const node of [first, second])
@@ -90,7 +89,7 @@ describe('whoever withholds events from a node', () => {
     expect(await status()).toMatchObject({ status: 0 });
   });
 
-  it('is not looked for where the configuration says never', async () => {
+  it('is not looked for where staleAfterSeconds is null', async () => {
     const { first, second, status } = makeFleet(null);
     for (const node of [first, second]) node.send(announcement(now - 300 * day));
     expect(await status()).toMatchObject({ status: 0 });

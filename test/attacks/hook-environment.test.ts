@@ -65,7 +65,7 @@ describe.skipIf(why !== undefined)(`forged TR_*${why === undefined ? '' : ` (${w
     expect(await everything()).toBe(before);
   });
 
-  it('rings for what root knows by itself, or for nothing', async () => {
+  it('rings for an update that root knows by itself, or for none', async () => {
     const before = await everything();
     // No announcement has this hash; the path and the name would lead to files of root.
     const { status, stderr } = await node.manager.start('p2p-update-apply.service');
@@ -87,7 +87,7 @@ describe.skipIf(why !== undefined)(`forged TR_*${why === undefined ? '' : ` (${w
     ['a command', '$(touch /tmp/hash)'],
     ['an info hash of version 2', '1220'.padEnd(68, 'a')],
     ['100,000 digits', 'a'.repeat(100_000)],
-  ])('is refused with %s for a hash', async (_, hash) => {
+  ])('is refused with %s as the hash', async (_, hash) => {
     const before = await everything();
     for (const attempt of [1, 2]) {
       const run = await runHook({

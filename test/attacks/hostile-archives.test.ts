@@ -34,29 +34,32 @@ test('the corpus has at least 60 archives, tar and zip', () => {
   expect(new Set(hostileArchives.map(({ name }) => name)).size).toBe(hostileArchives.length);
 });
 
-describe('a signed update with a hostile archive is given up, and leaves the node as it was', () => {
-  test.each(hostileArchives)('$name', async ({ name, reason, bytes }) => {
-    const directory = temporaryDirectory();
-    const node = makeApplySide(join(directory, 'node'));
-    await node.apply();
-    const ending = /\.(tar|tar\.gz|zip)$/.exec(name)?.[0] ?? '';
-    const update = node.receive({ kind: kindOf(name), name: `hostile${ending}` }, bytes);
-    const before = readNode(directory);
-    const events = await node.apply();
-    expect(readNode(directory)).toEqual(before);
-    expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 0 });
-    expect(node.outcomeOf(update)?.reason).toMatch(reason);
-    expect(events.filter(({ decision }) => decision === 'poisoned')).toHaveLength(1);
-    // Nor is it taken up again.
-    expect(await node.apply()).toEqual([]);
-    expect(readNode(directory)).toEqual(before);
-    for (const place of ['/', '/tmp']) expect(existsSync(join(place, escapedName))).toBe(false);
-  });
+describe('a signed update with a hostile archive', () => {
+  test.each(hostileArchives)(
+    'is given up, and leaves the node as it was: $name',
+    async ({ name, reason, bytes }) => {
+      const directory = temporaryDirectory();
+      const node = makeApplySide(join(directory, 'node'));
+      await node.apply();
+      const ending = /\.(tar|tar\.gz|zip)$/.exec(name)?.[0] ?? '';
+      const update = node.receive({ kind: kindOf(name), name: `hostile${ending}` }, bytes);
+      const before = readNode(directory);
+      const events = await node.apply();
+      expect(readNode(directory)).toEqual(before);
+      expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 0 });
+      expect(node.outcomeOf(update)?.reason).toMatch(reason);
+      expect(events.filter(({ decision }) => decision === 'poisoned')).toHaveLength(1);
+      // Nor is it taken up again.
+      expect(await node.apply()).toEqual([]);
+      expect(readNode(directory)).toEqual(before);
+      for (const place of ['/', '/tmp']) expect(existsSync(join(place, escapedName))).toBe(false);
+    },
+  );
 
   test.each([
     ['module.tar', tarOf(honestEntries)],
     ['environment.zip', zipOf(honestEntries)],
-  ])('whereas the same without the fault reaches Puppet: %s', async (name, bytes) => {
+  ])('reaches Puppet when it is the same without the fault: %s', async (name, bytes) => {
     const directory = temporaryDirectory();
     const node = makeApplySide(directory);
     node.receive({ kind: kindOf(name), name }, bytes);
@@ -65,7 +68,7 @@ describe('a signed update with a hostile archive is given up, and leaves the nod
   });
 });
 
-test('submit refuses each of them, with a hint', async () => {
+test('submit refuses each hostile archive, with a hint', async () => {
   const directory = temporaryDirectory();
   for (const { name, reason, bytes } of hostileArchives) {
     const path = join(directory, name);
@@ -85,7 +88,7 @@ test('no system call creates or changes anything before an archive was checked a
   const place = (name: string, bytes: Buffer): void => {
     writeFileSync(join(directory, 'archives', name), bytes);
   };
-  // The honest ones come first: what is loaded when it is first needed is then there.
+  // The honest ones come first, so that code which is loaded on demand is there.
   place('0 honest.tar', tarOf(honestEntries));
   place('0 honest.zip', zipOf(honestEntries));
   for (const { name, bytes } of hostileArchives) place(name, bytes);
@@ -123,7 +126,7 @@ test('no system call creates or changes anything before an archive was checked a
   }
 });
 
-test('what an archive says beyond names, contents and who may run it has no effect', async () => {
+test('ignores all of an archive but names, contents and the executable bit', async () => {
   const directory = temporaryDirectory();
   const entries: TarEntry[] = [
     { name: 'pax_global_header', typeFlag: 'g', content: paxRecord('path', '/tmp/global') },

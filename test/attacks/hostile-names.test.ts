@@ -20,10 +20,10 @@ import { runSync } from '../support/run/command.ts';
 // Hostile names: refused by the parser and by submit; only canonical names reach the disk, and none a shell.
 
 const repository = join(import.meta.dirname, '../..');
-/** What a terminal obeys, or shows other than it is. */
+/** Characters that control a terminal or reorder its text. */
 const forTerminals = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
 
-test('there are at least 40', () => {
+test('the list of hostile names has at least 40', () => {
   expect(hostileNames.length).toBeGreaterThanOrEqual(40);
   expect(fileNames.length).toBeGreaterThanOrEqual(40);
 });
@@ -37,7 +37,7 @@ async function refusalOf(action: Promise<unknown>): Promise<UpdateError> {
   return error;
 }
 
-describe('signed in an announcement', () => {
+describe('in a signed announcement', () => {
   const keys = makeKeys();
 
   test.each(hostileNames)('the parser refuses %s, as name and as channel', async (_, name) => {
@@ -93,7 +93,7 @@ function makeOperator(directory: string): ApplySide['config'] {
 
 const now = Math.floor(Date.now() / 1000);
 
-describe('submit refuses them before anything is signed', () => {
+describe('submit refuses hostile names before it signs', () => {
   /** Prepares a submission of a file of this name, and of others under this name. */
   function makeSubmit(): (file: string, name?: string) => ReturnType<typeof prepareSubmission> {
     const directory = temporaryDirectory();
@@ -133,7 +133,7 @@ describe('submit refuses them before anything is signed', () => {
     }
   });
 
-  test('in words that no terminal obeys', async () => {
+  test('with a message that cannot control a terminal', async () => {
     const submit = makeSubmit();
     for (const [what, name] of texts) {
       const { message, hint } = await refusalOf(submit('fine.bin', name));
@@ -142,7 +142,7 @@ describe('submit refuses them before anything is signed', () => {
   });
 });
 
-test('the command itself refuses them, whatever way they come, and starts no shell', async () => {
+test('the command itself refuses hostile names on every way in, and starts no shell', async () => {
   const directory = temporaryDirectory();
   const config = makeOperator(directory);
   const configFile = join(directory, 'config.json');
@@ -151,15 +151,10 @@ test('the command itself refuses them, whatever way they come, and starts no she
   mkdirSync(cwd);
   const before = readTree(config.publishDir);
   const run = async (...args: string[]): Promise<void> => {
-    const tsx = ['--import', join(repository, 'node_modules/tsx/dist/esm/index.mjs')];
-    const child = spawn(
-      process.execPath,
-      [...tsx, join(repository, 'scripts/submit.ts'), ...args],
-      {
-        cwd,
-        env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile },
-      },
-    );
+    const child = spawn(join(repository, 'dist/p2p-update.cjs'), ['submit', ...args], {
+      cwd,
+      env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: configFile },
+    });
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     const [status] = (await once(child, 'close')) as [number | null];
@@ -181,7 +176,7 @@ test('the command itself refuses them, whatever way they come, and starts no she
   expect(readTree(config.publishDir)).toEqual(before);
 });
 
-test('such names in the directories of the state are not taken for ours', async () => {
+test('hostile names in the directories of the state are ignored', async () => {
   const directory = temporaryDirectory();
   const node = makeApplySide(directory);
   await node.apply();
@@ -206,8 +201,8 @@ test('such names in the directories of the state are not taken for ours', async 
   expect(existsSync(join(directory, 'etc/puppet-ran'))).toBe(false);
 });
 
-test('every path reaches the real Puppet as one argument', async () => {
-  // An operator may have such a directory; nobody may have to know what quoting is.
+test('passes every path to the real Puppet as one argument', async () => {
+  // An operator may have such a directory, and must not have to quote it.
   const directory = join(
     temporaryDirectory(),
     `a'b"c;touch pwned;$(touch pwned)\`touch pwned\`&|<>#~!%s\\`,
@@ -230,7 +225,7 @@ test('every path reaches the real Puppet as one argument', async () => {
     expect(existsSync(join(place, 'pwned')), place).toBe(false);
 });
 
-test('no code of ours gives a text to a shell', () => {
+test('passes no text to a shell in any code of ours', () => {
   const sources = ['lib', 'handlers', 'scripts'].flatMap((top) =>
     (readdirSync(join(repository, top), { recursive: true }) as string[])
       .filter((path) => path.endsWith('.ts'))

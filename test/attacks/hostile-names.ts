@@ -1,4 +1,4 @@
-/** Names that an announcement must never carry: what each is after, and the name. */
+/** Names that an announcement must never carry: the aim of each, and the name. */
 export const hostileNames: readonly (readonly [string, string | Buffer])[] = [
   ['a command', ';rm -rf ~'],
   ['a command substitution', '$(touch pwned)'],

@@ -153,7 +153,7 @@ describe('a public key file', () => {
     expect(publicKeyFromPem(text)).toEqual(publicKeyOf(publicKey));
   });
 
-  it('is what node:crypto would take in many of these forms', () => {
+  it('would be taken by node:crypto in many of these forms', () => {
     for (const text of [pem + pem, `# our key\n${pem}`, pkcs8Of(privateKey), certificate])
       expect(createPublicKey(text).asymmetricKeyType).toBe('ed25519');
     expect(new X509Certificate(certificate).subject).toBe('CN=p2p-update');
@@ -175,7 +175,7 @@ describe('a public key file', () => {
   });
 
   const points = smallOrderPoints().map(({ x, y }, i) => ({ i, raw: encodePoint(y, x & 1n) }));
-  it.each(points)('is refused in a valid file: point $i of small order', ({ raw }) => {
+  it.each(points)('is refused in a valid file when it is point $i of small order', ({ raw }) => {
     expectRefused(pemAround(raw), /a point of small order/);
     expect(createPublicKey(pemAround(raw)).asymmetricKeyType).toBe('ed25519');
   });

@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { mustRun } from '../support/run/command.ts';
 
-/** What is announced. */
+/** The announced content. */
 export const content = Buffer.alloc(100_000, 'content ');
 const notRegular = /it is not a regular file/;
 
@@ -19,7 +19,7 @@ export function bindDevice(device: string, place: string): void {
   });
 }
 
-/** A process that keeps on writing into a FIFO, and lives on when nobody reads. */
+/** A process that keeps on writing into a FIFO, and lives on without a reader. */
 export async function writeInto(fifo: string): Promise<void> {
   const script = `trap '' PIPE; exec 3<>"$0"; echo ready; while :; do head -c 4096 /dev/zero >&3 || sleep 0.1; done`;
   const stdio = ['ignore', 'pipe', 'ignore'] as const;
@@ -41,7 +41,7 @@ async function socketAt(place: string): Promise<void> {
   onTestFinished(() => void server.close());
 }
 
-/** What somebody may put in the place of a download, why it is refused, and how it is made. */
+/** Files that an attacker may put in the place of a download: name, reason of the refusal, maker. */
 export const hostilePlaces: [string, RegExp, (place: string) => void | Promise<void>][] = [
   [
     'a link to the right content',

@@ -101,7 +101,7 @@ describe('a release key', () => {
     expect(node.announce({ channel: 'lab' }).status).toBe(0);
   });
 
-  it('is not a root key, nor a root key a release key', () => {
+  it('cannot sign as a root key, nor a root key as a release key', () => {
     const keys = makeKeys();
     const node = makeLoneNode({}, keys);
     const byRoot = signAnnouncement(makeAnnouncement(), keys, keys.rootKeys);
@@ -114,7 +114,7 @@ describe('revocation by a key set', () => {
   const revoked = (keys: TestKeys) =>
     nextKeySet(keys, { releaseKeys: [{ key: publicKeyOf(newKey), channels: null }] });
 
-  it('refuses what the removed key signs from then on, with the old epoch too', async () => {
+  it('refuses updates that the removed key signs from then on, with the old epoch too', async () => {
     const keys = makeKeys();
     const node = makeLoneNode({}, keys);
     const next = revoked(keys);
@@ -125,7 +125,7 @@ describe('revocation by a key set', () => {
     expect(node.announce({ epoch: 2 }, heir).status).toBe(0);
   });
 
-  it('refuses before apply what was accepted, downloaded and staged already', async () => {
+  it('refuses before apply an update that was accepted, downloaded and staged already', async () => {
     const keys = makeKeys();
     const node = makeLoneNode({}, keys);
     const announcement = file('signed by a key that is then revoked', {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { UpdateNode } from '../support/fleet/update-node.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
 // Malformed and oversize payloads: refused as malformed, with no more than the limit read.
 
@@ -23,7 +23,7 @@ interface FuzzResult {
   falseRefusals: number;
 }
 
-test('100,000 mutated payloads: no crash, and only genuine bytes are accepted', () => {
+test('accepts only genuine bytes of 100,000 mutated payloads, without a crash', () => {
   const fuzz = ['--import', 'tsx', 'test/fuzz/main.ts', '--runs', '100000', '--json'];
   const { status, stdout, stderr } = runSync([process.execPath, ...fuzz], {
     cwd: repository,
@@ -64,7 +64,7 @@ describe('the update handler refuses as malformed, and changes nothing', () => {
     ['a torrent with a length beyond its end', 'd4:info999999999:xe', /torrent/],
   ];
 
-  it.each(payloads)('%s', (_, payload, message) => {
+  it.each(payloads)('the payload %s', (_, payload, message) => {
     const node = new UpdateNode(keys);
     expect(node.handle(signAnnouncement(makeAnnouncement({ channel: 'kept' }), keys)).status).toBe(
       0,

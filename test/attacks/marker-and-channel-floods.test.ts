@@ -17,19 +17,20 @@ import { buildTime } from '../../lib/build.ts';
 import { acceptPayload } from '../../lib/state/accept.ts';
 import { loadVerified } from '../../lib/state/candidates.ts';
 import { listAccepted } from '../../lib/state/facts.ts';
+import { HeldUpdates } from '../../lib/state/held.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { completeDir } from '../../lib/state/markers.ts';
+import { completeDir } from '../../lib/state/layout.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
 import { announcementOf } from '../support/fleet/wire.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readTree } from '../support/run/tree.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
 /** One run of the apply side, as a path unit starts it. */
 function runApply(node: LoneNode): { status: number | null; stderr: string } {
-  const { status, stderr } = runSync([join(repository, 'dist/scripts/apply.cjs')], {
+  const { status, stderr } = runSync([join(repository, 'dist/p2p-update.cjs'), 'apply'], {
     env: { PATH: '/usr/bin:/bin', P2P_UPDATE_CONFIG: node.configFile },
   });
   return { status, stderr };
@@ -42,7 +43,7 @@ const floodSize = 100_000;
 const maxRemovedInARun = 70_000;
 
 describe('a flood of completion markers', () => {
-  it('of 100,000 files, and of what is no file, does not keep an update waiting', () => {
+  it('of 100,000 files, and of other things than files, does not keep an update waiting', () => {
     const node = makeLoneNode();
     const complete = completeDir(node.config.applyDir);
     const outside = join(node.directory, 'outside');
@@ -67,7 +68,7 @@ describe('a flood of completion markers', () => {
         '',
       );
     }
-    // As if they were markers of what is due: neither may be followed.
+    // As if they were markers of due updates: neither may be followed.
     symlinkSync(join(outside, 'file'), at('1'.repeat(40)));
     linkSync(join(outside, 'file'), at('2'.repeat(40)));
     mkdirSync(at('3'.repeat(40)));
@@ -123,13 +124,16 @@ describe('a flood of channels', () => {
     for (let i = 0; i < channels; i += 1) {
       const announcement = makeAnnouncement({ channel: `flood-${i}` });
       const payload = Buffer.from(signAnnouncement(announcement, node.keys));
-      const { decision } = await acceptPayload(payload, node.config, { now: now(), buildTime });
+      const { decision } = await acceptPayload(payload, node.config, {
+        nowSeconds: now(),
+        buildTime,
+      });
       decisions.push(decision.kind);
     }
     return decisions;
   }
 
-  it('by a trusted signer ends at 64; the others are refused: 76', async () => {
+  it('by a trusted signer ends at 64, and the others are refused with 76', async () => {
     const node = makeLoneNode();
     expect(node.announce({ channel: 'mine' }).status).toBe(0);
     const decisions = await flood(node, 1000);
@@ -142,7 +146,7 @@ describe('a flood of channels', () => {
     expect(event).toMatchObject({ decision: 'refuse', channel: 'one-more' });
   });
 
-  it('leaves the channels there are, and key sets, as they were', async () => {
+  it('leaves the existing channels, and key sets, as they were', async () => {
     const keys = makeKeys();
     const node = makeLoneNode({}, keys);
     expect(node.announce({ channel: 'mine' }).status).toBe(0);
@@ -170,11 +174,11 @@ describe('a flood of channels', () => {
     expect(currentKeySet(node.config).epoch).toBe(2);
   });
 
-  it('written into the store by whoever has taken it over keeps the apply side no busier', async () => {
+  it('written into the store by an attacker keeps the apply side no busier', async () => {
     const node = makeLoneNode();
     for (let i = 0; i < 1000; i += 1)
       node.plant(signAnnouncement(makeAnnouncement({ channel: `flood-${i}` }), node.keys));
-    const { current, ended, unusable } = await loadVerified(node.config);
+    const { current, ended, unusable } = await loadVerified(new HeldUpdates(node.config));
     expect(current.length + ended.length + unusable.length).toBeLessThanOrEqual(65);
     expect(runApply(node)).toEqual({ status: 0, stderr: '' });
     expect(readFileSync(node.configFile, 'utf8')).toContain('"channels":null');

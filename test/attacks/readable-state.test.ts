@@ -36,7 +36,7 @@ afterAll(async () => {
   if (why === undefined) await fleet.stop();
 });
 
-/** What find(1) prints of the entries below some places that fit: mode, owner, group and path. */
+/** The output of find(1) for the entries below some places that fit: mode, owner, group and path. */
 async function find(places: string, ...tests: string[]): Promise<string[]> {
   const command = `find ${places} ${tests.join(' ')} -printf '%m %u:%g %p\\n' | sort`;
   const { status, stdout, stderr } = await node.machine.shell('root', command);
@@ -47,19 +47,19 @@ async function find(places: string, ...tests: string[]): Promise<string[]> {
 const everything = `${applyDir} ${stateDir} /etc/p2p-update /var/lib/p2p-update/files`;
 
 describe.skipIf(why !== undefined)(`after a run${why === undefined ? '' : ` (${why})`}`, () => {
-  it('others can write nothing but markers', async () => {
+  it('other users can write markers only', async () => {
     expect(await find(everything, '! -type l -perm /022')).toEqual([
       `730 root:debian-transmission ${applyDir}/complete`,
     ]);
   });
 
-  it('all of root is of root, and all of p2p-update is of p2p-update', async () => {
+  it('root owns all files of root, and p2p-update all of p2p-update', async () => {
     const apart = `-path ${applyDir}/complete -prune -o`;
     expect(await find(`${applyDir} /etc/p2p-update`, apart, '! -user root')).toEqual([]);
     expect(await find(stateDir, '! -user p2p-update', '-o ! -group p2p-update')).toEqual([]);
   });
 
-  it("staging, Puppet's logs and the record of its run are for root alone", async () => {
+  it("root alone can read staging, Puppet's logs and the record of its run", async () => {
     for (const name of ['staging', 'runs'])
       expect(await find(`${applyDir}/${name}`, '-maxdepth 0')).toEqual([
         `700 root:root ${applyDir}/${name}`,
@@ -72,13 +72,13 @@ describe.skipIf(why !== undefined)(`after a run${why === undefined ? '' : ` (${w
     for (const line of run) expect(line).toMatch(/^600 root:root /);
   });
 
-  it('outcomes and the log of apply are readable for everybody', async () => {
+  it('every user can read outcomes and the log of apply', async () => {
     const files = await find(`${applyDir}/outcomes ${applyDir}/events.log`, '-type f');
     expect(files.length).toBeGreaterThanOrEqual(2);
     for (const line of files) expect(line).toMatch(/^644 root:root /);
   });
 
-  it('the state is readable for its user, and for operators by their group, alone', async () => {
+  it('only its user, and operators by their group, can read the state', async () => {
     expect(await find(stateDir, '-perm /027')).toEqual([]);
     expect(await find(`${stateDir}/events.log`)).toEqual([
       `640 p2p-update:p2p-update ${stateDir}/events.log`,
@@ -89,7 +89,7 @@ describe.skipIf(why !== undefined)(`after a run${why === undefined ? '' : ` (${w
     expect((await look('nobody')).status).not.toBe(0);
   });
 
-  it('secrets are readable for those who need them', async () => {
+  it('the users that need secrets can read them', async () => {
     const owned = (mode: string, owner: string, file: string): [string, string] => [
       file,
       `${mode} ${owner} ${file}`,

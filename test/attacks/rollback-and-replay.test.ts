@@ -1,17 +1,18 @@
 import { describe, expect, it } from 'vitest';
+import { buildTime } from '../../lib/build.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import { acceptPayload } from '../../lib/state/accept.ts';
+import { loadVerified } from '../../lib/state/candidates.ts';
+import { HeldUpdates } from '../../lib/state/held.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import { makeLoneNode } from '../support/fleet/lone-node.ts';
-import { acceptPayload } from '../../lib/state/accept.ts';
-import { buildTime } from '../../lib/build.ts';
-import { loadVerified } from '../../lib/state/candidates.ts';
-import { UpdateError } from '../../lib/errors.ts';
 
 const now = Math.floor(Date.now() / 1000);
 const keys = makeKeys();
 const make = (version: number, change = {}): string =>
   signAnnouncement(makeAnnouncement({ version, ...change }), keys);
 
-/** What an attacker has recorded: three updates, one for other nodes, and a noop. */
+/** The events that an attacker has recorded: three updates, one for other nodes, and a noop. */
 const history = [
   make(now),
   make(now + 1),
@@ -28,7 +29,7 @@ function permutations<T>(list: readonly T[]): T[][] {
 }
 
 describe('a replay of the whole history', () => {
-  it('in all orders ends at the newest, and never goes back on the way', async () => {
+  it('ends at the newest in all orders, and never goes back on the way', async () => {
     const orders = permutations(history);
     expect(orders).toHaveLength(120);
     for (const order of orders) {
@@ -36,12 +37,12 @@ describe('a replay of the whole history', () => {
       let top = 0;
       // Twice, since what was accepted once may be tried again.
       for (const payload of [...order, ...order]) {
-        await acceptPayload(Buffer.from(payload), config, { now, buildTime }).catch(
+        await acceptPayload(Buffer.from(payload), config, { nowSeconds: now, buildTime }).catch(
           (error: unknown) => {
             if (!(error instanceof UpdateError)) throw error;
           },
         );
-        const { current } = await loadVerified(config);
+        const { current } = await loadVerified(new HeldUpdates(config));
         const version = current.find(({ noop }) => !noop)?.version ?? 0;
         expect(version).toBeGreaterThanOrEqual(top);
         top = version;
@@ -72,13 +73,13 @@ describe('the mark of a channel', () => {
     for (const payload of history.slice(0, 3)) expect(node.send(payload).status).toBe(0);
   });
 
-  it('is moved by what targets this node', () => {
+  it('is moved by an announcement that targets this node', () => {
     const node = makeLoneNode({ tags: { role: 'web' } }, keys);
     expect(node.send(make(now + 9, { target: 'role=web' })).status).toBe(0);
     expect(node.send(make(now + 8))).toMatchObject({ status: 76, changed: false });
   });
 
-  it('holds noops back by one of their own, and by what is newer', () => {
+  it('holds noops back by a mark of their own, and by newer updates', () => {
     const node = makeLoneNode({}, keys);
     expect(node.send(make(now + 5, { noop: true })).status).toBe(0);
     expect(node.send(make(now + 4, { noop: true }))).toMatchObject({ status: 76, changed: false });
@@ -86,12 +87,12 @@ describe('the mark of a channel', () => {
     expect(node.send(make(now + 6, { noop: true }))).toMatchObject({ status: 76, changed: false });
   });
 
-  it('of the apply side is its own: an older announcement put in its place is not applied', async () => {
+  it('is kept by the apply side itself, which applies no older announcement in place of a newer one', async () => {
     const node = makeLoneNode({}, keys);
     const newer = node.receive({ kind: 'file', name: 'a' }, Buffer.from('new'));
     await node.apply();
     expect(node.outcomeOf(newer)?.state).toBe('APPLIED');
-    // Whoever holds the state directory takes the newer one away, and offers an older one.
+    // An attacker with the state directory takes the newer one away, and offers an older one.
     node.forget();
     const older = node.receive({ kind: 'file', name: 'a', version: 5 }, Buffer.from('old'));
     await node.apply();

@@ -5,7 +5,6 @@ import type { Announcement } from '../../lib/announcement/fields.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
 import { Daemon } from '../support/fleet/daemon.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
-import type { CommandResult } from '../support/run/command.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent } from '../support/fleet/submit.ts';
 import {
@@ -15,6 +14,7 @@ import {
   sendEvent,
   torrentsOn,
 } from '../support/fleet/wire.ts';
+import type { CommandResult } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
 import { readState } from '../support/run/state.ts';
 
@@ -23,7 +23,7 @@ let node: FleetNode;
 let other: FleetNode;
 
 beforeAll(async () => {
-  // Nothing but the handlers may change a state while it is looked at.
+  // The handlers alone may change a state while it is looked at.
   fleet = await startFleet({ nodes: 2, joins: false, config: { trigger: 'spool' } });
   [node, other] = fleet.nodes as [FleetNode, FleetNode];
   // Only the secrets' own modes may be what is in a local user's way.
@@ -65,7 +65,7 @@ async function listenersOn(port: number): Promise<string[]> {
 }
 
 let versions = 0;
-/** What every node would accept, were it sent by a member. */
+/** An announcement that every node would accept, were it sent by a member. */
 const genuine = (target = ''): { update: Announcement; payload: string } => {
   versions += 1;
   const content = Buffer.from(`content ${versions}`);
@@ -74,7 +74,7 @@ const genuine = (target = ''): { update: Announcement; payload: string } => {
   return { update, payload: signAnnouncement(update, fleet.keys) };
 };
 
-/** Shows, by an update that comes later, that `before` reached nobody. */
+/** Shows, by an update that comes later, that `before` reached no node. */
 async function expectUnheard(before: Announcement, state: unknown): Promise<void> {
   expect(everyState()).toEqual(state);
   // For a node that is not there: it is kept, and no reconciler tries to download it.
@@ -90,7 +90,7 @@ describe('the RPCs of Serf and of Transmission', () => {
   it('listen on the loopback address only', async () => {
     expect(await listenersOn(serfPort)).toEqual(['0100007F']);
     expect(await listenersOn(transmissionPort)).toEqual(['0100007F']);
-    // What is open to the network is seen by the same means.
+    // A port that is open to the network is seen by the same means.
     expect(await listenersOn(7946)).toHaveLength(1);
     expect(await listenersOn(7946)).not.toContain('0100007F');
   });
@@ -193,7 +193,7 @@ describe('a machine that is no member', () => {
     );
     await expectUnheard(update, state);
 
-    // An agent without encrypt_key shows that nothing but the key was missing.
+    // An agent without encrypt_key shows that only the key was missing.
     const woken = join(fleet.directory, 'woken');
     const open = new Daemon({
       namespace: node.namespace,
@@ -213,11 +213,11 @@ describe('a machine that is no member', () => {
   });
 });
 
-describe('reconcile tells a wrong password from a lock-out', () => {
+describe('reconcile distinguishes a wrong password from a lock-out', () => {
   const reconcile = (): Promise<CommandResult> =>
-    node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+    node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
 
-  it('by 78 and 75, each with what to do, and goes on once Transmission lets it in', async () => {
+  it('by 78 and 75, each with a hint, and goes on once Transmission lets it in', async () => {
     const { update, payload } = genuine();
     const { transmission } = node.config;
     const wrong = join(node.directory, 'etc', 'wrong.json');

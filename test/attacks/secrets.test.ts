@@ -6,8 +6,8 @@ import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { hasEvent, type Submitted } from '../support/fleet/submit.ts';
 import { repository } from '../support/run/repository.ts';
-import { scriptCommand } from '../support/run/script.ts';
-import { programsIn, tracing, type Seen } from './trace-programs.ts';
+import { programArgv } from '../support/run/program.ts';
+import { programsIn, type Seen, tracing } from './trace-programs.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;
@@ -28,7 +28,7 @@ afterAll(() => {
   rmSync(traceDirectory, { recursive: true });
 });
 
-/** The files of a node that have secrets, and what is secret in them. */
+/** The files of a node that have secrets, and the secrets in them. */
 function secretFiles({ directory, config }: FleetNode): { file: string; secrets: string[] }[] {
   const { credentialsFile } = config.transmission;
   const { rpcAuthFile } = config.serf;
@@ -61,14 +61,14 @@ const filesBelow = (directory: string): string[] =>
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
 
-it('secrets are in files of mode 0600, and each is long', () => {
+it('keeps secrets in files of mode 0600, each of them long', () => {
   for (const { file, secrets } of fleet.nodes.flatMap(secretFiles)) {
     expect({ file, mode: statSync(file).mode & 0o777 }).toEqual({ file, mode: 0o600 });
     for (const secret of secrets) expect(secret.length).toBeGreaterThanOrEqual(32);
   }
 });
 
-it('no secret shows in a process, a log, the state or the configuration, from submit to applied', async () => {
+it('shows no secret in a process, a log, the state or the configuration, from submit to applied', async () => {
   const all = fleet.nodes.flatMap(secretFiles);
   const secrets = [...new Set(all.flatMap((each) => each.secrets))];
   expect(secrets.length).toBeGreaterThanOrEqual(6);
@@ -80,15 +80,15 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   const expected = [
     /^serf agent /,
     /^transmission-daemon /,
-    /submit\.cjs/,
+    /p2p-update\.cjs submit/,
     /^serf (-\S+ )*event /,
     /^serf members/,
     /handlers\/update\.cjs/,
     /handlers\/transmission-done\.cjs/,
-    /reconcile\.cjs/,
+    /p2p-update\.cjs reconcile/,
     /puppet.* apply/,
   ];
-  const argv = [...scriptCommand('submit'), manifest, '--json', '--channel', 'secret'];
+  const argv = [...programArgv('p2p-update.cjs submit'), manifest, '--json', '--channel', 'secret'];
   const { status, stdout } = await operator.run(tracing(join(traceDirectory, 'submit'), argv));
   expect(status).toBe(0);
   const update = JSON.parse(stdout) as Submitted;
@@ -132,7 +132,7 @@ it('no secret shows in a process, a log, the state or the configuration, from su
   expect(others.filter((file) => leaks(readFileSync(file, 'latin1')))).toEqual([]);
 });
 
-it('no private key is in the repository', () => {
+it('has no private key in the repository', () => {
   const skipped = /^(node_modules|dist|\.git)$/;
   const files = readdirSync(repository)
     .filter((name) => !skipped.test(name))

@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/fields.ts';
-import { readProgress, updatesDir } from '../../lib/state/progress.ts';
+import { updatesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
@@ -38,7 +39,7 @@ const stateOf = (update: Announcement) =>
 
 const slowContent = randomBytes(2 ** 22);
 const slow = announcementOf(slowContent, { channel: 'slow', name: 'slow.bin' });
-/** What nobody has: some with their pieces, some by magnet. */
+/** Updates that no peer has: some with their pieces, some by magnet. */
 const stalled = Array.from({ length: 5 }, (_, i) => {
   const update = announcementOf(randomBytes(1000), {
     channel: `stalled-${i}`,
@@ -46,7 +47,7 @@ const stalled = Array.from({ length: 5 }, (_, i) => {
   return i % 2 === 0 ? update : { ...update, pieces: new Uint8Array() };
 });
 
-it('a download from a throttled seeder, and five that nobody has, are under way', async () => {
+it('a node begins a download from a throttled seeder, and five that no peer has', async () => {
   await seed(seeder, slow, slowContent);
   const throttle = { ids: [slow.infoHash], uploadLimited: true, uploadLimit: 20 };
   await callTransmission(seeder, 'torrent-set', throttle);
@@ -62,7 +63,7 @@ it('a download from a throttled seeder, and five that nobody has, are under way'
     await fleet.waitFor('it is recorded', () => stateOf(update) === 'QUEUED');
 });
 
-it('after a minute those that nobody has are shown as STALLED, the slow one is not', async () => {
+it('after a minute it shows the five as STALLED, and the slow one not', async () => {
   const clock = join(fleet.directory, 'clock.cjs');
   // Of the node, and of the daemon, which would otherwise have been started after all this.
   writeFileSync(
@@ -77,9 +78,9 @@ it('after a minute those that nobody has are shown as STALLED, the slow one is n
        return value;
      };`,
   );
-  const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
   // It would stay to look for peers; what it found is recorded at once. Another one may be at work.
-  const reconcile = (): void => void node.run(['node', '--require', clock, reconciler]);
+  const reconcile = (): void => void node.run(['node', '--require', clock, ...reconciler]);
   reconcile();
   const timer = setInterval(reconcile, 3000);
   await fleet
@@ -113,18 +114,18 @@ async function isForgotten(update: Announcement): Promise<void> {
   await fleet.waitFor('its record is gone', () => stateOf(update) === undefined);
 }
 
-it('another update still gets in, and is applied at once', async () => {
+it('it still accepts another update, and applies it at once', async () => {
   await expectApplied({ channel: 'other', name: 'other.bin' });
   expect(stateOf(slow)).toBe('QUEUED');
 });
 
-it('a newer version of the slow one gets in, is applied at once, and takes its place', async () => {
+it('it accepts a newer version of the slow one, applies it at once, and drops the older', async () => {
   await expectApplied({ channel: 'slow', name: 'newer.bin', version: slow.version + 1 });
   await isForgotten(slow);
   expect([...(await torrentsOn(node)).keys()]).not.toContain(slow.infoHash);
 });
 
-it('so does a newer version of a stalled one; the others wait on', async () => {
+it('it does so for a newer version of a stalled one, and the others wait on', async () => {
   const [first, ...others] = stalled as [Announcement, ...Announcement[]];
   const { channel, version } = first;
   await expectApplied({ channel, name: 'found.bin', version: version + 1 });

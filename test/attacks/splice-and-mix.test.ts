@@ -13,7 +13,7 @@ import {
 } from '../support/fleet/announce.ts';
 import { UpdateNode } from '../support/fleet/update-node.ts';
 
-// Splice and mix-and-match: one signature covers every field, so nothing of one genuine announcement
+// Splice and mix-and-match: one signature covers every field, so no part of one genuine announcement
 // can be put into another.
 
 const now = Math.floor(Date.now() / 1000);

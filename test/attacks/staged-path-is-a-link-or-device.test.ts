@@ -9,36 +9,39 @@ import { readState } from '../support/run/state.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
 
-// What Transmission's user can put in the place of a download: no link is followed, only regular
-// files are read, nothing is waited for, and at most one byte more than announced is read.
+// Files that Transmission's user can put in the place of a download: no link is followed, only regular
+// files are read, no writer is waited for, and at most one byte more than announced is read.
 
-describe('in the place of the download, nothing is applied and nothing waited for', () => {
-  test.each(hostilePlaces)('%s', async (name, reason, make) => {
-    const directory = temporaryDirectory();
-    const node = makeApplySide(directory);
-    const update = node.receive({ kind: 'file', name: 'content.bin' }, content);
-    const place = contentLocation(update, node.config.downloadDir).file;
-    rmSync(place);
-    await make(place);
-    const before = readState(node.config.stateDir);
-    const begin = performance.now();
-    const events = await node.apply();
-    expect(performance.now() - begin).toBeLessThan(30_000);
-    // What was deleted says nothing about the update: advance has it downloaded again.
-    const isAbsent = name === 'nothing';
-    expect(events).toMatchObject([{ decision: isAbsent ? 'wait' : 'queued' }]);
-    expect(events[0]?.reason).toMatch(reason);
-    expect(events[0]?.reason).not.toContain('secret');
-    // Back to advance, which lets Transmission verify its data.
-    if (isAbsent) expect(node.outcomeOf(update)).toBeUndefined();
-    else expect(node.outcomeOf(update)).toMatchObject({ state: 'QUEUED', badContent: 1 });
-    expect(stagedIn(node)).toEqual([]);
-    expect(existsSync(node.config.deliveryDir)).toBe(false);
-    expect(readState(node.config.stateDir)).toEqual(before);
-    expect(await node.apply()).toEqual([]);
-  });
+describe('in the place of the download', () => {
+  test.each(hostilePlaces)(
+    'nothing is applied, and no writer waited for: %s',
+    async (name, reason, make) => {
+      const directory = temporaryDirectory();
+      const node = makeApplySide(directory);
+      const update = node.receive({ kind: 'file', name: 'content.bin' }, content);
+      const place = contentLocation(update, node.config.downloadDir).file;
+      rmSync(place);
+      await make(place);
+      const before = readState(node.config.stateDir);
+      const begin = performance.now();
+      const events = await node.apply();
+      expect(performance.now() - begin).toBeLessThan(30_000);
+      // A deletion is no fault of the update: advance has it downloaded again.
+      const isAbsent = name === 'nothing';
+      expect(events).toMatchObject([{ decision: isAbsent ? 'wait' : 'queued' }]);
+      expect(events[0]?.reason).toMatch(reason);
+      expect(events[0]?.reason).not.toContain('secret');
+      // Back to advance, which lets Transmission verify its data.
+      if (isAbsent) expect(node.outcomeOf(update)).toBeUndefined();
+      else expect(node.outcomeOf(update)).toMatchObject({ state: 'QUEUED', badContent: 1 });
+      expect(stagedIn(node)).toEqual([]);
+      expect(existsSync(node.config.deliveryDir)).toBe(false);
+      expect(readState(node.config.stateDir)).toEqual(before);
+      expect(await node.apply()).toEqual([]);
+    },
+  );
 
-  test('whereas a hard link to the right content is a file as any other', async () => {
+  test('a hard link to the right content is a file as any other', async () => {
     const node = makeApplySide(temporaryDirectory());
     const update = node.receive({ kind: 'file', name: 'content.bin' }, content);
     const place = contentLocation(update, node.config.downloadDir).file;
@@ -47,7 +50,7 @@ describe('in the place of the download, nothing is applied and nothing waited fo
     expect(node.outcomeOf(update)?.state).toBe('APPLIED');
     const delivered = join(node.config.deliveryDir, 'content.bin');
     expect(readFileSync(delivered).equals(content)).toBe(true);
-    // A copy, and not one more name of what somebody else can write.
+    // A copy, and not one more name of a file that another user can write.
     expect(statSync(delivered)).toMatchObject({ nlink: 1, uid: process.getuid?.() });
   });
 });

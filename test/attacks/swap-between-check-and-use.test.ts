@@ -10,7 +10,7 @@ import { startSwapper } from './swapper.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
 
-// Whoever can write into the download directory swaps content between its check and its use: only
+// A user that can write into the download directory swaps content between its check and its use: only
 // root's own copy, hashed while it is made, is ever applied.
 
 const rounds = 1_000;
@@ -19,7 +19,7 @@ const length = 2 ** 20 + 4_096;
 const good = Buffer.alloc(length, 'good ');
 const evil = Buffer.alloc(length, 'evil ');
 
-/** In memory: what is to be waited for is the race, and not the disk. */
+/** In memory, so that the test waits for the race and not for the disk. */
 function raceDirectory(): string {
   const directory = join(temporaryDirectory(), 'memory');
   mkdirSync(directory);
@@ -66,7 +66,7 @@ test(`in ${rounds} rounds the copy is either refused or exactly what was announc
   expect([...reasons]).toContain('it is not a regular file');
 });
 
-test('whoever checks a path and then uses it loses', async () => {
+test('a program that checks a path and then uses it loses', async () => {
   const directory = raceDirectory();
   const place = join(directory, 'place');
   const announced = createHash('sha256').update(good).digest('hex');
@@ -90,7 +90,7 @@ test('whoever checks a path and then uses it loses', async () => {
   expect(seen.lost).toBeGreaterThan(0);
 });
 
-test('the whole apply side under a swapper delivers what was announced, or nothing', async () => {
+test('the whole apply side under a swapper delivers the announced content, or none', async () => {
   const directory = raceDirectory();
   const node = makeApplySide(join(directory, 'node'));
   const fields = { kind: 'file', name: 'content.bin', rerun: true } as const;
@@ -116,7 +116,7 @@ test('the whole apply side under a swapper delivers what was announced, or nothi
   expect(Object.keys(states).sort()).toEqual(['APPLIED', 'QUEUED']);
 });
 
-test('what is swapped after it was staged is not seen at all', async () => {
+test('a swap after an update was staged has no effect at all', async () => {
   const directory = temporaryDirectory();
   const node = makeApplySide(directory);
   const { puppet, applyDir, downloadDir } = node.config;

@@ -27,7 +27,7 @@ for (let turn = 0; ; turn += 1) {
   way('good');
 }`;
 
-/** Whoever can write into the download directory: swaps the file at `place` until ended. */
+/** A user that can write into the download directory: swaps the file at `place` until ended. */
 export async function startSwapper(
   place: string,
   directory: string,

@@ -38,7 +38,7 @@ function makeUpdate(node: LoneNode, change: Partial<Announcement> = {}) {
   return { payload, content };
 }
 
-/** What a node takes and has downloaded. */
+/** Announces an update that the node accepts and has downloaded. */
 function receive(node: LoneNode, change: Partial<Announcement> = {}) {
   const { payload, content } = makeUpdate(node, change);
   expect(node.send(payload).status).toBe(0);
@@ -46,7 +46,7 @@ function receive(node: LoneNode, change: Partial<Announcement> = {}) {
 }
 
 describe('a withdrawal', () => {
-  it('stops what is downloaded and not applied', async () => {
+  it('stops an update that is downloaded and not applied', async () => {
     const node = makeLoneNode();
     const update = receive(node);
     expect(node.send(signAnnouncement(withdrawal(), node.keys)).status).toBe(0);
@@ -55,7 +55,7 @@ describe('a withdrawal', () => {
     expect(node.delivered()).toEqual([]);
   });
 
-  it('stops what waits for another try', async () => {
+  it('stops an update that waits for another try', async () => {
     const node = makeLoneNode();
     writeFileSync(node.config.puppet.command, '#!/bin/sh\nexit 4\n', { mode: 0o755 });
     const update = receive(node, { kind: 'manifest', name: 'a.pp' });
@@ -70,7 +70,7 @@ describe('a withdrawal', () => {
     });
   });
 
-  it('leaves alone what is applied, other channels, and nodes that it does not target', async () => {
+  it('leaves alone applied updates, other channels, and nodes that it does not target', async () => {
     const node = makeLoneNode();
     const applied = receive(node);
     await node.apply();
@@ -83,7 +83,7 @@ describe('a withdrawal', () => {
       expect(node.outcomeOf(update)?.state).toBe('APPLIED');
   });
 
-  it('cannot be forged, nor replayed over what is newer', () => {
+  it('cannot be forged, nor replayed over a newer update', () => {
     const node = makeLoneNode();
     const forged = signAnnouncement(withdrawal(), makeKeys());
     expect(node.send(forged)).toMatchObject({ status: 77, changed: false });
@@ -93,11 +93,11 @@ describe('a withdrawal', () => {
     expect(node.send(genuine)).toMatchObject({ status: 76, changed: false });
   });
 
-  it('holds the mark on the apply side too: what it stopped does not come back', async () => {
+  it('holds the mark on the apply side too, where a stopped update does not come back', async () => {
     const node = makeLoneNode();
     node.send(signAnnouncement(withdrawal(), node.keys));
     await node.apply();
-    // Whoever owns the store hides the withdrawal.
+    // An attacker with the store hides the withdrawal.
     node.forget();
     const { payload, content } = makeUpdate(node);
     expect(node.send(payload).status).toBe(76);

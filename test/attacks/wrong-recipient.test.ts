@@ -32,9 +32,10 @@ afterAll(() => {
 const isDelivered = (node: FleetNode): boolean =>
   existsSync(join(node.config.deliveryDir, update.name));
 
-const reconcile = (node: FleetNode) => node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+const reconcile = (node: FleetNode) =>
+  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
 
-it('an update for role=web is applied where root says so, not where only Serf does', async () => {
+it('an update for role=web is applied where root sets the tag, not where only Serf has it', async () => {
   const { status } = await pretender.serfCommand(['tags', '-set', 'role=web']);
   expect(status).toBe(0);
   await fleet.waitFor('the fleet takes it for a web server', async () => {
@@ -56,7 +57,7 @@ it('an update for role=web is applied where root says so, not where only Serf do
   expect(outcomeOf(pretender, update)).toBeUndefined();
 });
 
-it('the other one keeps the announcement, to serve it', () => {
+it('is kept by the other node, which serves it', () => {
   expect(readdirSync(join(pretender.config.stateDir, 'announcements'))).toEqual([
     updateKey(update),
   ]);

@@ -1,6 +1,6 @@
 /**
- * How fast the update handler starts, as ratios to an empty Node process of the same run: these
- * machines are too noisy for absolute times. See docs/performance.md.
+ * Measures the start of the update handler and of the program's help, in ratios to an empty Node process of
+ * the same run: these machines are too noisy for absolute times. See docs/performance.md.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -13,12 +13,13 @@ import {
   signAnnouncement,
   writeKeySet,
 } from '../support/fleet/announce.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:start -- [--rounds N] [--json]
 
-Runs dist/handlers/update.cjs on a new, a forged and an old announcement, and the handler's source
-by tsx, each beside an empty Node process; prints medians of the ratios of paired runs.
+Runs dist/handlers/update.cjs on a new, a forged and an old announcement, the handler's source by tsx
+without its cache, and p2p-update --help and submit --help, each beside an empty Node process; prints
+medians of the ratios of paired runs.
 
   --rounds N   measured rounds (default 60)
   --json       one JSON object on the last line
@@ -27,12 +28,15 @@ by tsx, each beside an empty Node process; prints medians of the ratios of paire
 const warmUpRounds = 5;
 const root = join(import.meta.dirname, '..', '..');
 const handler = join(root, 'dist/handlers/update.cjs');
+const program = join(root, 'dist/p2p-update.cjs');
 
 interface Run {
   args: string[];
   command?: string;
   payload?: () => string;
   status: number;
+  /** Added to the environment. */
+  env?: Record<string, string>;
 }
 
 function median(values: readonly number[]): number {
@@ -67,16 +71,19 @@ function measure(rounds: number, directory: string) {
   };
   const forged = signAnnouncement(makeAnnouncement(), strangers);
   const old = signAnnouncement(makeAnnouncement({ version: 1 }), keys);
-  const runs: Record<'empty' | 'accept' | 'forged' | 'old' | 'tsx', Run> = {
+  const runs: Record<'empty' | 'accept' | 'forged' | 'old' | 'help' | 'submitHelp' | 'tsx', Run> = {
     empty: { args: ['-e', '0'], status: 0 },
     accept: { args: [handler], payload: next, status: 0 },
     forged: { args: [handler], payload: () => forged, status: 77 },
     old: { args: [handler], payload: () => old, status: 76 },
+    help: { args: [program, '--help'], status: 0 },
+    submitHelp: { args: [program, 'submit', '--help'], status: 0 },
     tsx: {
       command: join(root, 'node_modules/.bin/tsx'),
       args: [join(root, 'handlers/update.ts')],
       payload: next,
       status: 0,
+      env: { TSX_DISABLE_CACHE: '1' },
     },
   };
   const names = Object.keys(runs) as (keyof typeof runs)[];
@@ -88,7 +95,7 @@ function measure(rounds: number, directory: string) {
     const { status, stderr } = spawnSync(
       run.command ?? process.execPath,
       [...extraArgs, ...run.args],
-      { env, input, encoding: 'utf8' },
+      { env: { ...env, ...run.env }, input, encoding: 'utf8' },
     );
     const ms = performance.now() - begin;
     if (status !== run.status)
@@ -119,6 +126,8 @@ function measure(rounds: number, directory: string) {
     acceptRatio: ratio('accept'),
     forgedRatio: ratio('forged'),
     oldRatio: ratio('old'),
+    helpRatio: ratio('help'),
+    submitHelpRatio: ratio('submitHelp'),
     tsxRatio: ratio('tsx'),
     medianMs: Object.fromEntries(names.map((name) => [name, round2(median(times[name] ?? []))])),
     peakMb: round2(peakKb / 1024),
@@ -132,10 +141,11 @@ function round2(value: number): number {
   return Math.round(value * 100) / 100;
 }
 
-const { parse, usage } = commandLine('npm run bench:start --');
+const { parse, usage } = commandLineOf(() => 'npm run bench:start -- --help');
 
 function main(): void {
   const { values } = parse({
+    args: process.argv.slice(2),
     options: {
       rounds: { type: 'string', default: '60' },
       json: { type: 'boolean', default: false },
@@ -158,6 +168,8 @@ function main(): void {
           'new announcement': { ratio: result.acceptRatio, ms: result.medianMs['accept'] },
           forged: { ratio: result.forgedRatio, ms: result.medianMs['forged'] },
           'old version': { ratio: result.oldRatio, ms: result.medianMs['old'] },
+          'p2p-update --help': { ratio: result.helpRatio, ms: result.medianMs['help'] },
+          'submit --help': { ratio: result.submitHelpRatio, ms: result.medianMs['submitHelp'] },
           'new, by tsx': { ratio: result.tsxRatio, ms: result.medianMs['tsx'] },
           'node -e 0': { ratio: 1, ms: result.medianMs['empty'] },
         });

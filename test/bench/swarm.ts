@@ -1,6 +1,6 @@
 /**
- * How long an update takes from the event being sent until every node has it, on three nodes with
- * real daemons. Runs in test/support/run/sandbox.sh (`npm run bench:swarm`); see docs/performance.md.
+ * Measures the time of an update from its event until every node has it, on three nodes with real
+ * daemons. Runs in test/support/run/sandbox.sh (`npm run bench:swarm`); see docs/performance.md.
  */
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { startFleet } from '../support/fleet/fleet.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:swarm -- [--mib N] [--rounds N] [--json]
 
@@ -72,10 +72,11 @@ async function measure(mebibytes: number, rounds: number): Promise<Round[]> {
   }
 }
 
-const { parse, usage } = commandLine('npm run bench:swarm --');
+const { parse, usage } = commandLineOf(() => 'npm run bench:swarm -- --help');
 
 async function main(): Promise<void> {
   const { values } = parse({
+    args: process.argv.slice(2),
     options: {
       mib: { type: 'string', default: '1' },
       rounds: { type: 'string', default: '5' },

@@ -14,10 +14,10 @@ const ends = (side: 'advance' | 'apply', update: Update, ...states: State[]) =>
   ({ id: update, side, states }) as const;
 
 function reconciles(...expected: Prepared['expected']): Prepared {
-  return { program: 'scripts/reconcile.cjs', expected, reconcile: 'scripts/reconcile.cjs' };
+  return { program: 'p2p-update.cjs reconcile', expected, reconcile: 'p2p-update.cjs reconcile' };
 }
 
-/** Accepts an update; its data is where Transmission looks for it, so that nobody has to send it. */
+/** Accepts an update, with its data where Transmission looks for it, so that no peer has to send it. */
 function accepted(node: CrashNode, content: string, fields = {}): Update {
   const update = node.accept(node.sign({ ...file, ...fields }, content));
   node.download(update, content);
@@ -37,13 +37,13 @@ function holds(node: CrashNode, update: Update, isComplete = true) {
   };
 }
 
-/** As {@link holds}, of an update of which nothing has come yet. */
+/** Like {@link holds}, for an update of which no data has come yet. */
 function lacks(node: CrashNode, update: Update) {
   rmSync(contentLocation(update, node.config.downloadDir).file);
   return holds(node, update, false);
 }
 
-/** More than nothing may come for (lib/reconciler/advance/next-step.ts). */
+/** Longer than a download may go without data before it is stalled (lib/reconciler/advance/next-step.ts). */
 const stalledSeconds = 65;
 
 /** Every stage of advance, with a real transmission-daemon. */
@@ -130,7 +130,7 @@ export const advanceCases: CrashCase[] = [
     },
   },
   {
-    name: 'advance: takes what waited for the clock',
+    name: 'advance: takes an announcement that waited for the clock',
     needsDaemon: true,
     prepare(node) {
       const update = node.sign(file, 'pending');
@@ -140,10 +140,10 @@ export const advanceCases: CrashCase[] = [
     },
   },
   {
-    name: 'advance: removes what nothing refers to',
+    name: 'advance: removes data that nothing refers to',
     needsDaemon: true,
     prepare(node) {
-      // More than what stays of a channel.
+      // More than are kept of a channel.
       for (const version of Array.from({ length: 18 }, (_, index) => index + 1)) {
         const old = accepted(node, `old ${version}`);
         node.record('advance', old, 'COMPLETE');
@@ -166,7 +166,7 @@ export const advanceCases: CrashCase[] = [
         ...reconciles(ends('advance', update, 'STALLED')),
         async arrange(transmission) {
           await lacksIt(transmission);
-          // Queued after the daemon's start, or it may have forgotten what it has, and a minute ago.
+          // Queued a minute ago, but after the daemon's start, which otherwise may have forgotten its data.
           const isOld = async () => (await transmission.secondsActive()) > stalledSeconds + 3;
           await waitFor('Transmission has run for a while', isOld, 2000 * stalledSeconds);
           node.record('advance', update, 'QUEUED', {}, stalledSeconds);

@@ -14,7 +14,7 @@ import type { CrashNode } from './crash-node.ts';
 
 const file = { kind: 'file', name: 'message' } as const;
 
-/** What the apply side finds after a download: an announcement, content and a marker. */
+/** Makes the state after a download: an announcement, content and a marker. */
 function received(
   node: CrashNode,
   fields: Partial<Announcement>,
@@ -31,7 +31,7 @@ const ends = (update: Update, ...states: State[]) =>
   ({ id: update, side: 'apply', states }) as const;
 
 function applies(...expected: Prepared['expected']): Prepared {
-  return { program: 'scripts/apply.cjs', expected, reconcile: 'scripts/apply.cjs' };
+  return { program: 'p2p-update.cjs apply', expected, reconcile: 'p2p-update.cjs apply' };
 }
 
 /** Puts the verified copy where it is after STAGED. */
@@ -44,7 +44,7 @@ function staged(node: CrashNode, update: Update, content: string, state: State =
 
 const sha256 = (text: string | Buffer): string => createHash('sha256').update(text).digest('hex');
 
-/** A module of these classes; what it installs is announced with it. */
+/** A module of these classes, whose installed files are announced with it. */
 function moduleOf(node: CrashNode, text: string): Buffer {
   const [name, init] = ['acme-hello', `class hello { notice('${text}') }\n`];
   const more = { author: 'acme', license: 'Apache-2.0', summary: '', source: '', dependencies: [] };
@@ -84,7 +84,7 @@ export const applyCases: CrashCase[] = [
     name: 'apply: a file in the place of another',
     prepare(node) {
       received(node, file, 'first');
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return applies(ends(received(node, file, 'second'), 'APPLIED'));
     },
   },
@@ -112,7 +112,7 @@ export const applyCases: CrashCase[] = [
     name: 'apply: a module in the place of another',
     prepare(node) {
       received(node, module, moduleOf(node, 'one'));
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return applies(ends(received(node, module, moduleOf(node, 'two')), 'APPLIED'));
     },
   },
@@ -188,7 +188,7 @@ export const applyCases: CrashCase[] = [
     name: 'apply: the same content again',
     prepare(node) {
       received(node, file, 'the same');
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return applies(ends(received(node, file, 'the same'), 'APPLIED'));
     },
   },
@@ -248,7 +248,7 @@ export const applyCases: CrashCase[] = [
   },
 ];
 
-/** A withdrawal of what is current on the default channel. */
+/** A withdrawal of the current update of the default channel. */
 export function withdrawal(node: CrashNode): Update {
   const none = { infoHash: '0'.repeat(40), sha256: '0'.repeat(64), length: 0 };
   const fields = { kind: 'withdraw', name: 'withdraw', ...none, pieceLength: 0 } as const;

@@ -3,14 +3,14 @@ import type { TransmissionClient } from '../../lib/daemons/transmission/client.t
 import type { Expected } from './check.ts';
 import type { CrashNode } from './crash-node.ts';
 
-/** A program in a state of the node, and what must come of it, however often it is interrupted. */
+/** A program in a state of the node, and its required effect after any number of interruptions. */
 export interface CrashCase {
   name: string;
   /** Whether it needs Transmission. */
   needsDaemon?: boolean;
-  /** It takes a minute by its nature. */
+  /** Its run takes a minute by its nature. */
   fullOnly?: boolean;
-  /** Only so many points of it are tried: it is slow, and another case has the same calls. */
+  /** Number of its points to try: it is slow, and another case has the same calls. */
   maxPoints?: number;
   /** Brings a new node into the state before. */
   prepare(node: CrashNode): Prepared;
@@ -25,12 +25,12 @@ export interface Prepared {
   /** Brings Transmission, which has no torrent, into the state before. */
   arrange?(transmission: TransmissionClient): Promise<void>;
   /**
-   * Of a handler, its effect: as long as it is not there, the event counts as not taken, and whoever
-   * sent it has to be able to send it again.
+   * Effect of a handler: without it the event counts as not taken, and its sender has to be able to send
+   * it again.
    */
   isTaken?(): boolean;
-  /** What runs afterwards; the apply side alone where nothing is to be downloaded. */
-  reconcile: 'scripts/apply.cjs' | 'scripts/reconcile.cjs';
+  /** Programs that run afterwards; the apply side alone where nothing is to be downloaded. */
+  reconcile: 'p2p-update.cjs apply' | 'p2p-update.cjs reconcile';
   /** The exit statuses of a reconcile that can do its work; more where Transmission is down on purpose. */
   statuses?: number[];
 }

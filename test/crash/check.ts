@@ -11,25 +11,26 @@ import { basename, join } from 'node:path';
 import { parseUpdateKey, type UpdateId, updateKey } from '../../lib/announcement/update.ts';
 import { describeError } from '../../lib/errors.ts';
 import { listAccepted, readAccepted } from '../../lib/state/facts.ts';
-import { outcomesDir, type Progress, readProgress, updatesDir } from '../../lib/state/progress.ts';
+import { outcomesDir, updatesDir } from '../../lib/state/layout.ts';
+import { type Progress, readProgress } from '../../lib/state/progress.ts';
 import type { State } from '../../lib/state/states.ts';
 import { listDirectory } from '../../lib/system/directory.ts';
 import { type CrashNode, walk } from './crash-node.ts';
 import type { Invariant } from './result.ts';
 
-/** How an update has to end on one side of the node. */
+/** Required end of an update on one side of the node. */
 export interface Expected {
   id: UpdateId;
   side: 'advance' | 'apply';
   states: readonly State[];
 }
 
-/** Of what a writer makes before it renames it. */
+/** Names of temporary files, which a writer makes before it renames them. */
 const temporaryName = /^\.(tmp-|p2p-update-)/;
 
 export type Found = { invariant: Invariant; detail: string }[];
 
-/** What is durable at one instant, to be compared with what is there later. */
+/** Durable facts at one instant, to be compared with later ones. */
 export interface Snapshot {
   /** The keys of all updates that were applied. */
   applied: string[];
@@ -38,7 +39,7 @@ export interface Snapshot {
   runs: number;
 }
 
-/** The state of the node as a reader finds it; what cannot be read counts as not there. */
+/** Durable facts of the node as a reader finds them; an unreadable one counts as absent. */
 export function takeSnapshot(node: CrashNode): Snapshot {
   const { stateDir, applyDir } = node.config;
   const outcomes = listDirectory(outcomesDir(applyDir)).flatMap(
@@ -64,13 +65,13 @@ function quietProgress(directory: string, id: UpdateId): Progress | undefined {
   }
 }
 
-/** One line for each real run of Puppet: what ran, and the SHA-256 of it. */
+/** One line for each real run of Puppet: the update, and the SHA-256 of the content. */
 export function runsOf({ directory }: CrashNode): string[] {
   const file = join(directory, 'etc', 'runs');
   return existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n') : [];
 }
 
-/** What applying has changed, down to inodes: doing it again makes another text, clearing away does not. */
+/** Effects of apply, down to inodes: applying again makes another text, cleaning up does not. */
 function describeEffects(node: CrashNode): string {
   const { deliveryDir, applyDir, puppet } = node.config;
   const files = listLasting(deliveryDir).map((name) => {
@@ -86,12 +87,12 @@ function describeEffects(node: CrashNode): string {
   return [...files, ...links, ...keySets, ...runsOf(node)].join('\n');
 }
 
-/** What is in a directory, without what a killed writer has left. */
+/** Names in a directory, without the temporary files of killed writers. */
 function listLasting(directory: string): string[] {
   return listDirectory(directory).filter((name) => !temporaryName.test(name));
 }
 
-/** Makes what killed writers left look as old as it has to be to be cleared away. */
+/** Makes the temporary files of killed writers look old enough to be removed. */
 export function ageLeftOvers(node: CrashNode): void {
   const old = Date.now() / 1000 - 1200;
   for (const path of walk(node.directory)) if (isTemporary(path)) utimesSync(path, old, old);
@@ -101,7 +102,7 @@ function isTemporary(path: string): boolean {
   return temporaryName.test(basename(path)) && !lstatSync(path).isSymbolicLink();
 }
 
-/** What must hold after the last reconcile. */
+/** Checks the invariants that must hold after the last reconcile. */
 export function checkEnd(
   node: CrashNode,
   expected: readonly Expected[],
@@ -109,7 +110,7 @@ export function checkEnd(
   between: Snapshot,
 ): Found {
   const after = takeSnapshot(node);
-  // What is past may be cleared away, as soon as it has ended.
+  // A past update may be removed as soon as it has ended.
   const stays = expected.filter((each) => !hasEnded(each)).map(({ id }) => updateKey(id));
   const staying = (keys: readonly string[]): string[] => keys.filter((key) => stays.includes(key));
   const found: Found = [
@@ -154,7 +155,7 @@ function checkState(node: CrashNode, each: Expected): Found {
   return [{ invariant: 'notConverged', detail }];
 }
 
-/** Every record can be read, and none had to be set aside. */
+/** Checks that every record can be read, and that none was set aside. */
 function checkRecords(node: CrashNode): Found {
   const { stateDir, applyDir } = node.config;
   const found: Found = [];
@@ -173,7 +174,7 @@ function checkRecords(node: CrashNode): Found {
   return found;
 }
 
-/** No temporary file, staged copy or half module that nobody needs. */
+/** Checks that no temporary file, staged copy or half module is left that is not needed. */
 function checkLeftOvers(node: CrashNode, expected: readonly Expected[]): Found {
   const { applyDir } = node.config;
   const isOpen = expected.some(({ states }) => states.some((state) => openStates.includes(state)));
@@ -188,14 +189,14 @@ function checkLeftOvers(node: CrashNode, expected: readonly Expected[]): Found {
 
 const openStates: readonly State[] = ['STAGED', 'APPLYING', 'FAILED', 'QUEUED'];
 
-/** Whatever was delivered, run or installed is what somebody announced. */
+/** Checks that every file delivered, run or installed was announced. */
 function checkContents(node: CrashNode): Found {
   return contentsOf(node)
     .filter(([, digest]) => !node.announced.has(digest))
-    .map(([what]) => ({ invariant: 'unverifiedApplied', detail: `${what}: nobody announced it` }));
+    .map(([what]) => ({ invariant: 'unverifiedApplied', detail: `${what}: it was not announced` }));
 }
 
-/** What says APPLIED was applied. */
+/** Checks that every update recorded as APPLIED was applied. */
 function checkApplied(node: CrashNode, expected: readonly Expected[]): Found {
   const found = new Set(contentsOf(node).map(([, digest]) => digest));
   return expected.flatMap(({ id, states }): Found => {

@@ -10,26 +10,26 @@ import {
   updateKey,
 } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
-import { prepareApplyDir } from '../../lib/reconciler/apply/directories.ts';
-import { keepAccepted, prepareStateDir } from '../../lib/state/facts.ts';
-import { markComplete } from '../../lib/state/markers.ts';
+import { keepAccepted } from '../../lib/state/facts.ts';
 import {
-  newProgress,
   outcomesDir,
-  type Progress,
+  prepareApplyDir,
+  prepareStateDir,
   updatesDir,
-  writeProgress,
-} from '../../lib/state/progress.ts';
+} from '../../lib/state/layout.ts';
+import { markComplete } from '../../lib/state/markers.ts';
+import { newProgress, type Progress, writeProgress } from '../../lib/state/progress.ts';
 import type { State } from '../../lib/state/states.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 import { runSync } from '../support/run/command.ts';
+import { programArgv } from '../support/run/program.ts';
 
 const pieceLength = 16_384;
 
 /**
  * Stands in for Puppet where volume counts: each real run appends one line, the version and the SHA-256
- * of what it ran, and exits with what `exit` says. `module install` unpacks the archive as Puppet does.
+ * of its manifest, and exits with the status in `exit`. `module install` unpacks the archive as Puppet does.
  */
 const puppetStandIn = `#!/bin/sh
 here=\${0%/*}
@@ -50,13 +50,13 @@ esac
 export interface CrashNode extends Pick<ApplySide, 'config' | 'keys'> {
   directory: string;
   configFile: string;
-  /** The SHA-256 of everything that may be applied. */
+  /** SHA-256 of every content that may be applied. */
   announced: Set<string>;
-  /** What runs or is installed of an archive, by the archive's SHA-256. */
+  /** Files that are run or installed from an archive, by the archive's SHA-256. */
   inner: Map<string, string>;
-  /** What has to be found where an update was applied, by its name. */
+  /** Effect that has to be found where an update was applied, by the update's name. */
   shows: Map<string, string>;
-  /** A signed announcement of this content, which this node does not know yet. */
+  /** Signs an announcement of this content, which this node does not know yet. */
   sign(change: Partial<Announcement>, content: string | Buffer): Update;
   /** Stores it, as the update handler does. */
   accept(update: Update): Update;
@@ -75,7 +75,7 @@ export interface CrashNode extends Pick<ApplySide, 'config' | 'keys'> {
   run(program: string): void;
 }
 
-/** Makes a node below `directory`, in the place of whatever is there. */
+/** Makes a node below `directory`, in the place of anything there. */
 export function makeCrashNode(
   directory: string,
   dist: string,
@@ -148,7 +148,7 @@ export function makeCrashNode(
       writeProgress(directory, update, from, { state, reason: 'prepared' }, now() - age, mode);
     },
     run(program) {
-      runSync([process.execPath, join(dist, program)], {
+      runSync(programArgv(program, dist), {
         env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', P2P_UPDATE_CONFIG: configFile },
       });
     },

@@ -5,21 +5,21 @@ import { hasErrno } from '../../lib/errors.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
 
 const imageBytes = 32 * 2 ** 20;
-/** Seconds: nothing gets to the disk by itself while a case runs. */
+/** Commit interval in seconds, so long that no write reaches the disk by itself while a case runs. */
 const commitSeconds = 3600;
 const maxCopies = 20;
 
 /** An ext4 file system in a file, mounted by a loop device. */
 export interface DiskImage {
-  /** Where it is mounted. */
+  /** Mount point. */
   place: string;
   /**
-   * Cuts the power: copies what has reached the disk by now, while the file system goes on, and mounts
-   * the copy, whose journal is replayed as at a boot. Nobody may be writing: who runs is stopped.
+   * Cuts the power: copies the blocks that have reached the disk by now, while the file system goes on, and
+   * mounts the copy, whose journal is replayed as at a boot. Every writer has to be stopped meanwhile.
    */
   cut(): CutDisk;
   /**
-   * Cuts the power for good: from now on `place` has what had reached the disk by now, journal replayed.
+   * Cuts the power for good: from now on `place` has the blocks that had reached the disk, journal replayed.
    *
    * @param endAll ends every process that has a file open there
    */
@@ -27,15 +27,15 @@ export interface DiskImage {
   remove(): void;
 }
 
-/** What a power cut has left. */
+/** The disk after a power cut. */
 export interface CutDisk {
-  /** Where it is mounted. */
+  /** Mount point. */
   place: string;
   /**
    * Runs a command as after a boot: it finds this disk where the image was, to which all paths lead, and
    * no process from before.
    *
-   * @param instead directories outside of the disk, and what it finds in their places
+   * @param instead directories outside of the disk, and those that it finds in their places
    */
   run(
     argv: readonly string[],
@@ -64,7 +64,7 @@ export function whyNoImage(): string | undefined {
  * sees at once: a write that was given to the disk counts as durable, a disk with a cache of its own
  * that loses it is not played.
  *
- * @param place where it is mounted; without it, somewhere below
+ * @param place mount point; without it, a directory below `directory`
  */
 export function makeImage(directory: string, place = ''): DiskImage {
   const here = mkdtempSync(join(directory, 'image-'));
@@ -76,7 +76,7 @@ function mountedImage(here: string, place: string): DiskImage {
   let file = join(here, 'disk');
   writeFileSync(file, '');
   truncateSync(file, imageBytes);
-  // What is otherwise written in the background, later.
+  // Written in the background, later, otherwise.
   const whole = 'lazy_itable_init=0,lazy_journal_init=0';
   mustRun(['mkfs.ext4', '-q', '-F', '-E', whole, file]);
   mkdirSync(place, { recursive: true });

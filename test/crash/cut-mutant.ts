@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { repository } from '../support/run/repository.ts';
 
-/** What is taken out of lib/system/durable-write.ts: its one call of fsync(2) on a directory. */
+/** The code to remove from lib/system/durable-write.ts: its one call of fsync(2) on a directory. */
 const flush = /(export function fsyncDirectory\([^{]*\{[\s\S]*?)fsyncSync\(descriptor\);/;
 
 /**
@@ -15,15 +15,24 @@ const flush = /(export function fsyncDirectory\([^{]*\{[\s\S]*?)fsyncSync\(descr
 export async function buildMutant(dist: string): Promise<void> {
   await build({
     absWorkingDir: repository,
-    entryPoints: ['handlers/update.ts', 'handlers/transmission-done.ts', 'scripts/apply.ts'],
+    entryPoints: [
+      ...['update', 'transmission-done'].map((name) => ({
+        in: `handlers/${name}.ts`,
+        out: `handlers/${name}`,
+      })),
+      { in: 'scripts/p2p-update.ts', out: 'p2p-update' },
+    ],
     outdir: dist,
-    outbase: '.',
     outExtension: { '.js': '.cjs' },
     bundle: true,
     platform: 'node',
     format: 'cjs',
     plugins: [withoutFlush],
-    define: { 'import.meta.dirname': '__dirname', p2pUpdateBuildTime: '1' },
+    define: {
+      'import.meta.dirname': '__dirname',
+      'import.meta.filename': '__filename',
+      p2pUpdateBuildTime: '1',
+    },
     logLevel: 'error',
   });
 }

@@ -1,26 +1,28 @@
 import { cpSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isMarked } from '../../lib/state/markers.ts';
-import { describeError } from '../../lib/errors.ts';
-import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import { readAccepted } from '../../lib/state/facts.ts';
 import { nameOf, type Update } from '../../lib/announcement/update.ts';
+import { describeError } from '../../lib/errors.ts';
+import { readAccepted } from '../../lib/state/facts.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
+import { isMarked } from '../../lib/state/markers.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
-import { makeCrashNode, type CrashNode } from './crash-node.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
+import { programArgv } from '../support/run/program.ts';
+import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { CutDisk, DiskImage } from './cut-image.ts';
 import type { Ended } from './cut-pauses.ts';
 import type { Breach } from './kill-verdict.ts';
 import { readText } from './read-text.ts';
-import { mustRun, runSync } from '../support/run/command.ts';
 
-/** What a program has promised for an update by ending with 0. */
+/** Promise of a program for an update, made by ending with 0. */
 export type Promised = 'fact' | 'marker' | 'applied';
 
-/** An update, and what it leaves on a node. */
+/** An update, and its effect on a node. */
 export interface CutUpdate {
   update: Update;
   content: string | Buffer;
-  /** The text of the file or of the module's class; null: the stand-in for Puppet tells what it ran. */
+  /** Text of the file or of the module's class; null: the stand-in for Puppet notes its runs. */
   effect: string | null;
   promised: Set<Promised>;
 }
@@ -32,7 +34,7 @@ export interface CutNode {
   puppetDir: string;
   /** Runs one of its programs as it is. */
   run(program: string, env?: Record<string, string>, input?: string): Ended;
-  /** How a program is started by somebody else. */
+  /** Command and environment of a program, for another starter. */
   command(program: string): { argv: string[]; env: Record<string, string> };
 }
 
@@ -52,7 +54,7 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
   mkdirSync(join(node.config.applyDir, 'complete'), { mode: 0o730, recursive: true });
   flush(image);
   const command: CutNode['command'] = (program) => ({
-    argv: [process.execPath, join(dist, program)],
+    argv: programArgv(program, dist),
     env: serfEnvironment(node.configFile),
   });
   return {
@@ -65,12 +67,12 @@ export function makeCutNode(image: DiskImage, directory: string, dist: string): 
   };
 }
 
-/** Whatever a test prepares is on the disk before anything is cut. */
+/** Flushes the preparations of a test before the power is cut. */
 export function flush({ place }: DiskImage): void {
   mustRun(['sync', '-f', place]);
 }
 
-/** What has been promised for an update, and is not on a disk. */
+/** Checks that the effects promised for an update are on a disk. */
 export function brokenPromises(
   on: CutNode,
   disk: CutDisk,
@@ -97,7 +99,7 @@ export function brokenPromises(
   }
 }
 
-/** Lets a cut disk recover by at most two runs of apply, and looks at what comes of it. */
+/** Lets a cut disk recover by at most two runs of apply, and checks the result. */
 export function recover(on: CutNode, disk: CutDisk, { update, effect }: CutUpdate): Breach[] {
   const { node, image, puppetDir } = on;
   const applyDir = node.config.applyDir.replace(image.place, disk.place);
@@ -107,7 +109,7 @@ export function recover(on: CutNode, disk: CutDisk, { update, effect }: CutUpdat
   rmSync(after, { recursive: true, force: true });
   cpSync(puppetDir, after, { recursive: true });
   rmSync(join(after, 'runs'), { force: true });
-  const { argv, env } = on.command('scripts/apply.cjs');
+  const { argv, env } = on.command('p2p-update.cjs apply');
   const runs = [1, 2].map(() => disk.run(argv, env, { [puppetDir]: after }));
 
   const name = nameOf(update);
@@ -134,7 +136,7 @@ export function recover(on: CutNode, disk: CutDisk, { update, effect }: CutUpdat
   return breaches;
 }
 
-/** What an update has put on a disk. */
+/** Effect of an update on a disk. */
 function effectOn(on: CutNode, disk: CutDisk, update: Update): string | undefined {
   const at = (path: string): string => path.replace(on.image.place, disk.place);
   const { deliveryDir, puppet } = on.node.config;

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { hasErrno } from '../../lib/errors.ts';
 import { readText } from './read-text.ts';
 
-/** The calls after which a program is stopped: those that order what is on a disk. */
+/** Calls after which a program is stopped: those that order the writes to a disk. */
 const calls = [
   'fsync,fdatasync,rename,renameat,renameat2,link,linkat,symlink,symlinkat',
   'unlink,unlinkat,mkdir,mkdirat',
@@ -14,12 +14,12 @@ const calls = [
   .join(',');
 
 const stopped = '--- stopped by SIGSTOP ---';
-/** It now and then takes a stop that was cut short for one that it does not know (strace 6.1). */
+/** Message of strace 6.1 when it takes a stop that was cut short for an unknown one, as it does now and then. */
 const straceFault = 'strace: Unexpected wait status';
 const pollMs = 3;
 const longestMs = 120_000;
 
-/** How a program ended by itself. */
+/** End of a program by itself. */
 export interface Ended {
   status: number | null;
   stderr: string;

@@ -1,15 +1,16 @@
 import { existsSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type Update, updateKey } from '../../lib/announcement/update.ts';
+import { listPending, readAccepted } from '../../lib/state/facts.ts';
+import { stateDirectories } from '../../lib/state/layout.ts';
 import { completionMarker } from '../../lib/state/markers.ts';
-import { factDirectories, listPending, readAccepted } from '../../lib/state/facts.ts';
-import { updateKey, type Update } from '../../lib/announcement/update.ts';
-import { clockAt, serfEnvironment, type CrashCase, type Prepared } from './cases.ts';
+import { clockAt, type CrashCase, type Prepared, serfEnvironment } from './cases.ts';
 import type { CrashNode } from './crash-node.ts';
 
 const content = 'delivered by a handler case\n';
 
-/** Advance clears up, and finds no Transmission: it says so by 69, and the apply side goes on. */
-const withoutDaemon = { reconcile: 'scripts/reconcile.cjs' as const, statuses: [69] };
+/** Advance cleans up, and finds no Transmission: it exits with 69, and the apply side goes on. */
+const withoutDaemon = { reconcile: 'p2p-update.cjs reconcile' as const, statuses: [69] };
 
 /** The update handler on an announcement of a file that is downloaded and marked already. */
 function announced(node: CrashNode, update: Update): Prepared {
@@ -35,7 +36,7 @@ export const handlerCases: CrashCase[] = [
     name: 'update: first of a new node',
     prepare(node) {
       const prepared = announced(node, node.sign(file, content));
-      for (const name of factDirectories) rmdirSync(join(node.config.stateDir, name));
+      for (const name of Object.keys(stateDirectories)) rmdirSync(join(node.config.stateDir, name));
       return prepared;
     },
   },
@@ -96,7 +97,7 @@ export const handlerCases: CrashCase[] = [
     name: 'transmission-done: the same again',
     prepare(node) {
       const prepared = done(node);
-      node.run('scripts/apply.cjs');
+      node.run('p2p-update.cjs apply');
       return prepared;
     },
   },
@@ -108,7 +109,7 @@ export const handlerCases: CrashCase[] = [
       input: 'n2\t192.0.2.2\t\t\n',
       expected: [],
       isTaken: () => existsSync(join(node.config.stateDir, 'joined')),
-      reconcile: 'scripts/apply.cjs',
+      reconcile: 'p2p-update.cjs apply',
     }),
   },
   {
@@ -131,7 +132,7 @@ function answers(node: CrashNode, query: string, input: string): Prepared {
     env: { ...serfEnvironment, SERF_EVENT: 'query', SERF_QUERY_NAME: query, SERF_QUERY_LTIME: '7' },
     input: `${input}\n`,
     expected: [{ id: update, side: 'apply', states: ['APPLIED'] }],
-    reconcile: 'scripts/apply.cjs',
+    reconcile: 'p2p-update.cjs apply',
   };
 }
 

@@ -11,14 +11,14 @@ import { readText } from './read-text.ts';
 export const updateKinds = ['file', 'manifest', 'module', 'environment'] as const;
 export type UpdateKind = (typeof updateKinds)[number];
 
-/** What is submitted, before it has a version. */
+/** An update to be submitted, which has no version yet. */
 export interface Content {
   kind: UpdateKind;
   channel: string;
   path: string;
   /** Of this content alone. */
   tag: string;
-  /** What a node then has in the place of its kind: a file or module's text; a manifest notes its tag. */
+  /** Its effect on a node: the text of a file or module; a manifest notes its tag. */
   effect: string;
 }
 
@@ -30,8 +30,8 @@ export interface SentUpdate extends UpdateId {
 }
 
 /**
- * What the manifests run. It leaves a line for each time, and says so when the update has a durable
- * APPLIED by then: that is what must never happen.
+ * Command of the manifests. It notes each run in a line, and in it whether the update had a durable
+ * APPLIED by then, which must never happen.
  */
 const counter = `#!/bin/sh
 # count.sh TAG CHANNEL VERSION CONFDIR
@@ -79,7 +79,7 @@ export function makeContent(
   }
 }
 
-/** What a node has of a kind at this moment; undefined when it has nothing. */
+/** Effect of a kind on a node at this moment; undefined when there is none. */
 export function effectOn({ config }: FleetNode, kind: 'file' | 'module'): string | undefined {
   if (kind === 'file') return readText(join(config.deliveryDir, 'delivered.bin'));
   const manifest = readText(join(config.puppet.moduleDir, 'hello', 'manifests', 'init.pp'));
@@ -104,14 +104,14 @@ export function countedRuns(node: FleetNode): CountedRun[] {
   });
 }
 
-/** Whether what an update does is there on a node. */
+/** Whether a node has the effect of an update. */
 export function isInEffect(node: FleetNode, update: SentUpdate): boolean {
   const { kind, effect } = update.content;
   if (kind === 'file' || kind === 'module') return effectOn(node, kind) === effect;
   return countedRuns(node).some((run) => run.key === updateKey(update) && run.tag === effect);
 }
 
-/** Of these, the newest of each channel. */
+/** Selects the newest update of each channel. */
 export function newestOf(sent: readonly SentUpdate[]): SentUpdate[] {
   const newest = new Map<string, SentUpdate>();
   for (const update of sent) {

@@ -6,14 +6,14 @@ import { countedRuns, effectOn, isInEffect, type SentUpdate } from './kill-updat
 import type { Invariant } from './result.ts';
 import { isApplied } from './two-reconciles.ts';
 
-/** One thing that must not be; `text` is the same as long as it is. */
+/** A breach of an invariant; `text` stays the same as long as it lasts. */
 export interface Breach {
   invariant: Invariant;
   text: string;
 }
 
 /**
- * What is wrong on the nodes of a fleet that should be at rest.
+ * Lists the breaches on the nodes of a fleet that should be at rest.
  *
  * @param sent everything that was ever submitted
  * @param newest of these, the newest of each channel
@@ -40,7 +40,7 @@ function notConverged(node: FleetNode, newest: readonly SentUpdate[]): Breach[] 
     }));
 }
 
-/** What a handler had promised, by its line in events.log, or what an outcome says, and is not there. */
+/** Lists facts that a handler's line in events.log, or an outcome, promises and that are not there. */
 function lost(node: FleetNode, newest: readonly SentUpdate[]): Breach[] {
   const { stateDir } = node.config;
   const held = new Set(listAccepted(stateDir).map(updateKey));
@@ -57,7 +57,7 @@ function lost(node: FleetNode, newest: readonly SentUpdate[]): Breach[] {
   return [...facts, ...effects].map((text) => ({ invariant: 'lost', text }));
 }
 
-/** After a durable APPLIED there is a line of it in the log, or none where the kill came between. */
+/** After a durable APPLIED there is a line for it in the log, or none where the kill came between. */
 function appliedAgain(node: FleetNode): Breach[] {
   const applied = node
     .events()
@@ -71,19 +71,19 @@ function appliedAgain(node: FleetNode): Breach[] {
   }));
 }
 
-/** Whatever a node has in effect, at any moment, must be what was submitted, whole. */
+/** Lists effects on a node that were not submitted as they are: at any moment each must be whole. */
 export function unverified(node: FleetNode, sent: readonly SentUpdate[]): Breach[] {
   const effects = (kind: string): string[] =>
     sent.filter(({ content }) => content.kind === kind).map(({ content }) => content.effect);
   const files = (['file', 'module'] as const)
     .map((kind) => ({ kind, found: effectOn(node, kind) }))
     .filter(({ kind, found }) => found !== undefined && !effects(kind).includes(found))
-    .map(({ kind }) => `${node.name} has a ${kind} that nobody has submitted`);
+    .map(({ kind }) => `${node.name} has a ${kind} that was not submitted`);
   const runs = countedRuns(node)
     .filter(
       ({ key, tag }) =>
         !sent.some((each) => updateKey(each) === key && each.content.effect === tag),
     )
-    .map(({ key, tag }) => `${node.name} has run ${tag} as ${key}, which nobody has submitted`);
+    .map(({ key, tag }) => `${node.name} has run ${tag} as ${key}, which was not submitted`);
   return [...files, ...new Set(runs)].map((text) => ({ invariant: 'unverifiedApplied', text }));
 }

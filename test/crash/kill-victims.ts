@@ -1,14 +1,13 @@
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { distDirectory } from '../../lib/build.ts';
 import type { Daemon } from '../support/fleet/daemon.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { killNow, processesOf, programsOf, puppetRunsOf } from './node-processes.ts';
+import { programArgv } from '../support/run/program.ts';
 
-/** What is killed. Reconcile is advance and, here where one user runs everything, apply. */
+/** Victims of a kill. Reconcile is advance and, here where one user runs everything, apply. */
 export const victims = [
   'serf',
   'transmission',
@@ -26,9 +25,9 @@ const lookEveryMs = 4;
 export interface Kill {
   victim: Victim;
   node: FleetNode;
-  /** How far into its life a program that was seen to start is killed. */
+  /** Age at which a program that was seen to start is killed. */
   afterMs: number;
-  /** How long a service manager takes to start a daemon again. */
+  /** Delay until a service manager starts a daemon again. */
   restartMs: number;
 }
 
@@ -40,7 +39,7 @@ export type Restarts = Map<Daemon, Promise<void>>;
  * would: the same event once more, the same hook once more, a timer.
  *
  * @param latest the update that event and hook are about
- * @param patienceMs how long to look for the victim
+ * @param patienceMs time to look for the victim
  * @param restarts gets the restart of a daemon, to be awaited
  * @returns whether something was killed
  */
@@ -62,7 +61,7 @@ export async function carryOut(
     }
     case 'reconcile':
     case 'apply':
-      return killProgram(node, `scripts/${victim}.cjs`, {}, { afterMs, patienceMs });
+      return killProgram(node, `p2p-update.cjs ${victim}`, {}, { afterMs, patienceMs });
     case 'handler':
       return killProgram(
         node,
@@ -109,8 +108,8 @@ async function killProgram(
   const running = (): number | undefined => programsOf(node.namespace, program)[0]?.pid;
   let pid = await appears(running, patienceMs);
   if (pid === undefined) {
-    const file = join(distDirectory(), program);
-    const child = spawn('ip', ['netns', 'exec', node.namespace, process.execPath, file], {
+    const argv = ['netns', 'exec', node.namespace, ...programArgv(program)];
+    const child = spawn('ip', argv, {
       env: { ...node.env, ...how.env },
       cwd: '/',
       stdio: ['pipe', 'ignore', 'ignore'],
@@ -133,7 +132,7 @@ async function appears<T>(look: () => T | undefined, patienceMs: number): Promis
   }
 }
 
-/** As `Restart=on-failure` does, until it stays up. */
+/** Restarts a daemon as `Restart=on-failure` does, until it stays up. */
 async function startAgain(daemon: Daemon, restartMs: number): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     await delay(restartMs);

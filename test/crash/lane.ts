@@ -1,22 +1,23 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   connectTransmission,
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
+import { programArgv } from '../support/run/program.ts';
 import { waitFor } from '../support/run/wait-for.ts';
 import type { CrashCase, Prepared } from './cases.ts';
-import { makeCrashNode, type CrashNode } from './crash-node.ts';
+import { type CrashNode, makeCrashNode } from './crash-node.ts';
 import type { Ending, Program } from './strace.ts';
 
-/** How long advance's chores may go on without any effect before we end them, as a restart would. */
+/** Time that advance's background tasks may go on without any effect before they are ended, as by a restart. */
 const quietMs = 900;
-/** A reconcile that has more to do is in its chores, which may be lost. */
+/** Limit of a reconcile: after it only background tasks go on, which may be lost. */
 const maxReconcileMs = 60_000;
-/** One that has nothing to do shows nothing until its chores are over. */
+/** Limit of a reconcile that has nothing to do, which shows nothing until its background tasks are over. */
 const maxIdleMs = 4000;
 const pollMs = 40;
 
@@ -34,16 +35,16 @@ export interface Scene {
   node: CrashNode;
   prepared: Prepared;
   program: Program;
-  /** How the program exits when nothing interrupts it. */
+  /** Exit status of the program without an interruption. */
   usualStatus: number | null;
-  /** Where strace's output goes. */
+  /** File for the output of strace. */
   trace: string;
   transmission: TransmissionClient | undefined;
   /** Brings files and daemon back into the state before. */
   restore(): Promise<void>;
   /** Runs a program of dist/ without interruption. */
   run(program: string, env?: Record<string, string>, input?: string): Promise<Ending>;
-  /** The same, to its very end, chores included. */
+  /** Runs it to its very end, background tasks included. */
   runPatiently(program: string): Promise<Ending>;
 }
 
@@ -58,7 +59,7 @@ export function makeLane(directory: string, dist: string): Lane {
     async begin(crashCase) {
       if (crashCase.needsDaemon === true) daemon ??= await startDaemon(directory);
       const { port } = daemon ?? { port: 1 };
-      // Port 1 is nobody's: this daemon is down.
+      // Nothing listens on port 1: this daemon is down.
       const url = `http://127.0.0.1:${crashCase.needsDaemon === true ? port : 1}/transmission/rpc`;
       const node = makeCrashNode(nodeDirectory, dist, {
         transmission: { url, credentialsFile: null, timeoutSeconds: 10 },
@@ -79,11 +80,11 @@ export function makeLane(directory: string, dist: string): Lane {
         ...{ node, prepared, transmission: client, trace: join(directory, 'trace') },
         usualStatus: 0,
         program: {
-          argv: [process.execPath, join(dist, prepared.program)],
+          argv: programArgv(prepared.program, dist),
           env: { ...env, ...prepared.env },
           input: prepared.input ?? '',
           directory: nodeDirectory,
-          quietMs: prepared.program.endsWith('reconcile.cjs') ? quietMs : undefined,
+          quietMs: prepared.program.endsWith(' reconcile') ? quietMs : undefined,
         },
         async restore() {
           if (client !== undefined) await forgetAll(client);
@@ -93,12 +94,12 @@ export function makeLane(directory: string, dist: string): Lane {
         },
         run: (program, more = {}, input = '') =>
           runPlain(
-            [process.execPath, join(dist, program)],
+            programArgv(program, dist),
             { ...env, ...more },
             input,
             client === undefined ? undefined : () => describeWork(node),
           ),
-        runPatiently: (program) => runPlain([process.execPath, join(dist, program)], env, ''),
+        runPatiently: (program) => runPlain(programArgv(program, dist), env, ''),
       };
     },
     end() {
@@ -148,7 +149,7 @@ function runPlain(
   });
 }
 
-/** The records' and logs' times: what a reconcile has done so far. */
+/** Times of the records and logs, which show the progress of a reconcile. */
 function describeWork({ config }: CrashNode): string {
   const { stateDir, applyDir } = config;
   return [stateDir, applyDir]
@@ -173,7 +174,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A real transmission-daemon without a login, without peers and without a hook: that may be lost. */
+/** A real transmission-daemon without a login, peers or a hook, which may be lost. */
 async function startDaemon(
   directory: string,
 ): Promise<{ child: ChildProcess; client: TransmissionClient; port: number }> {

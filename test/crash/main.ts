@@ -5,15 +5,15 @@
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
+import { exitStatus, formatError, UpdateError } from '../../lib/errors.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
+import { progressBar } from '../../scripts/cli/progress-bar.ts';
+import { mustRun } from '../support/run/command.ts';
+import { runHistories } from './histories.ts';
 import { runPowerCuts } from './power-cuts.ts';
 import { runRandomKills } from './random-kills.ts';
-import { runHistories } from './histories.ts';
 import { countFailures, type CrashFailure, type CrashOptions, type CrashResult } from './result.ts';
 import { runPoints } from './run-points.ts';
-import { progressBar } from '../../scripts/cli/progress-bar.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
-import { mustRun } from '../support/run/command.ts';
 
 const help = `Usage: npm run crash -- [options]
 
@@ -36,7 +36,7 @@ Options:
 Exit status: 0 all held, 1 something did not, and the point is named, 64 usage.
 `;
 
-const { parse, usage } = commandLine('npm run crash --');
+const { parse, usage } = commandLineOf(() => 'npm run crash -- --help');
 
 const parts = ['points', 'power-cuts', 'random-kills', 'histories'] as const;
 type Part = (typeof parts)[number];
@@ -46,7 +46,7 @@ interface Request extends Pick<CrashOptions, 'short' | 'seed' | 'only'> {
   parts: readonly Part[];
 }
 
-/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+/** Parses the arguments; undefined is help. Throws UpdateError `usage`. */
 function parseRequest(args: string[]): Request | undefined {
   const values = parseOptions(args);
   if (values.help === true) return undefined;
@@ -59,7 +59,7 @@ function parseRequest(args: string[]): Request | undefined {
   return { seed: Number(seed), short, json, only, parts: chosen };
 }
 
-/** Where a point of that name would be; of a text that names no part, among the points. */
+/** Part in which a point of that name would be; for a text that names no part, the points. */
 function mayHave(part: Part, only: string | undefined): boolean {
   if (only === undefined) return true;
   const named = /^power cut/.test(only)
@@ -84,7 +84,7 @@ function parseOptions(args: string[]) {
 /** Runs something with a directory in memory, where a copy of a node costs milliseconds. */
 async function withMemory<T>(action: (directory: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'p2p-crash-'));
-  // Of the sandbox's mount namespace: it goes with it, also when we are killed.
+  // Mounted in the sandbox's namespace, so that it goes with it, also after a kill.
   mustRun(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', directory]);
   try {
     return await action(directory);
@@ -100,7 +100,7 @@ function requireTools(): void {
   for (const command of ['strace', 'flock', 'transmission-daemon'])
     if (!(process.env['PATH'] ?? '').split(':').some((path) => existsSync(join(path, command))))
       throw new UpdateError('unavailable', `${command} is missing`, {
-        hint: 'sh scripts/bootstrap.sh installs what the tests need',
+        hint: 'sh scripts/bootstrap.sh installs the packages of the tests',
       });
 }
 
@@ -143,7 +143,7 @@ function allPoints(
 ): Promise<{ kills: number; errors: number; failures: CrashFailure[] }> {
   return withMemory(async (memory) => {
     const dist = join(memory, 'dist');
-    // Somebody may build meanwhile.
+    // Another build may run meanwhile.
     cpSync(join(import.meta.dirname, '..', '..', 'dist'), dist, { recursive: true });
     const lanes = availableParallelism() + 1;
     const directory = join(memory, 'points');

@@ -1,34 +1,35 @@
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { describeError } from '../../lib/errors.ts';
-import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import { readAccepted } from '../../lib/state/facts.ts';
 import { nameOf } from '../../lib/announcement/update.ts';
-import { startFleet } from '../support/fleet/fleet.ts';
-import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { describeError } from '../../lib/errors.ts';
+import { readAccepted } from '../../lib/state/facts.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import { Random } from '../fuzz/random.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { startFleet } from '../support/fleet/fleet.ts';
 import { makeImage } from './cut-image.ts';
 import { flush } from './cut-node.ts';
 import { submitUpdate } from './kill-submit.ts';
 import { makeContent, newestOf, type SentUpdate } from './kill-updates.ts';
-import { findBreaches, type Breach } from './kill-verdict.ts';
+import { type Breach, findBreaches } from './kill-verdict.ts';
 import { killNow, processesOf } from './node-processes.ts';
 import { readText } from './read-text.ts';
 import type { CrashFailure } from './result.ts';
 import { reconcileTwice } from './two-reconciles.ts';
 
-/** From an event's being sent until a small update is applied takes some seconds. */
+/** Longer than a small update takes from its event until it is applied. */
 const latestCutMs = 6_000;
 const pollMs = 5;
 
 /**
  * Cuts the power of a whole node, with its Serf agent, its Transmission daemon and all that they keep, at
- * random moments of an update's way; it starts again from what had reached its disk, and two reconciles
- * have to bring it to the newest of each channel.
+ * random moments of an update's way; it starts again from the writes that had reached its disk, and two
+ * reconciles have to bring it to the newest of each channel.
  *
  * @param directory gets the files, 20 MiB for each cut
- * @returns what did not hold
+ * @returns the breaches
  */
 export async function cutNode(
   directory: string,
@@ -104,7 +105,7 @@ async function endAll(node: FleetNode): Promise<void> {
   }
 }
 
-/** What the logs of a node say that it had done: each line is written after the durable fact. */
+/** Facts that the logs of a node promise: each line is written after the durable fact. */
 interface Promises {
   accepted: SentUpdate[];
   applied: SentUpdate[];

@@ -31,9 +31,11 @@ export function processesOf(namespace: string): NodeProcess[] {
     });
 }
 
-/** The processes of a node that run one of our programs, by its file name. */
+/** The processes of a node that run one of our programs, by its file name and command. */
 export function programsOf(namespace: string, program: string): NodeProcess[] {
-  return processesOf(namespace).filter(({ argv }) => argv[1]?.endsWith(`/${program}`) === true);
+  return processesOf(namespace).filter(({ argv }) =>
+    argv.slice(1).join(' ').endsWith(`/${program}`),
+  );
 }
 
 /** The runs of Puppet on a node: each leads a process group (lib/system/run-command.ts). */

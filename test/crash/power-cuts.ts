@@ -8,7 +8,7 @@ import { cutNode } from './node-cuts.ts';
 import { cutPrograms, type ProgramCuts } from './program-cuts.ts';
 import type { CrashOptions, CrashResult } from './result.ts';
 
-/** Updates that go through; of the pauses in a run of apply, every so many is a cut; whole nodes. */
+/** Numbers of updates, of pauses in a run of apply for each cut, and of cuts of whole nodes. */
 const sizes = {
   full: { updates: 9, every: 12, mutants: 6, nodes: 14 },
   short: { updates: 2, every: 40, mutants: 1, nodes: 0 },
@@ -16,8 +16,8 @@ const sizes = {
 
 /**
  * Cuts the power of a node whose files are on an ext4 image: after a handler or apply has ended with 0,
- * at instants within a run of apply, and of a whole node with its daemons. What had been promised has to
- * be on the disk, and the rest has to be made up for. The same programs without the flush of directories
+ * at instants within a run of apply, and of a whole node with its daemons. Promised facts have to be on
+ * the disk, and the rest has to be made up for. The same programs without the flush of directories
  * have to fail. Runs in test/support/run/sandbox.sh only; where no image can be mounted the row says why.
  */
 export async function runPowerCuts({

@@ -18,11 +18,11 @@ import type { CrashFailure } from './result.ts';
 const kinds = ['file', 'manifest', 'module'] as const;
 type CutKind = (typeof kinds)[number];
 
-/** When the power is cut. */
+/** Moments of a power cut. */
 type Moment = 'after update' | 'after transmission-done' | 'during apply' | 'after apply';
 
 export interface ProgramCuts {
-  /** How many cuts there were, by when. */
+  /** Number of cuts by their moment. */
   figures: Record<Moment, number>;
   failures: CrashFailure[];
 }
@@ -30,11 +30,11 @@ export interface ProgramCuts {
 interface ProgramCutOptions {
   /** Outside of any image. */
   directory: string;
-  /** Where the programs are. */
+  /** Directory of the programs. */
   dist: string;
-  /** How many go through the node, their kinds in turn. */
+  /** Number of updates that go through the node, their kinds in turn. */
   updates: number;
-  /** Of the pauses in a run of apply, every so many is a cut; undefined: none. */
+  /** Number of pauses in a run of apply for each cut; undefined: no cuts there. */
   every: number | undefined;
   seed: number;
   only: string | undefined;
@@ -84,7 +84,7 @@ export async function cutPrograms(options: ProgramCutOptions): Promise<ProgramCu
   }
 }
 
-/** The event, the download, the hook, apply; with a cut after each, and during the last. */
+/** Takes one update through event, download, hook and apply, with a cut after each and during the last. */
 async function sendThrough(
   on: CutNode,
   made: CutUpdate,
@@ -105,16 +105,16 @@ async function sendThrough(
   );
   promised.add('marker');
   cut('after transmission-done');
-  const { argv, env } = on.command('scripts/apply.cjs');
+  const { argv, env } = on.command('p2p-update.cjs apply');
   const first = every === undefined ? 0 : random.below(every);
   const ended =
     every === undefined
-      ? on.run('scripts/apply.cjs')
+      ? on.run('p2p-update.cjs apply')
       : await runWithPauses(argv, env, join(on.puppetDir, '..', 'trace'), (pause) => {
           if (pause % every === first) cut('during apply', `, pause ${pause + 1}`);
         });
-  // What was killed with strace is taken up again.
-  expectDone(ended === 'not traced' ? on.run('scripts/apply.cjs') : ended, 'apply');
+  // A program that was killed with strace is run again.
+  expectDone(ended === 'not traced' ? on.run('p2p-update.cjs apply') : ended, 'apply');
   promised.add('applied');
   cut('after apply');
 }

@@ -72,7 +72,7 @@ export async function runRandomKills(options: CrashOptions): Promise<CrashResult
 interface State {
   fleet: Fleet;
   sent: SentUpdate[];
-  /** Breaches that were reported already. */
+  /** Breaches that were reported before. */
   known: Set<string>;
   killed: Map<Victim, number>;
   /** Events that no node had heard. */
@@ -137,14 +137,14 @@ function planKill(random: Random, nodes: readonly FleetNode[], hasPuppet: boolea
   };
 }
 
-/** Puppet comes last in the chain; whatever else does not run by itself is started. */
+/** Milliseconds to wait for a victim that should run by itself: Puppet comes last in the chain. */
 function patienceOf(victim: Victim): number {
   return victim === 'puppet' ? 10_000 : 1_500;
 }
 
 /**
- * The agent that was asked to send an event may be killed before anybody has heard it, the operator's
- * own node included: then the operator sends it again, as the missing update tells him to.
+ * The agent that was asked to send an event may be killed before any node has heard it, the operator's
+ * own one included: then the operator sends it again, since the update is missing.
  */
 async function sendIfUnheard(state: State, update: SentUpdate): Promise<void> {
   const { fleet } = state;

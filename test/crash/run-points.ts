@@ -11,27 +11,27 @@ import { findPoints, runTraced, type Injection, type Point } from './strace.ts';
 import { isRequest } from './trace.ts';
 import { tryPoint } from './try-point.ts';
 
-/** The slow ones begin first, so that little is left for one lane alone. */
+/** Slow cases begin first, so that little is left for one lane alone. */
 export const crashCases: CrashCase[] = [...applyCases, ...advanceCases, ...handlerCases];
 
 /** Points of one program in a shortened run: interrupted, and failing. */
 const shortPoints = { kills: 1, errors: 1 };
 const errors = ['ENOSPC', 'EIO', 'EROFS'] as const;
-/** Of a request, which is to a daemon on this machine: it has just gone. */
+/** Error of a request to the daemon on this machine: it has just gone. */
 const requestErrors = ['ECONNRESET'] as const;
 
 export interface PointsOptions extends CrashOptions {
   /** Empty, on a tmpfs. */
   directory: string;
-  /** The built programs; nobody may rebuild them meanwhile. */
+  /** The built programs, which must not be rebuilt meanwhile. */
   dist: string;
-  /** How many programs run at once. */
+  /** Number of programs that run at once. */
   lanes: number;
-  /** Told what each case came to. */
+  /** Receives the result of each case. */
   onCase?: (name: string, figures: Record<string, number>) => void;
 }
 
-/** What the two kinds of points came to. */
+/** Results of the two kinds of points. */
 export interface PointsResult {
   kills: CrashResult;
   errors: CrashResult;
@@ -77,7 +77,7 @@ export async function runPoints(options: PointsOptions): Promise<PointsResult> {
   return total;
 }
 
-/** A shortened run has every second case of each program, which ones the seed says. */
+/** Selects every second case of each program for a shortened run, by the seed. */
 function isInShort({ name, fullOnly }: CrashCase, seed: number): boolean {
   const programOf = (text: string): string => text.replace(/:.*/, '');
   const others = crashCases.filter((each) => programOf(each.name) === programOf(name));
@@ -133,8 +133,8 @@ async function tracePoints(scene: Scene, name: string): Promise<Point[]> {
 }
 
 /**
- * Which injections are tried, in order. Every call is met by SIGKILL. An error comes at the same place
- * of a program once, whatever other work the program had: what follows from it is the same.
+ * Lists the injections to try, in order. Every call is met by SIGKILL. An error comes at the same place
+ * of a program once, since its consequence does not depend on the other work of the program.
  *
  * @param tried the places so far, to which these are added
  */

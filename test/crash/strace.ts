@@ -15,16 +15,16 @@ export interface Program {
   argv: readonly string[];
   env: Readonly<Record<string, string>>;
   input: string;
-  /** What it changes is below; nothing else counts. */
+  /** Directory below which its changes count. */
   directory: string;
-  /** It may go on with chores that may be lost: it is ended once nothing has come of it for so long. */
+  /** Time without effect after which it is ended: it may go on with background tasks, which may be lost. */
   quietMs: number | undefined;
 }
 
-/** What happens at one call instead of the call. */
+/** Fault injected at one call, in place of the call. */
 export type Injection = 'SIGKILL' | 'ENOSPC' | 'EIO' | 'EROFS' | 'ECONNRESET';
 
-/** One state-changing call of a program, and how to find it again. */
+/** One state-changing call of a program, with the means to find it again. */
 export interface Point {
   name: string;
   call: SystemCall;
@@ -34,7 +34,7 @@ export interface Point {
   aims: Aim[];
 }
 
-/** What makes strace count to the call: `when` counts per thread and per name of call. */
+/** Means to have strace count to the call: `when` counts per thread and per name of call. */
 interface Aim {
   path: string | undefined;
   when: number;
@@ -47,7 +47,7 @@ export interface Ending {
   status: number | null;
   stderr: string;
   calls: SystemCall[];
-  /** We ended it in its chores. */
+  /** The harness ended it in its background tasks. */
   wasEnded: boolean;
 }
 
@@ -228,7 +228,7 @@ function findCall(
   return same[occurrence - 1];
 }
 
-/** Where the call was in a run that missed it, or one further than it got. */
+/** Position of the call in a run that missed it, or one further than that run got. */
 function betterAims(
   calls: readonly SystemCall[],
   point: Point,

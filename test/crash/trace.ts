@@ -12,7 +12,7 @@ export interface SystemCall {
 }
 
 /**
- * The calls that can change a file, a directory or what another program knows. A name that this
+ * The calls that can change a file, a directory or the state of another program. A name that this
  * machine does not have is left out (the `?`).
  */
 export const tracedCalls = [
@@ -75,7 +75,7 @@ function pathsOf(name: string, text: string): string[] {
 
 /** Whether a call changes a file below `directory`, or asks a daemon for a change. */
 export function isStateChanging(call: SystemCall, directory: string): boolean {
-  // What failed has changed nothing, such as mkdir(2) of what is there.
+  // A failed call has changed nothing, such as mkdir(2) of an existing directory.
   if (call.result.startsWith('-1')) return false;
   if (isRequest(call)) return true;
   if (/^open/.test(call.name) && !/\bO_(CREAT|TRUNC)\b/.test(call.text)) return false;
@@ -95,7 +95,7 @@ export function requestMethod(text: string): string | undefined {
 }
 
 /**
- * What stays the same of a call in every run of a program: its name and paths, without the parts that
+ * Key of a call that is the same in every run of a program: its name and paths, without the parts that
  * are random or count the time.
  */
 export function keyOf(call: SystemCall, directory: string): string {

@@ -6,7 +6,7 @@ import type { Scene } from './lane.ts';
 import { runInjected, type Ending, type Injection, type Point } from './strace.ts';
 import { isRequest } from './trace.ts';
 
-/** What came of one interruption; undefined figures: it did not meet its call. */
+/** Result of one interruption; undefined figures: it did not meet its call. */
 export interface Trial {
   found: Found;
   /** A run that was interrupted before its APPLIED was durable, and was run again: allowed. */
@@ -14,8 +14,8 @@ export interface Trial {
 }
 
 /**
- * Interrupts a program at one call, lets the node recover by at most two reconciles, and checks what
- * must hold.
+ * Interrupts a program at one call, lets the node recover by at most two reconciles, and checks the
+ * invariants.
  *
  * @returns undefined when the very call could not be met
  */
@@ -36,7 +36,7 @@ export async function tryPoint(
   return { found, wasRunAgain: runs - before.runs > 0 && before.runs > 0 && expected.size > 0 };
 }
 
-/** Sends again what was not taken, and reconciles twice. */
+/** Sends an event again that was not taken, and reconciles twice. */
 async function recover(scene: Scene, before: Snapshot): Promise<Found> {
   const { node, prepared, program } = scene;
   const found: Found = [];
@@ -55,14 +55,14 @@ async function recover(scene: Scene, before: Snapshot): Promise<Found> {
   const end = checkEnd(node, prepared.expected, before, between);
   const wasEnded = first.wasEnded || second.wasEnded;
   if (!wasEnded || end.length === 0) return [...found, ...end];
-  // We took one for being in its chores, which a slow machine can make a mistake.
+  // One was taken for being in its background tasks, which can be a mistake on a slow machine.
   await scene.runPatiently(prepared.reconcile);
   return [...found, ...checkEnd(node, prepared.expected, before, takeSnapshot(node))];
 }
 
 /**
- * What a program may do about an error: exit with 75 and be tried again; or with 0, when its effect is
- * durable all the same, or when it has said in its log what waits.
+ * Checks the reaction of a program to an error: it may exit with 75 and be tried again; or with 0, when
+ * its effect is durable all the same, or when its log names the update that waits.
  */
 function checkError(scene: Scene, point: Point, ending: Ending): Found {
   const { prepared, node } = scene;
@@ -85,7 +85,7 @@ function checkError(scene: Scene, point: Point, ending: Ending): Found {
 
 const isLogCall = ({ key }: Point): boolean => key.includes('events.log') || key.includes('/runs/');
 
-/** Whether the last wake-up has left a line that says what waits, or all went well in the end. */
+/** Whether the last wake-up has logged the update that waits, or all went well in the end. */
 function isExplained({ applyDir, stateDir }: { applyDir: string; stateDir: string }): boolean {
   return [applyDir, stateDir].some((directory) => {
     try {
@@ -101,7 +101,7 @@ function describe({ status, stderr }: Ending): string {
   return `status ${String(status)}: ${stderr.trim().slice(0, 500)}`;
 }
 
-/** Where a trial's files are, for a person who looks into a failure. */
+/** Directory of a trial's files, for a person who looks into a failure. */
 export function placeOf(scene: Scene): string {
   return join(scene.node.directory);
 }

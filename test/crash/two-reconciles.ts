@@ -1,18 +1,19 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { contentLocation, parseAnnouncement } from '../../lib/announcement/update.ts';
 import { distDirectory } from '../../lib/build.ts';
 import { partialSuffix } from '../../lib/daemons/transmission/torrent.ts';
 import { hasErrno } from '../../lib/errors.ts';
-import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import type { Fleet } from '../support/fleet/fleet.ts';
 import type { SentUpdate } from './kill-updates.ts';
 import { processesOf } from './node-processes.ts';
+import { programArgv } from '../support/run/program.ts';
 
-/** A reconciler feeds a torrent for 30 s at most, and begins nothing new after 25 (lib/reconciler/reconcile.ts). */
+/** A reconciler announces peers for 30 s at most, and begins no round after 25 (lib/reconciler/reconcile.ts). */
 const restMs = 70_000;
 const downloadMs = 60_000;
 const lookEveryMs = 50;
@@ -23,7 +24,7 @@ const lookEveryMs = 50;
  * the download is waited for, at most a minute. A reconcile that finds another one at work leaves the
  * work to that one, so each counts as ended when none runs on its node any more.
  *
- * @param newest what every node should have in the end
+ * @param newest updates that every node should have in the end
  */
 export async function reconcileTwice(fleet: Fleet, newest: readonly SentUpdate[]): Promise<void> {
   const { nodes } = fleet;
@@ -50,8 +51,7 @@ export function isApplied({ config }: FleetNode, update: SentUpdate): boolean {
 }
 
 async function reconcileOnce(node: FleetNode): Promise<void> {
-  const program = join(distDirectory(), 'scripts', 'reconcile.cjs');
-  await node.run([process.execPath, program], { timeoutMs: restMs });
+  await node.run(programArgv('p2p-update.cjs reconcile'), { timeoutMs: restMs });
   const deadline = performance.now() + restMs;
   const isOurs = (argument: string): boolean => argument.startsWith(distDirectory());
   while (processesOf(node.namespace).some(({ argv }) => argv.some(isOurs))) {

@@ -11,7 +11,7 @@ export interface DemoUpdate {
   path: string;
   /** null: submit chooses. */
   channel: string | null;
-  /** What must be on a node once it is applied: where, and what. */
+  /** File that must be on a node once it is applied, with the check of its content. */
   proof: { file: (config: Config) => string; holds: (content: Buffer) => boolean };
 }
 
@@ -27,7 +27,7 @@ export interface DemoContents {
 
 const fileBytes = 20 << 20;
 
-/** Writes what the demo submits into a directory. */
+/** Writes the contents of the demo's updates into a directory. */
 export function writeContents(directory: string): DemoContents {
   const write = (path: string, content: string | Buffer): string => {
     const file = join(directory, path);

@@ -4,7 +4,7 @@ import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type DemoUpdate, hasEffect } from './contents.ts';
 import { type Screen, seconds } from './screen.ts';
 
-/** What is known of an update once it is sent. */
+/** An update that was sent. */
 export interface Sent {
   kind: string;
   channel: string;
@@ -16,7 +16,7 @@ export interface Sent {
   at: number;
 }
 
-/** How far a node came with an update; times in milliseconds after it was sent, null for never. */
+/** Progress of a node with an update; times in milliseconds after it was sent, null for never. */
 export interface NodeOutcome {
   name: string;
   acceptedMs: number | null;
@@ -29,7 +29,7 @@ const pollMs = 100;
 const timeoutMs = 60_000;
 const answerTimeoutMs = 15_000;
 
-/** Shows what the nodes do with an update until all have applied it, or a minute has passed. */
+/** Shows the progress of the nodes with an update until all have applied it, or a minute has passed. */
 export async function follow(
   nodes: readonly FleetNode[],
   update: DemoUpdate,
@@ -63,7 +63,7 @@ export async function follow(
   }
 }
 
-/** Waits until every node has answered what was just sent; shows it, and returns how many refused. */
+/** Waits until every node has decided on an update just sent; shows that, and returns how many refused. */
 export async function followRefusal(
   nodes: readonly FleetNode[],
   sent: Sent,

@@ -1,6 +1,6 @@
 /**
  * Brings up a fleet of three nodes on this machine, each with a Serf agent, a Transmission daemon and
- * Puppet directories of its own, sends it updates, and shows what becomes of them. Runs in
+ * Puppet directories of its own, sends it updates, and shows their progress. Runs in
  * test/support/run/sandbox.sh (`npm run demo`), so that nothing of the machine is touched.
  */
 import { mkdirSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { type DemoUpdate, writeContents } from './contents.ts';
 import { type NodeOutcome, type Sent, follow, followRefusal } from './follow.ts';
 import { Screen, seconds, table } from './screen.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run demo [-- [--json] [--keep DIRECTORY]]
 
@@ -24,7 +24,7 @@ Shows a fleet of three nodes, in network namespaces of this machine, taking six 
 Exit status: 0 when every node applied every update, 1 when one did not.
 `;
 
-const { parse } = commandLine('npm run demo --');
+const { parse } = commandLineOf(() => 'npm run demo -- --help');
 
 const nodeCount = 3;
 
@@ -78,7 +78,7 @@ async function main(): Promise<void> {
 }
 
 /**
- * The scenario. Ends early when a node misses an update: what follows would only wait.
+ * Plays the scenario. Ends early when a node misses an update: the next one would only wait.
  *
  * @param reports gets one entry for each update
  * @returns whether every node refused the older manifest
@@ -120,7 +120,7 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
   const channel = update.channel === null ? [] : ['--channel', update.channel];
   const result = await node.script('submit', [update.path, ...channel, '--json']);
   if (result.status !== 0) {
-    throw new UpdateError('internal', `submit.ts ended with ${result.status}: ${result.stderr}`, {
+    throw new UpdateError('internal', `submit ended with ${result.status}: ${result.stderr}`, {
       hint: 'this node is n1; its logs are above',
     });
   }
@@ -140,9 +140,9 @@ async function submit(node: FleetNode, update: DemoUpdate): Promise<Sent & { siz
   return { kind, channel: chosen, version, payload, from: node.name, at, size };
 }
 
-/** What an operator sees when he asks the fleet; returns whether it has converged. */
+/** Shows the fleet's status as an operator sees it; returns whether it has converged. */
 async function showStatus({ nodes }: Fleet, screen: Screen): Promise<boolean> {
-  screen.heading('What the fleet says of itself: scripts/status.ts');
+  screen.heading('The status of the fleet: p2p-update status');
   screen.status('n1 asks every node');
   const result = await nodes[0]?.script('status', []);
   screen.clearStatus();
@@ -180,7 +180,7 @@ function showSummary(screen: Screen, reports: readonly Report[], ok: boolean): v
   }
 }
 
-/** The nodes that did not do as they should. */
+/** Names the nodes that failed. */
 function missing(fleet: Fleet, reports: readonly Report[]): FleetNode[] {
   const failed = reports.flatMap(({ nodes }) => nodes.filter(({ state }) => state !== 'APPLIED'));
   if (failed.length === 0) return fleet.nodes;
@@ -221,6 +221,7 @@ function catchSignals(screen: Screen): (fleet: Fleet) => void {
 
 function parseOptions(): { json: boolean; files: { keepIn?: string }; help: boolean } {
   const { values } = parse({
+    args: process.argv.slice(2),
     options: {
       json: { type: 'boolean', default: false },
       keep: { type: 'string' },

@@ -5,7 +5,7 @@ type Style = Parameters<typeof styleText>[0];
 const spinner = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const turnMs = 80;
 
-/** What a person sees: lines that stay, and on a terminal one last line that moves. */
+/** Output for a person: lines that stay, and on a terminal one last line that moves. */
 export class Screen {
   readonly #out: NodeJS.WriteStream;
   readonly #isLive: boolean;
@@ -32,7 +32,7 @@ export class Screen {
     this.line(this.style('bold', text));
   }
 
-  /** Something that happened on a node, some milliseconds after the beginning. */
+  /** Prints an event on a node, some milliseconds after the beginning. */
   event(afterMs: number, node: string, text: string): void {
     this.line(`  ${this.style('dim', seconds(afterMs).padStart(7))}  ${node}  ${text}`);
   }

@@ -13,11 +13,11 @@ export interface Sample {
 }
 
 export interface Corpus {
-  /** A run is judged by one of these: both of one fleet and with the same keys. */
+  /** Configurations by one of which a run is judged: both of one fleet and with the same keys. */
   worlds: World[];
   /** Genuine in one world or both. */
   genuine: Sample[];
-  /** As they are, genuine in neither: other fleets and keys, and what trusted keys must not sign. */
+  /** Genuine in neither: of other fleets and keys, or of fields that trusted keys must not sign. */
   refused: Sample[];
   /** Raw .torrent files, as a closed lab would send them. */
   torrents: Buffer[];
@@ -203,13 +203,13 @@ function smallOrder(fields: Announcement, signers: readonly Key[]): Sample {
   return { ...sample, bytes: Buffer.concat([body, ...signatures]) };
 }
 
-/** As docs/announcement.md says, and not as lib/ does: a fault there must not hide itself here. */
+/** Follows docs/announcement.md, and not lib/, whose faults must not hide themselves here. */
 function signedBytes(body: Uint8Array, signedFleet = fleet): Buffer {
   const fleetHash = createHash('sha256').update(signedFleet).digest();
   return Buffer.concat([Buffer.from('p2p-update/announcement/v1\0'), fleetHash, body]);
 }
 
-/** Where each field of docs/announcement.md begins and ends. */
+/** Start and end of each field of docs/announcement.md. */
 function layout(fields: Announcement, signers: number): Sample['fields'] {
   const { channel, name, target, pieces } = fields;
   const fixed = [1, 1, 1, 1, 4, 8, 4, 4, 4, 20, 32, 6, 1];

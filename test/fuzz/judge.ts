@@ -1,20 +1,20 @@
-import { verifyOffer } from '../../lib/state/accept.ts';
-import { describeError, UpdateError } from '../../lib/errors.ts';
 import { parsePayload } from '../../lib/announcement/update.ts';
-import { makeCorpus, type Corpus, type World } from './corpus.ts';
-import { mutate, unchanged, type Mutation, type Payload } from './mutate.ts';
+import { describeError, UpdateError } from '../../lib/errors.ts';
+import { verifyOffer } from '../../lib/trust/verify.ts';
+import { type Corpus, makeCorpus, type World } from './corpus.ts';
+import { mutate, type Mutation, type Payload, unchanged } from './mutate.ts';
 import { Random } from './random.ts';
 
-/** How a run may end well: refused with one of three codes, or a genuine payload accepted. */
+/** Good ends of a run: refused with one of three codes, or a genuine payload accepted. */
 export type Verdict = 'malformed' | 'untrusted' | 'try-later' | 'genuine';
-/** And badly. A genuine announcement refused is one too: then the fuzzer proves nothing. */
+/** Bad ends of a run. A genuine announcement refused is one too: then the fuzzer proves nothing. */
 export type Fault = 'crash' | 'false accept' | 'false refusal';
 
 export interface Judgement {
   mutation: Mutation;
   verdict: Verdict | Fault;
   payload: Buffer;
-  /** What was thrown, if anything. */
+  /** The error thrown, if any. */
   detail: string;
 }
 

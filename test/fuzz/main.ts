@@ -1,6 +1,6 @@
 /**
  * Sends mutated announcements through the decoder and the verifier that the update handler uses, and
- * counts what must never happen: a crash, or anything accepted that is not genuine byte for byte.
+ * counts crashes and false accepts, of payloads that are not genuine byte for byte: there must be none.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -10,7 +10,7 @@ import { isFault, Judge, type Fault } from './judge.ts';
 import { mutations } from './mutate.ts';
 import type { Batch, BatchResult, Finding } from './worker.ts';
 import { progressBar } from '../../scripts/cli/progress-bar.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run fuzz -- [options]
 
@@ -28,7 +28,7 @@ Options:
 Exit status: 0 nothing found, 1 a crash, a false accept or a false refusal, 64 usage.
 `;
 
-const { parse, usage } = commandLine('npm run fuzz --');
+const { parse, usage } = commandLineOf(() => 'npm run fuzz -- --help');
 
 interface Request {
   runs: number;
@@ -41,7 +41,7 @@ const batchRuns = 1000;
 const maxRuns = 100_000_000;
 const shownFindings = 10;
 
-/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+/** Parses the arguments; undefined is help. Throws UpdateError `usage`. */
 function parseRequest(args: string[]): Request | undefined {
   const values = parseOptions(args);
   if (values.help === true) return undefined;

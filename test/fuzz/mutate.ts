@@ -2,7 +2,7 @@ import { encodePoint, fromLittleEndian, groupOrder, littleEndian } from '../lib/
 import { wire, type Corpus, type Sample } from './corpus.ts';
 import type { Random } from './random.ts';
 
-/** What is done to a payload, and how often out of 100: what decodes costs a signature check. */
+/** Mutations of a payload, with their share in 100: one that decodes costs a signature check. */
 const weights = {
   unchanged: 1,
   'bit flips': 11,
@@ -38,7 +38,7 @@ export function unchanged({ genuine, refused }: Corpus): Payload[] {
   }));
 }
 
-/** One payload as an attacker may send it, and what was done to make it. */
+/** One payload as an attacker may send it, with the mutations that made it. */
 export function mutate(corpus: Corpus, random: Random): Payload {
   const mutation = random.pick(table);
   return { mutation, payload: makers[mutation](corpus, random) };
@@ -189,7 +189,7 @@ const makers: Record<Mutation, (corpus: Corpus, random: Random) => Buffer> = {
   },
 };
 
-/** Mostly genuine ones: what is refused already seldom gets worse. */
+/** Chooses mostly genuine ones: a refused payload seldom gets worse. */
 function anySample({ genuine, refused }: Corpus, random: Random): Sample {
   return random.pick(random.below(3) === 0 ? refused : genuine);
 }

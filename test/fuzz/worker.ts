@@ -1,15 +1,15 @@
 import { isFault, Judge, type Fault } from './judge.ts';
 import type { Mutation } from './mutate.ts';
 
-/** What a worker is asked: runs `from` to `to` - 1. */
+/** Request to a worker: runs `from` to `to` - 1. */
 export interface Batch {
   from: number;
   to: number;
 }
 
-/** What it answers. */
+/** Response of a worker. */
 export interface BatchResult {
-  /** How often each mutation ended in each verdict, by `mutation/verdict`. */
+  /** Number of runs of each mutation with each verdict, by `mutation/verdict`. */
   counts: Record<string, number>;
   findings: Finding[];
 }
@@ -18,13 +18,13 @@ export interface Finding {
   index: number;
   mutation: Mutation;
   fault: Fault;
-  /** What was thrown, if anything. */
+  /** The error thrown, if any. */
   detail: string;
   /** In base64. */
   payload: string;
 }
 
-// A stack for each of so many refusals is the second highest cost; --index shows what is thrown.
+// A stack for each of so many refusals is the second highest cost; --index shows the error thrown.
 Error.stackTraceLimit = 0;
 
 const judge = new Judge(Number(process.argv[2]));

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { parsePage } from '../../lib/query/summary-page.ts';
-import { outcomesDir } from '../../lib/state/progress.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
 import { eventLogFile } from '../../lib/system/event-log.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
 import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
@@ -15,7 +15,7 @@ import { runSync } from '../support/run/command.ts';
 const handler = join(repository, 'dist/handlers/status.cjs');
 const now = Math.floor(Date.now() / 1000);
 
-/** Asks the built handler as Serf does. */
+/** Runs the built handler with a query, as Serf does. */
 function ask(node: LoneNode, request: string, env: Record<string, string> = {}) {
   const before = readState(node.config.stateDir);
   const result = runSync([handler], {
@@ -26,7 +26,7 @@ function ask(node: LoneNode, request: string, env: Record<string, string> = {}) 
     },
     input: request === '' ? '' : `${request}\n`,
   });
-  // Whoever asks changes nothing.
+  // A query changes no state.
   expect(readState(node.config.stateDir)).toEqual(before);
   const { status, stdout, stderr } = result;
   return { status, stdout, stderr };
@@ -43,8 +43,8 @@ function makeNode(): { node: LoneNode; events: () => Record<string, unknown>[] }
   return { node, events };
 }
 
-describe('the query update-status', () => {
-  it('is answered for one update, with one line in events.log', () => {
+describe('the status handler', () => {
+  it('answers for one update, and writes one line to events.log', () => {
     const { node, events } = makeNode();
     const { status, stdout, stderr } = ask(node, `default@${now}`);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -54,7 +54,7 @@ describe('the query update-status', () => {
     ]);
   });
 
-  it('is answered for all channels, page by page', () => {
+  it('answers for all channels, page by page', () => {
     const { node, events } = makeNode();
     const first = ask(node, 'summary');
     expect(first).toMatchObject({ status: 0, stderr: '' });
@@ -65,7 +65,7 @@ describe('the query update-status', () => {
     expect(events().map(({ reason }) => reason)).toEqual(['summary', 'summary default']);
   });
 
-  it('is answered although a record is damaged', () => {
+  it('answers although a record is damaged', () => {
     const { node } = makeNode();
     const id = { channel: 'default', version: now };
     const { applyDir } = node.config;
@@ -80,7 +80,7 @@ describe('the query update-status', () => {
   });
 
   it.each(['', 'summary ../x', 'summary a b', 'summary  ', 'default', 'default@0', '\u001b[2J'])(
-    'is refused when it asks %j',
+    'refuses the request %j',
     (request) => {
       const { node, events } = makeNode();
       const { status, stdout, stderr } = ask(node, request);
@@ -90,7 +90,7 @@ describe('the query update-status', () => {
     },
   );
 
-  it('is the only one', () => {
+  it('refuses any other query than update-status', () => {
     const { node } = makeNode();
     expect(ask(node, 'summary', { SERF_QUERY_NAME: 'other' })).toMatchObject({ status: 64 });
   });

@@ -25,7 +25,7 @@ function makeNode() {
 }
 
 describe('the completion hook', () => {
-  it('marks the info hash with an empty file, and marking again is no error', () => {
+  it('marks the info hash with an empty file, also a second time', () => {
     const { stateDir, applyDir, run } = makeNode();
     for (let time = 0; time < 2; time += 1) {
       const { status, stdout, stderr } = run({ TR_TORRENT_HASH: infoHash, TR_TORRENT_NAME: 'x' });
@@ -60,7 +60,7 @@ describe('the completion hook', () => {
     expect(readState(stateDir)).toEqual({});
   });
 
-  it('believes nothing else of its environment', () => {
+  it('uses no other variable of its environment', () => {
     const { applyDir, run } = makeNode();
     const { status } = run({
       TR_TORRENT_HASH: infoHash,

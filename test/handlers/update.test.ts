@@ -59,7 +59,7 @@ beforeAll(() => {
 });
 
 describe('the update handler', () => {
-  it('keeps a new announcement and says so in events.log', () => {
+  it('keeps a new announcement and logs it in events.log', () => {
     const node = makeNode();
     const version = now;
     const result = handle(node, signAnnouncement(makeAnnouncement({ version }), node.keys));
@@ -84,7 +84,7 @@ describe('the update handler', () => {
     expect(lastEvent(node)).toMatchObject({ decision: 'ring' });
   });
 
-  it('ends at the newest whichever order the announcements come in', () => {
+  it('ends at the newest announcement in every order of arrival', () => {
     const versions = [now, now + 1, now + 2];
     const orders = [
       [0, 1, 2],
@@ -107,7 +107,7 @@ describe('the update handler', () => {
     }
   });
 
-  it('keeps channels apart', () => {
+  it('keeps an announcement for each channel', () => {
     const node = makeNode();
     for (const channel of ['default', 'acme-hello'])
       handle(node, signAnnouncement(makeAnnouncement({ channel, version: now }), node.keys));
@@ -269,7 +269,7 @@ describe('the update handler refuses', () => {
     expect(handle(node, good).status).toBe(0);
   });
 
-  it('everything without a configuration, and names the file', () => {
+  it('every payload without a configuration, and names the file', () => {
     const node = makeNode();
     const env = { ...node.env, P2P_UPDATE_CONFIG: '/nowhere/config.json' };
     const result = handle({ ...node, env }, 'x');
@@ -277,20 +277,20 @@ describe('the update handler refuses', () => {
     expect(result.stderr).toMatch(/no configuration file \/nowhere\/config.json/);
   });
 
-  it('everything under a configuration with an unknown key, and names the key', () => {
+  it('every payload under a configuration with an unknown key, and names the key', () => {
     const result = handle(makeNode({ sateDir: '/x' }), 'x');
     expect(result.status).toBe(78);
     expect(result.stderr).toMatch(/unknown key "sateDir"/);
   });
 
-  it('everything without a key set', () => {
+  it('every payload without a key set', () => {
     const node = makeNode({ keySetFile: '/nowhere/keyset.txt' });
     const result = handle(node, signAnnouncement(makeAnnouncement(), node.keys));
     expect(result.status).toBe(78);
     expect(result.stderr).toMatch(/keygen/);
   });
 
-  it('to run when it was not Serf that started it', () => {
+  it('to run when Serf did not start it', () => {
     const node = makeNode();
     const result = handle({ ...node, env: { ...node.env, SERF_EVENT: '' } }, 'x');
     expect(result.status).toBe(64);

@@ -11,17 +11,17 @@ import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeKeyFiles } from '../support/fleet/operator.ts';
 import { outcomeOf, submit } from '../support/fleet/submit.ts';
 import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
-import { repository } from '../support/run/repository.ts';
 import { runSync } from '../support/run/command.ts';
+import { repository } from '../support/run/repository.ts';
 
-// Five nodes, each with its own fault, all over at the same moment: what brings back what they have
-// missed is the timer and the query of catch-up, since no agent replays events.
+// Five nodes, each with its own fault, all over at the same moment: the updates that they have missed
+// come back by the timer and the query of catch-up, since no agent replays events.
 
 /** In seconds, the catch-up's and the timer's; 60 is the product's, and then Serf's are too. */
 const period = Number(process.env['P2P_ABSENCE_PERIOD'] ?? 20);
 const serfs =
   period === 60 ? { retry_interval: '30s' } : { retry_interval: '1s', reconnect_interval: '2s' };
-/** What a download and Puppet's run may take besides; they do not become quicker with the period. */
+/** Seconds for a download and Puppet's run besides; they do not become quicker with the period. */
 const workSeconds = 60;
 const channels = ['one', 'two', 'three'];
 /** Of ten events, by a number that decides which. */
@@ -30,7 +30,7 @@ const lostEvents = Array.from({ length: 10 }, (_, index) => index + 1)
   .slice(0, 3);
 
 let fleet: Fleet;
-/** n1, which misses nothing and which everything is sent from. */
+/** n1, which misses no event and sends all of them. */
 let operator: FleetNode;
 /** n2: killed, and started later. */
 let killed: FleetNode;
@@ -38,7 +38,7 @@ let killed: FleetNode;
 let cutOff: FleetNode;
 /** n4: loses 3 of 10 events; then its Transmission is stopped. */
 let lossy: FleetNode;
-/** n5: is started for the first time when everything was sent. */
+/** n5: is started for the first time when all events were sent. */
 let late: FleetNode;
 
 /** The newest update of each channel. */
@@ -80,10 +80,10 @@ function digest(text: string): string {
 
 /** Runs the reconciler as cron would, the first time when one period is over. */
 function startTimer(node: FleetNode): void {
-  const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
   const timer = setInterval(() => {
-    // What became of it is in the node's log.
-    void node.run([reconciler]).catch(() => undefined);
+    // The result is in the node's log.
+    void node.run(reconciler).catch(() => undefined);
   }, period * 1000);
   timers.set(node, timer);
 }
@@ -154,7 +154,7 @@ async function recover(node: FleetNode, fault: string, overAt: number): Promise<
 }
 
 describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) * 1000 }, () => {
-  it('goes on without one; who loses events catches up', async () => {
+  it('goes on without one node, and a node that loses events catches up', async () => {
     await kill(killed);
     const now = Math.floor(Date.now() / 1000);
     for (let number = 1; number <= 10; number += 1) {
@@ -174,7 +174,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     await fleet.waitFor('the others have it too', () => present.every((node) => hasApplied(node)));
   });
 
-  it('goes on without another, and changes its keys', async () => {
+  it('goes on without another node, and changes its keys', async () => {
     plug(cutOff, 'down');
     const at = (name: string): string => join(fleet.directory, name);
     mkdirSync(at('fresh'));
@@ -193,7 +193,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     );
   });
 
-  it('sends what needs the new keys, while a node has no Transmission', async () => {
+  it('sends updates that need the new keys, while a node has no Transmission', async () => {
     await lossy.transmission.end('SIGTERM');
     const target = '${settings::confdir}/site';
     const manifest = join(fleet.directory, 'site.pp');
@@ -206,7 +206,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     for (const node of [killed, cutOff, late]) expect(holds(node, site), node.name).toBe(false);
   });
 
-  it('converges when they are back', async () => {
+  it('converges when the nodes are back', async () => {
     const overAt = Date.now();
     plug(cutOff, 'up');
     await Promise.all([start(killed), start(late), lossy.transmission.start()]);
@@ -218,7 +218,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     ]);
   });
 
-  it('has done so by asking: no event came a second time', () => {
+  it('has done so by queries: no event came a second time', () => {
     for (const node of [killed, late]) {
       expect(updatesWith(node, 'accept')).toEqual([...newest.values()].map(nameOf).sort());
       for (const { decision, reason } of node.events())
@@ -226,7 +226,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
     }
   });
 
-  it('has applied the newest of every channel on every node, and nothing twice', () => {
+  it('has applied the newest update of every channel on every node, and none twice', () => {
     for (const node of fleet.nodes) {
       expect(currentKeySet(node.config).epoch).toBe(2);
       for (const channel of channels) {
@@ -238,7 +238,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
       const applied = updatesWith(node, 'applied');
       expect(applied).toEqual([...new Set(applied)]);
     }
-    // What was superseded before they came is nothing to them.
+    // Updates that were superseded before they came do not concern them.
     for (const node of [killed, late])
       expect(updatesWith(node, 'applied')).toEqual([...newest.values()].map(nameOf).sort());
   });

@@ -2,26 +2,27 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keySetChannel } from '../../lib/announcement/fields.ts';
-import { readCatchUp, readJoinedAt } from '../../lib/reconciler/catch-up/due.ts';
+import { type UpdateId, updateKey } from '../../lib/announcement/update.ts';
 import { itemOf } from '../../lib/query/holdings.ts';
+import { formatDigest } from '../../lib/query/latest.ts';
+import { readCatchUp, readJoinedAt } from '../../lib/reconciler/catch-up/due.ts';
+import { listAccepted } from '../../lib/state/facts.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import { formatDigest } from '../../lib/query/latest.ts';
-import { listAccepted } from '../../lib/state/facts.ts';
-import { updateKey, type UpdateId } from '../../lib/announcement/update.ts';
 import { programsOf } from '../crash/node-processes.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
-import { repository, type FleetNode } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, outcomeOf } from '../support/fleet/submit.ts';
 import { announcementOf, configure, seed, sendEvent } from '../support/fleet/wire.ts';
+import { repository } from '../support/run/repository.ts';
 
-// No agent replays events: what a node has missed comes back by asking alone.
+// No agent replays events: missed updates come back by queries alone.
 
 let fleet: Fleet;
 /** n1: hears everything. */
 let honest: FleetNode;
-/** n2: answers that it holds nothing. */
+/** n2: answers that it holds no announcement. */
 let withholding: FleetNode;
 /** n3: answers what is not true. */
 let lying: FleetNode;
@@ -45,7 +46,7 @@ afterAll(() => {
   fleet.stop();
 });
 
-/** Seeds content on n1, and announces it to whoever hears. */
+/** Seeds content on n1, and announces it to the nodes that hear events. */
 async function announce(
   channel: string,
   change: { version?: number; epoch?: number } = {},
@@ -87,9 +88,9 @@ async function leave(node: FleetNode): Promise<void> {
   await Promise.all([node.serf.end('SIGKILL'), node.transmission.end('SIGKILL')]);
 }
 
-/** What its timer does. */
+/** Runs the reconciler as the node's timer does. */
 async function reconcile(node: FleetNode): Promise<void> {
-  const { status, stderr } = await node.run([join(repository, 'dist/scripts/reconcile.cjs')]);
+  const { status, stderr } = await node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
@@ -130,7 +131,7 @@ describe('a node that heard no event', () => {
     }
   });
 
-  it('has them whatever one neighbour withholds and another one forges', async () => {
+  it('has every channel although one neighbour withholds and another one forges', async () => {
     await leave(late);
     const id = await announce('one', { version: now + 1 });
     const forged = signAnnouncement(
@@ -161,7 +162,7 @@ describe('a node that heard no event', () => {
     await everybodyKnows(4);
   });
 
-  it('has them when a neighbour answers rubbish of every size', async () => {
+  it('has every channel although a neighbour answers rubbish of every size', async () => {
     await leave(late);
     const id = await announce('two', { version: now + 1 });
     await answerBy(lying, 'head -c 900 /dev/urandom');
@@ -196,7 +197,7 @@ describe('a hundred joins at once', () => {
     // One that runs already asks by the command that it knows, and is not counted.
     await fleet.waitFor(
       'no reconciler runs any more',
-      () => programsOf(late.namespace, 'reconcile.cjs').length === 0,
+      () => programsOf(late.namespace, 'p2p-update.cjs reconcile').length === 0,
     );
     const program = join(late.directory, 'etc', 'serf.sh');
     const log = join(late.directory, 'etc', 'queries');

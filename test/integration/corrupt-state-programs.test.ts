@@ -1,14 +1,14 @@
 import { chmodSync, chownSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { distDirectory } from '../../lib/build.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
-import { repository } from '../support/run/repository.ts';
-import { readableDist } from '../support/run/readable.ts';
-import { readTree } from '../support/run/tree.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
+import { distForOthers, programArgv } from '../support/run/program.ts';
+import { readTree } from '../support/run/tree.ts';
 
-/** Another user, for whom modes count. */
+/** Another user, who is subject to modes. */
 const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
 const asAnother = { skip: process.geteuid?.() !== 0 || runSync([...nobody, 'true']).status !== 0 };
 
@@ -17,21 +17,21 @@ describe('the real programs', () => {
     place: DamagedNode,
     name: string,
     input = '',
-    [identity, dist]: [string[], string] = [[], join(repository, 'dist')],
+    [identity, dist]: [string[], string] = [[], distDirectory()],
   ) => {
     const configFile = join(place.directory, 'etc', 'config.json');
     const { config } = place.node;
     if (!existsSync(configFile)) writeFileSync(configFile, JSON.stringify(config));
-    const argv = [...identity, process.execPath, join(dist, name)];
+    const argv = [...identity, ...programArgv(name, dist)];
     return runSync(argv, { env: serfEnvironment(configFile), input });
   };
 
-  it('say what is damaged, and exit with 78', async () => {
+  it('name the damaged file, and exit with 78', async () => {
     const place = await DamagedNode.make();
     const { config } = place.restore();
     const outcome = join(config.applyDir, 'outcomes', keyOf(a2));
     for (const file of [outcome, `${outcome}.previous`]) writeFileSync(file, '');
-    const { status, stderr } = program(place, 'scripts/apply.cjs');
+    const { status, stderr } = program(place, 'p2p-update.cjs apply');
     expect(status).toBe(78);
     expect(stderr).toMatch(/error: the record .* is corrupt[^]*hint: check the disk/);
     expect(readFileSync(join(config.deliveryDir, 'b.txt'), 'utf8')).toBe('two');
@@ -48,7 +48,7 @@ describe('the real programs', () => {
     'without access to a directory refuse, and change nothing',
     async () => {
       const place = await DamagedNode.make();
-      const dist = readableDist();
+      const dist = distForOthers();
       for (const name of ['announcements', 'updates']) {
         const { config } = place.restore();
         mustRun(['chown', '-R', '65534:65534', config.stateDir]);

@@ -6,7 +6,7 @@ import { damages, everyDamageOf } from './damage.ts';
 import { DamagedNode, a1, a2, a6, b3, b4, b7, keyOf } from '../support/history/damaged-node.ts';
 import { secondKeySet } from '../support/history/node.ts';
 
-/** What an action comes to: its result, or the code of its refusal; anything else is a fault of ours. */
+/** The outcome of an action: its result, or the code of its refusal; anything else is a fault of ours. */
 async function outcomeOf(action: () => unknown): Promise<string> {
   try {
     return String(await action());
@@ -35,7 +35,7 @@ function recordsOf({ directory }: DamagedNode): string[] {
 }
 
 describe('a record', () => {
-  it('with any bit flipped, or cut anywhere, brings nothing old back and nothing twice', async () => {
+  it('with any bit flipped, or cut anywhere, brings no old update back and none twice', async () => {
     const place = await DamagedNode.make();
     const { node } = place;
     const records = recordsOf(place);
@@ -70,43 +70,38 @@ describe('a record', () => {
   });
 });
 
-/** What may be run after any damage: what was staged, and what waited for the clock. */
+/** Updates that may be run after any damage: those that were staged, or waited for the clock. */
 const due = ['b two', 'c one'];
 
 describe('a damaged record', () => {
-  it.each(damages)(
-    'that is %s: nothing is run again, and all that can goes on',
-    async (_, damage) => {
-      const place = await DamagedNode.make();
-      for (const name of recordsOf(place).filter((each) => !each.endsWith('.previous'))) {
-        const node = place.restore();
-        damage(join(place.directory, name));
-        const told = `${name}: `;
-        const before = await place.reconcile();
-        expect(due, told + before.ran.join()).toEqual(expect.arrayContaining(before.ran));
-        expect(codesOf(before.errors), told).toEqual(
-          codesOf(before.errors).map(() => 'configuration'),
-        );
-        expect(['refuse', 'configuration'], told).toContain(
-          await outcomeOf(() => node.deliver(a1)),
-        );
-        const isForAll = name.startsWith('apply/keysets');
-        expect(await outcomeOf(() => node.deliver(a6)), told).toBe(
-          isForAll ? 'configuration' : 'accept',
-        );
-        // The same bytes, or a newer version, put it right.
-        for (const each of [a2, b4, b7]) await outcomeOf(() => node.deliver(each));
-        const after = await place.reconcile();
-        const ran = [...before.ran, ...after.ran];
-        expect(ran.filter((each) => each.endsWith('three')).sort(), told).toEqual(
-          isForAll ? [] : ['a three', 'b three'],
-        );
-        expect(new Set(ran).size, told).toBe(ran.length);
-      }
-    },
-  );
+  it.each(damages)('that is %s runs no update again, and holds up no other', async (_, damage) => {
+    const place = await DamagedNode.make();
+    for (const name of recordsOf(place).filter((each) => !each.endsWith('.previous'))) {
+      const node = place.restore();
+      damage(join(place.directory, name));
+      const told = `${name}: `;
+      const before = await place.reconcile();
+      expect(due, told + before.ran.join()).toEqual(expect.arrayContaining(before.ran));
+      expect(codesOf(before.errors), told).toEqual(
+        codesOf(before.errors).map(() => 'configuration'),
+      );
+      expect(['refuse', 'configuration'], told).toContain(await outcomeOf(() => node.deliver(a1)));
+      const isForAll = name.startsWith('apply/keysets');
+      expect(await outcomeOf(() => node.deliver(a6)), told).toBe(
+        isForAll ? 'configuration' : 'accept',
+      );
+      // The same bytes, or a newer version, put it right.
+      for (const each of [a2, b4, b7]) await outcomeOf(() => node.deliver(each));
+      const after = await place.reconcile();
+      const ran = [...before.ran, ...after.ran];
+      expect(ran.filter((each) => each.endsWith('three')).sort(), told).toEqual(
+        isForAll ? [] : ['a three', 'b three'],
+      );
+      expect(new Set(ran).size, told).toBe(ran.length);
+    }
+  });
 
-  it('whose generation before is damaged too is refused, which holds up nothing else', async () => {
+  it('whose generation before is damaged too is refused, which holds up no other update', async () => {
     const place = await DamagedNode.make();
     const twice = recordsOf(place).filter((each) => each.endsWith('.previous'));
     expect(twice.length).toBeGreaterThan(6);
@@ -118,7 +113,7 @@ describe('a damaged record', () => {
       const { ran, errors } = await place.reconcile();
       const isRun = name.startsWith('apply/run');
       expect(ran.sort(), name).toEqual(isRun ? [] : due);
-      // What is older is looked at no more.
+      // Older updates are not considered any more.
       if (isRun || name.includes(keyOf(a2)))
         expect(codesOf(errors), name).toContain('configuration');
       expect(await outcomeOf(() => node.deliver(a1)), name).toBe('refuse');
@@ -139,7 +134,7 @@ describe('a lost directory', () => {
   };
 
   it.each(['state/announcements', 'state/updates', 'state'])(
-    '%s: nothing older is taken again, and what is current comes back',
+    '%s lets no older update in again, and the current ones come back',
     async (name) => {
       const place = await lose(name);
       const { node } = place;
@@ -156,15 +151,15 @@ describe('a lost directory', () => {
     },
   );
 
-  it('of outcomes is refused: what is current would be applied again', async () => {
+  it('of outcomes is refused, since current updates would be applied again', async () => {
     const place = await lose('apply/outcomes');
     const { ran, errors } = await place.reconcile();
     expect(ran).toEqual([]);
     expect(codesOf(errors)).toEqual(['configuration']);
-    expect(String(errors[0])).toMatch(/what this node applied is gone/);
+    expect(String(errors[0])).toMatch(/the record of applied updates is gone/);
   });
 
-  it('of key sets is refused: an older one must not come back', async () => {
+  it('of key sets is refused, since an older one must not come back', async () => {
     const place = await lose('apply/keysets');
     const { ran, errors } = await place.reconcile();
     expect(ran).toEqual([]);
@@ -174,7 +169,7 @@ describe('a lost directory', () => {
   });
 
   it.each(['apply/staging', 'apply/complete', 'state/pending', 'state/torrents'])(
-    '%s: is made again',
+    '%s is made again',
     async (name) => {
       const place = await lose(name);
       const { ran, errors } = await place.reconcile();
@@ -184,7 +179,7 @@ describe('a lost directory', () => {
     },
   );
 
-  it('of the whole apply side leaves a new node, which follows what is announced', async () => {
+  it('of the whole apply side leaves a new node, which follows later announcements', async () => {
     const place = await lose('apply');
     expect(await outcomeOf(() => place.node.deliver(a1))).not.toBe('accept');
     await place.reconcile();

@@ -15,7 +15,7 @@ function crash(...args: string[]) {
 }
 
 describe('npm run crash', () => {
-  it('interrupts every program, and all that was promised holds', () => {
+  it('interrupts every program, and every promise holds', () => {
     const { status, stdout, stderr } = crash('--part', 'points', '--short', '--json');
     expect(stderr.replaceAll(/^crash: warning: never met: .*\n/gm, '')).toBe('');
     const result = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as object;
@@ -73,7 +73,7 @@ describe("the reader of strace's output", () => {
     expect(calls.filter(({ isInjected }) => isInjected)).toHaveLength(1);
   });
 
-  it('knows what changes something: not what only reads, asks, or failed', () => {
+  it('counts the calls that change something, not those that only read, ask, or failed', () => {
     const changing = calls.filter((call) => isStateChanging(call, node));
     expect(changing.map((call) => keyOf(call, node))).toEqual([
       'openat state/.tmp-*',
@@ -85,7 +85,7 @@ describe("the reader of strace's output", () => {
     expect(requestMethod(calls[7]?.text ?? '')).toBe('torrent-get');
   });
 
-  it('takes a call that its process did not live to see as not ended', () => {
+  it('takes a call that its process did not survive as not ended', () => {
     const [killed] = parseTrace(`rename("${node}/a", "${node}/b") = ?\n+++ killed by SIGKILL +++`);
     expect(killed).toMatchObject({ thread: 0, name: 'rename', result: '?' });
   });
@@ -103,7 +103,7 @@ describe("the reader of strace's output", () => {
   });
 });
 
-it('chooses the same from the same seed, and something else from another one', () => {
+it('chooses the same points from the same seed, and others from another seed', () => {
   const items = Array.from({ length: 100 }, (_, index) => index);
   const chosen = sampler('1')(items, 10);
   expect(chosen).toHaveLength(10);

@@ -15,7 +15,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import { contentName, type Update } from '../../lib/announcement/update.ts';
-import { distDirectory } from '../../lib/build.ts';
 import type { Config } from '../../lib/config.ts';
 import {
   connectTransmission,
@@ -23,14 +22,16 @@ import {
 } from '../../lib/daemons/transmission/client.ts';
 import type { Torrent } from '../../lib/daemons/transmission/torrent.ts';
 import { advance } from '../../lib/reconciler/advance/advance.ts';
+import { outcomesDir, updatesDir } from '../../lib/state/layout.ts';
 import { isMarked, removeMarker } from '../../lib/state/markers.ts';
-import { outcomesDir, readProgress, updatesDir, writeProgress } from '../../lib/state/progress.ts';
+import { readProgress, writeProgress } from '../../lib/state/progress.ts';
 import { type LoggedEvent, readEvents } from '../../lib/system/event-log.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { waitFor } from '../support/run/wait-for.ts';
+import { programArgv } from '../support/run/program.ts';
 
-// One real daemon, killed as a power cut or the OOM killer would, and what advance makes of what is left.
+// One real daemon, killed as by a power cut or the OOM killer, and the passes of advance after that.
 
 const pieceLength = 16_384;
 let directory: string;
@@ -40,7 +41,7 @@ let daemon: ChildProcess | undefined;
 let transmission: TransmissionClient;
 /** Writes the daemon's settings, for its next start. */
 let configure: (change: Record<string, unknown>) => void;
-/** Put forward instead of waiting. */
+/** Seconds by which the clock is put forward, instead of waiting. */
 let lead = 0;
 
 beforeEach(async () => {
@@ -51,7 +52,7 @@ beforeEach(async () => {
   const settings = {
     'dht-enabled': false,
     'lpd-enabled': false,
-    // What comes back without a record of its own comes back there.
+    // A torrent that has lost its resume file comes back there.
     'download-dir': config.downloadDir,
     'peer-port': await freePort(),
     'port-forwarding-enabled': false,
@@ -123,7 +124,7 @@ async function pass(daemonSeconds = 30): Promise<Omit<LoggedEvent, 'handler'>[]>
   const chores = await advance(config, {
     transmission: { ...transmission, secondsActive: () => Promise.resolve(daemonSeconds) },
     announcePeers: () => Promise.resolve(),
-    now: () => Math.floor(Date.now() / 1000) + lead,
+    nowSeconds: () => Math.floor(Date.now() / 1000) + lead,
     buildTime: 0,
     log: (event) => events.push(event),
     warn: () => undefined,
@@ -171,7 +172,7 @@ async function receive(base = config.downloadDir): Promise<{ update: Update; fil
 
 const stateOf = (update: Update) => readProgress(updatesDir(config.stateDir), update)?.state;
 
-/** Two passes are enough, and nothing was downloaded: there is nobody to download from. */
+/** Two passes are enough, and nothing was downloaded: there is no peer to download from. */
 async function converges(update: Update): Promise<void> {
   await pass();
   await waitFor('no check is under way', async () => {
@@ -184,7 +185,7 @@ async function converges(update: Update): Promise<void> {
 }
 
 describe('after kill -9 of the daemon', () => {
-  it('what came back at 0 % is checked, and found to be complete', async () => {
+  it('a torrent that came back at 0 % is checked, and found to be complete', async () => {
     const { update } = await receive();
     await crash();
     const found = await waitFor('it is loaded', () => torrentOf(update));
@@ -192,7 +193,7 @@ describe('after kill -9 of the daemon', () => {
     await converges(update);
   });
 
-  it('so is what was not known to be complete yet', async () => {
+  it('a torrent that was not known to be complete yet is so too', async () => {
     const { update } = await receive();
     // The kill came before any pass had seen it.
     const records = updatesDir(config.stateDir);
@@ -212,7 +213,7 @@ describe('after kill -9 of the daemon', () => {
     await converges(update);
   });
 
-  it('what came back elsewhere, without a record of its own, is put where its data is', async () => {
+  it('a torrent that came back elsewhere, without its resume file, is put where its data is', async () => {
     const { update } = await receive();
     await crash(() => {
       configure({ 'download-dir': at('elsewhere') });
@@ -224,14 +225,14 @@ describe('after kill -9 of the daemon', () => {
     expect(readdirSync(at('elsewhere'))).toEqual([]);
   });
 
-  it('what was submitted here is seeded from where it was submitted', async () => {
+  it('a torrent that was submitted here is seeded from the publish directory', async () => {
     const { update } = await receive(config.publishDir);
     await crash();
     await converges(update);
     expect((await torrentOf(update))?.downloadDir).toBe(config.publishDir);
   });
 
-  it('what is missing is given to it again, unless it may not be loaded yet', async () => {
+  it('a missing torrent is added again, unless it may not be loaded yet', async () => {
     const { update } = await receive();
     await crash(forgetAll);
     expect(await pass(9)).toMatchObject([{ decision: 'wait' }]);
@@ -239,13 +240,13 @@ describe('after kill -9 of the daemon', () => {
     await converges(update);
   });
 
-  it('what is missing is brought all the way by one reconciler, which waits for the daemon', async () => {
+  it('a missing torrent is brought all the way by one reconciler, which waits for the daemon', async () => {
     const { update } = await receive();
     await crash(forgetAll);
     const configFile = at('etc', 'config.json');
     writeFileSync(configFile, JSON.stringify(config));
-    const program = join(distDirectory(), 'scripts', 'reconcile.cjs');
-    const child = spawn(process.execPath, [program], {
+    const [node = '', ...args] = programArgv('p2p-update.cjs reconcile');
+    const child = spawn(node, args, {
       env: { ...process.env, P2P_UPDATE_CONFIG: configFile },
       stdio: 'ignore',
     });
@@ -256,7 +257,7 @@ describe('after kill -9 of the daemon', () => {
     expect(side.outcomeOf(update)?.state).toBe('APPLIED');
   });
 
-  it('what was whole, and had yet to get its name, is applied under the name that it has', async () => {
+  it('a file that was whole, and had yet to get its name, is applied under the name that it has', async () => {
     const { update, file } = await receive();
     await crash(() => {
       renameSync(file, `${file}.part`);
@@ -268,7 +269,7 @@ describe('after kill -9 of the daemon', () => {
     expect(side.outcomeOf(update)?.state).toBe('APPLIED');
   });
 
-  it('what is partial is no content with a wrong hash', async () => {
+  it('a partial file does not count as content with a wrong hash', async () => {
     const { update, file } = await receive();
     renameSync(file, `${file}.part`);
     truncateSync(`${file}.part`, 100_000);
@@ -278,7 +279,7 @@ describe('after kill -9 of the daemon', () => {
     expect(side.outcomeOf(update)).toBeUndefined();
   });
 
-  it('what came back stopped is started, when it is complete, too', async () => {
+  it('a torrent that came back stopped is started, also when it is complete', async () => {
     const { update } = await receive();
     await transmission.stop(update.infoHash);
     await waitFor('it is stopped', async () => (await torrentOf(update))?.status === 'stopped');
@@ -288,7 +289,7 @@ describe('after kill -9 of the daemon', () => {
     await converges(update);
   });
 
-  it('what is applied is seeded again, and not applied again', async () => {
+  it('an applied update is seeded again, and not applied again', async () => {
     const { update } = await receive();
     await side.apply();
     const applied = readProgress(outcomesDir(config.applyDir), update);
@@ -300,11 +301,11 @@ describe('after kill -9 of the daemon', () => {
   });
 });
 
-describe('content that somebody has deleted', () => {
+describe('content that was deleted', () => {
   it.each([
     ['while the daemon was running', false],
-    ['while it was not', true],
-  ])('%s is asked for again', async (_, isDown) => {
+    ['while the daemon was down', true],
+  ])('is downloaded again when that was %s', async (_, isDown) => {
     const { update, file } = await receive();
     await side.apply();
     if (isDown)
@@ -317,19 +318,19 @@ describe('content that somebody has deleted', () => {
       const torrent = await torrentOf(update);
       return torrent?.status === 'downloading' && torrent.percentDone === 0;
     });
-    // Nobody has it here; to ask once more for what is on its way would be wrong.
+    // No peer has it here; to ask once more for a torrent that is on its way would be wrong.
     expect(await pass()).toEqual([]);
     expect(side.outcomeOf(update)?.state).toBe('APPLIED');
   });
 
-  it('from the publish directory comes to the download directory', async () => {
+  it('is downloaded to the download directory when it was in the publish directory', async () => {
     const { update, file } = await receive(config.publishDir);
     rmSync(file);
     await pass();
     expect((await torrentOf(update))?.downloadDir).toBe(config.downloadDir);
   });
 
-  it('in part is checked, and downloaded in part', async () => {
+  it('is checked when it was deleted in part, and that part is downloaded', async () => {
     const { update, file } = await receive();
     await side.apply();
     truncateSync(file, 200_000);
@@ -342,8 +343,8 @@ describe('content that somebody has deleted', () => {
   });
 });
 
-describe('what nothing refers to any more', () => {
-  it('goes with its data, and then with its records', async () => {
+describe('a torrent that no update refers to any more', () => {
+  it('is removed with its data, and then its records', async () => {
     const { update: old, file } = await receive();
     await side.apply();
     const { update: next } = await receive();
@@ -355,7 +356,7 @@ describe('what nothing refers to any more', () => {
     expect(stateOf(next)).toBe('COMPLETE');
   });
 
-  it('goes although a crash has made the daemon forget it', async () => {
+  it('is removed although a crash has made the daemon forget it', async () => {
     const { update: old, file } = await receive();
     await crash(forgetAll);
     await receive();

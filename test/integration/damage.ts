@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mustRun } from '../support/run/command.ts';
 
-/** What may have become of a file: a name, and what does it. */
+/** Damages of a file: a name, and the action that makes it. */
 export const damages: readonly [name: string, damage: (file: string) => void][] = [
   ['a flipped format number', flipAt((bytes) => bytes.indexOf(' ') + 1)],
   ['a flipped digest', flipAt((bytes) => bytes.indexOf('\n') - 1)],

@@ -23,7 +23,7 @@ afterAll(() => {
   fleet.stop();
 });
 
-const reconciler = join(repository, 'dist/scripts/reconcile.cjs');
+const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
 
 function file(name: string, content: string): string {
   const path = join(fleet.directory, name);
@@ -48,7 +48,7 @@ describe('when a daemon is down', () => {
       const failed = await operator.script('submit', [path, '--channel', 'kept']);
       expect(failed.status).toBe(69);
       expect(failed.stderr).toMatch(/is signed and kept/);
-      const key = /submit.ts --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
+      const key = /submit --resend (kept@\d+)/.exec(failed.stderr)?.[1] ?? '';
       expect(key).toMatch(/^kept@/);
       const kept = join(operator.config.publishDir, 'announcements');
       const names = readdirSync(kept).filter((each) => each.startsWith('kept@'));
@@ -66,7 +66,7 @@ describe('when a daemon is down', () => {
     },
   );
 
-  it('a node keeps what it hears without Transmission, and the next wake-up finishes it', async () => {
+  it('a node keeps an announcement without Transmission, and the next wake-up finishes it', async () => {
     await other.transmission.end('SIGTERM');
     const update = await submit(operator, file('later.bin', 'later'), '--channel', 'later');
     await fleet.waitFor('it is accepted', () => hasEvent(other, update, 'accept'));
@@ -79,14 +79,14 @@ describe('when a daemon is down', () => {
     );
     expect(outcomeOf(other, update)).toBeUndefined();
     await other.transmission.start();
-    const { status, stderr } = await other.run([reconciler]);
+    const { status, stderr } = await other.run(reconciler);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     await everywhere(update, 'applied');
   });
 
-  it('says so when it is run by hand without Transmission', async () => {
+  it('reconcile reports it when it is run by hand without Transmission', async () => {
     await other.transmission.end('SIGTERM');
-    const result = await other.run([reconciler]);
+    const result = await other.run(reconciler);
     expect(result.status).toBe(69);
     expect(result.stderr).toMatch(/^reconcile: error: .+\nreconcile: hint: .+\n$/s);
     await other.transmission.start();
@@ -94,7 +94,7 @@ describe('when a daemon is down', () => {
 });
 
 describe('a failing manifest', () => {
-  it('is tried three times, then given up, and says why', async () => {
+  it('is tried three times, then given up with its reason', async () => {
     const update = await submit(
       operator,
       file('fail.pp', 'fail("on purpose")\n'),
@@ -107,7 +107,7 @@ describe('a failing manifest', () => {
     expect(outcome?.reason).toMatch(/on purpose/);
     expect(readFileSync(outcome?.run?.log ?? '', 'utf8')).toMatch(/on purpose/);
     // Before its time it is left alone.
-    await other.run([reconciler]);
+    await other.run(reconciler);
     expect(outcomeOf(other, update)).toMatchObject({ state: 'FAILED', tries: 1 });
 
     // The pauses are 1 and 10 minutes: the clock of the reconciler is put forward instead.
@@ -116,7 +116,7 @@ describe('a failing manifest', () => {
       'const now = Date.now; Date.now = () => now() + +process.env.LEAD;',
     );
     const later = (seconds: number) =>
-      other.run(['node', '--require', clock, reconciler], {
+      other.run(['node', '--require', clock, ...reconciler], {
         env: { LEAD: String(seconds * 1000) },
       });
     await later(90);
@@ -140,15 +140,15 @@ describe('a failing manifest', () => {
       '+1h',
     );
     await everywhere(update, 'complete');
-    await other.run([reconciler]);
+    await other.run(reconciler);
     expect(outcomeOf(other, update)).toBeUndefined();
     const clock = file('clock.cjs', 'const now = Date.now; Date.now = () => now() + 3_700_000;');
-    await other.run(['node', '--require', clock, reconciler]);
+    await other.run(['node', '--require', clock, ...reconciler]);
     expect(outcomeOf(other, update)).toMatchObject({ state: 'APPLIED' });
   });
 });
 
-describe('content that is not what was signed', () => {
+describe('content that differs from the signed content', () => {
   it('is checked again twice, then rejected and removed, and never applied', async () => {
     const bytes = Buffer.from('not what the announcement says');
     const content = {
@@ -165,7 +165,7 @@ describe('content that is not what was signed', () => {
       infoHash: computeInfoHash(content),
       ...content,
     });
-    // Both daemons find the content in place: whoever rejects it first stops seeding it.
+    // Both daemons find the content in place: the node that rejects it first stops seeding it.
     for (const node of fleet.nodes) writeFileSync(join(node.config.downloadDir, downloaded), bytes);
     const payload = signAnnouncement(announcement, fleet.keys);
     await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
@@ -184,7 +184,7 @@ describe('content that is not what was signed', () => {
 });
 
 describe('an apply that was killed', () => {
-  it('is taken up again, its Puppet ended before, and that is no failed try', async () => {
+  it('is taken up again once its Puppet is ended, and does not count as a failed try', async () => {
     const runs = join(fleet.directory, 'runs-of-killed');
     // The first run is in the middle of it for as long as this takes.
     const again = join(fleet.directory, 'again');
@@ -192,26 +192,26 @@ describe('an apply that was killed', () => {
     const script = file('slow.sh', body);
     const manifest = `exec { 'slow': command => ['/bin/sh', '${script}'] }\n`;
     const update = await submit(operator, file('slow.pp', manifest), '--channel', 'slow');
-    const killAll = 'kill -9 $(pgrep -f scripts/reconcile[.]cjs)';
+    const killAll = 'kill -9 $(pgrep -f "p2p-update[.]cjs reconcile")';
     await fleet.waitFor('Puppet is at it', () => existsSync(runs));
     const { status } = await other.run(['sh', '-c', killAll]);
     expect(status).toBe(0);
     const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);
     expect(states).toContain('APPLYING');
     writeFileSync(again, '');
-    for (const result of await Promise.all(fleet.nodes.map((node) => node.run([reconciler]))))
+    for (const result of await Promise.all(fleet.nodes.map((node) => node.run(reconciler))))
       expect(result).toMatchObject({ status: 0, stderr: '' });
     await everywhere(update, 'applied');
     for (const node of fleet.nodes)
       expect(outcomeOf(node, update)).toMatchObject({ state: 'APPLIED', tries: 0 });
-    // Whoever was killed did not get to its end.
+    // The killed run did not get to its end.
     const lines = readFileSync(runs, 'utf8').trimEnd().split('\n');
     expect(lines.filter((line) => line === 'end')).toHaveLength(2);
   });
 });
 
 describe('the trigger spool', () => {
-  it('starts nothing: the fact waits for whoever runs the reconciler', async () => {
+  it('starts no process: the fact waits for the next run of the reconciler', async () => {
     const configFile = join(other.directory, 'spool.json');
     const stateDir = join(other.directory, 'spool-state');
     mkdirSync(stateDir);
@@ -233,7 +233,7 @@ describe('the trigger spool', () => {
     expect(readdirSync(join(stateDir, 'announcements'))).toHaveLength(1);
     const progress = join(stateDir, 'updates', updateKey(update));
     expect(existsSync(progress)).toBe(false);
-    expect((await other.run([reconciler], { env })).status).toBe(0);
+    expect((await other.run(reconciler, { env })).status).toBe(0);
     expect(existsSync(progress)).toBe(true);
   });
 });

@@ -3,15 +3,16 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { signAnnouncement } from '../support/fleet/announce.ts';
-import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
-import type { FleetNode } from '../support/fleet/fleet-node.ts';
-import { repository } from '../support/run/repository.ts';
-import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
-import { scriptCommand } from '../support/run/script.ts';
-import { outcomesDir, readProgress } from '../../lib/state/progress.ts';
-import { replaceRecord } from '../../lib/system/record.ts';
 import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
+import { outcomesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
+import { replaceRecord } from '../../lib/system/record.ts';
+import { signAnnouncement } from '../support/fleet/announce.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
+import { programArgv } from '../support/run/program.ts';
+import { repository } from '../support/run/repository.ts';
 
 let fleet: Fleet;
 let nodes: [FleetNode, FleetNode, FleetNode];
@@ -40,7 +41,7 @@ interface StatusJson {
   }[];
 }
 
-/** What status.ts says on n1, which has to end with `status`. */
+/** The output of the status on n1, which has to exit with `status`. */
 async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
   const result = await nodes[0].script('status', ['--json', ...args]);
   expect({ status: result.status, stderr: result.stderr }).toEqual({ status, stderr: '' });
@@ -86,11 +87,11 @@ async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
   const directory = outcomesDir(node.config.applyDir);
   const outcome = readProgress(directory, update);
   replaceRecord(join(directory, updateKey(update)), { ...outcome, tries: 2, nextTryAt: 0 });
-  const reconcile = join(repository, 'dist/scripts/reconcile.cjs');
-  expect(await node.run([reconcile])).toMatchObject({ status: 0 });
+  const reconcile = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
+  expect(await node.run(reconcile)).toMatchObject({ status: 0 });
 }
 
-describe('a fleet that has nothing yet', () => {
+describe('a fleet without any update', () => {
   it('has converged', async () => {
     const status = await fleetStatus(0);
     expect(status).toMatchObject({ verdict: 'converged', fleet: 'test-fleet' });
@@ -103,7 +104,7 @@ describe('a fleet that has nothing yet', () => {
 });
 
 describe('submit --wait', () => {
-  it('ends with 0 when every target has applied it, and status agrees', async () => {
+  it('ends with 0 when every target has applied it, and so does status', async () => {
     const file = manifest('good');
     const { sent, stderr } = await submitAndWait(0, file, '--channel', 'good');
     expect(stderr).toBe('');
@@ -167,7 +168,7 @@ describe('submit --wait', () => {
     expect(healed.sent.version).toBeGreaterThan(sent.version);
   });
 
-  it('ends with 75 when its time is over, and says who has not and why', async () => {
+  it('ends with 75 when its time is over, and names the nodes that have not applied it, with the reason', async () => {
     await nodes[1].transmission.end('SIGTERM');
     const args = ['--channel', 'late', '--timeout', '8s'];
     const { stderr, sent } = await submitAndWait(75, plainFile('late'), ...args);
@@ -180,7 +181,7 @@ describe('submit --wait', () => {
 });
 
 describe('a node that is down', () => {
-  it('is listed as such by both, and is no failure', async () => {
+  it('is listed as down by both, and is no failure', async () => {
     await nodes[2].serf.end('SIGKILL');
     await fleet.waitFor('Serf has lost n3', async () => {
       const { stdout } = await nodes[0].serfCommand(['members', '-status', 'failed']);
@@ -224,7 +225,7 @@ describe('an equivocation', () => {
 
 describe('status --watch', () => {
   it('prints one block after another, and ends cleanly on Ctrl-C', async () => {
-    const argv = scriptCommand('status');
+    const argv = programArgv('p2p-update.cjs status');
     const watch = ['--watch', '1', '--json', '--channel', 'good'];
     const place = ['netns', 'exec', nodes[0].namespace];
     const child = spawn('ip', [...place, ...argv, ...watch], {
@@ -245,21 +246,21 @@ describe('status --watch', () => {
 describe('on a terminal', () => {
   /** Runs a script of ours with a terminal of 6 rows for all its streams; returns what it shows. */
   const show = async (seconds: number, script: string, ...args: string[]): Promise<string> => {
-    const words = [...scriptCommand(script), ...args];
+    const words = [...programArgv(`p2p-update.cjs ${script}`), ...args];
     const quoted = words.map((word) => `'${word}'`).join(' ');
     const command = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
     const { stdout } = await nodes[0].run(['script', '-qec', command, '/dev/null']);
     return stdout.replaceAll('\r\n', '\n');
   };
 
-  it('submit --wait has a bar of the nodes', async () => {
+  it('submit --wait shows a bar of the nodes', async () => {
     const shown = await show(50, 'submit', plainFile('bar'), '--wait', '--channel', 'bar');
     expect(shown).toMatch(/\rapplied \[#{30}\] 3\/3 nodes\n/);
     expect(shown).toMatch(/^n3 +applied/m);
   });
 
   it('status --watch shows the top of the table in one place', async () => {
-    // It ends by that alone.
+    // The interrupt alone ends it.
     const shown = await show(8, 'status', '--watch', '1');
     const [before, ...screens] = shown.split('\u001b[H\u001b[2J');
     expect(before).toBe('');
@@ -272,7 +273,7 @@ describe('on a terminal', () => {
 });
 
 describe('without Serf', () => {
-  it('status says so, and ends with 69', async () => {
+  it('status reports that, and ends with 69', async () => {
     await nodes[2].serf.end('SIGTERM');
     const { status, stdout, stderr } = await nodes[2].script('status', []);
     expect({ status, stdout }).toEqual({ status: 69, stdout: '' });

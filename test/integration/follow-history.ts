@@ -5,7 +5,7 @@ import { HistoryNode, secondKeySet } from '../support/history/node.ts';
 import { nameOf, type Announced, type History, type Step } from '../support/history/history.ts';
 import { ReferenceModel } from './reference-model.ts';
 
-/** More rounds than any history needs: two for a key set, two for what waited for it. */
+/** More rounds than any history needs: two for a key set, two for updates that waited for it. */
 const healingRounds = 5;
 
 /** Memory, where there is such a place: a disk would spend its time on fsync. */
@@ -50,14 +50,14 @@ class Pair {
     }
   }
 
-  /** Returns what the node said. */
+  /** Returns the node's answer. */
   async deliver(offered: Announced, isClockWrong = false): Promise<string> {
     const now = isClockWrong ? undefined : this.node.now;
     const [said, should] = [
       await this.node.deliver(offered, isClockWrong),
       this.model.offer(offered, now),
     ];
-    // What is for other nodes may be forgotten, and taken anew.
+    // Announcements for other nodes may be forgotten, and accepted anew.
     if (!offered.isForUs && said === 'accept' && should === 'ring') return said;
     if (said !== should)
       throw new Error(`${nameOf(offered)}: the node says ${said}, the model ${should}`);
@@ -70,7 +70,7 @@ class Pair {
     this.compareMarks();
   }
 
-  /** Returns how much was new. */
+  /** Returns the number of new announcements. */
   async apply(stepsLeft?: number): Promise<number> {
     const { model, node } = this;
     const runs = await node.apply(stepsLeft);
@@ -133,7 +133,7 @@ class Pair {
     }
   }
 
-  /** Also by one that has expired since: what it replaced must not come back. */
+  /** Also by one that has expired since: the update that it replaced must not come back. */
   isSuperseded(old: Announced): boolean {
     return this.#history.announced.some(
       ({ channel, version, target, noop }) =>
@@ -147,7 +147,7 @@ class Pair {
 /**
  * Lets a real node and the model live through one history.
  *
- * @throws Error where they part, or where the node does not end at what is meant for it
+ * @throws Error where they differ, or where the node does not end at the newest updates meant for it
  */
 export async function follow(told: History): Promise<void> {
   const directory = mkdtempSync(join(fastDirectory, 'p2p-history-'));

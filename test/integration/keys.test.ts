@@ -34,7 +34,7 @@ afterAll(() => {
   fleet.stop();
 });
 
-/** What a node's operator signs with from now on. */
+/** The keys that a node's operator signs with from now on. */
 function useKey(node: FleetNode, file: string): void {
   writeFileSync(node.configFile, JSON.stringify({ ...node.config, signingKeyFiles: [file] }));
 }
@@ -86,7 +86,7 @@ describe('the keys of a running fleet', () => {
     await inForce(2);
   });
 
-  it('then trust the new key beside the old one', async () => {
+  it('make the fleet trust the new key beside the old one', async () => {
     useKey(colleague, fresh.key);
     const theirs = await submit(colleague, file('two.bin', 'two'), '--channel', 'two');
     const ours = await submit(operator, file('three.bin', 'three'), '--channel', 'three');
@@ -94,13 +94,13 @@ describe('the keys of a running fleet', () => {
     await everywhere(ours, 'applied');
   });
 
-  it('and lose the old one to another change, with what it signed', async () => {
+  it('lose the old key by another change, with the updates that it signed', async () => {
     const gone = currentKeySet(operator.config).releaseKeys.find(({ key }) => key.id !== fresh.id);
     const root = ['--root-key', at('keys/root-1.key'), '--root-key', at('keys/root-2.key')];
     const proposal = at('keyset-3.json');
     const id = gone?.key.id ?? '';
     const removed = await keys(operator, 'remove', id, ...root, '--out', proposal);
-    expect(removed).toContain(`submit.ts --renew one@${old.version}`);
+    expect(removed).toContain(`submit --renew one@${old.version}`);
     await keys(operator, 'send', proposal);
     await inForce(3);
     const path = file('late.bin', 'late');
@@ -109,7 +109,7 @@ describe('the keys of a running fleet', () => {
     expect(late.stderr).toMatch(/asks for 1 release keys on channel late/);
   });
 
-  it('--renew then signs again, and nothing runs or is downloaded again', async () => {
+  it('are used by --renew to sign again, and no update runs or is downloaded again', async () => {
     useKey(operator, fresh.key);
     const delivered = (node: FleetNode): string => join(node.config.deliveryDir, old.name);
     const before = fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs);
@@ -124,7 +124,7 @@ describe('the keys of a running fleet', () => {
     expect(fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs)).toEqual(before);
   });
 
-  it('--resend repeats a key set, which every node takes as done', async () => {
+  it('are repeated by --resend of a key set, for which every node has nothing to do', async () => {
     const update = { channel: 'keyset', version: 3 };
     const heard = (node: FleetNode): number =>
       eventsOf(node, update).filter(({ handler }) => handler === 'update').length;

@@ -25,7 +25,7 @@ const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
   );
 
 describe('each kind of update', () => {
-  it('a module, then a manifest that uses it; the changed module takes effect', async () => {
+  it('is applied: a module, then a manifest that uses it, and the changed module takes effect', async () => {
     const use = join(fleet.directory, 'use.pp');
     writeFileSync(use, 'include hello\n');
     const one = await submit(operator, moduleTarball(fleet.directory, 'hello one'));
@@ -44,7 +44,7 @@ describe('each kind of update', () => {
     expect(fleet.nodes.map(read)).toEqual(Array(3).fill('hello two'));
   });
 
-  it('a directory with a module of its own and Hiera data', async () => {
+  it('is applied: a directory with a module of its own and Hiera data', async () => {
     const environment = join(fleet.directory, 'an environment');
     const write = (path: string, text: string): void => {
       mkdirSync(join(environment, path, '..'), { recursive: true });
@@ -67,7 +67,7 @@ describe('each kind of update', () => {
     ['1 KiB', 2 ** 10, 'in'],
     ['5 MiB', 5 * 2 ** 20, 'in'],
     ['64 MiB', 64 * 2 ** 20, 'magnet'],
-  ])('a plain file of %s, through one event', async (label, size, pieces) => {
+  ])('is applied: a plain file of %s, through one event', async (label, size, pieces) => {
     const file = join(fleet.directory, `${label.replace(' ', '-')}.bin`);
     // One random MiB, repeated with a counter: quick to make, and no two pieces alike.
     const block = randomBytes(Math.min(size, 2 ** 20));

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';
-import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
+import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/fleet/submit.ts';
 import { callTransmission } from '../support/fleet/wire.ts';
 
@@ -83,7 +83,7 @@ describe('an update submitted on one node', () => {
     }
   });
 
-  it('was noticed to be complete by the hook, which logged its wake-up', () => {
+  it('is reported as complete by the hook, which logs its wake-up', () => {
     for (const node of fleet.nodes) {
       const hook = node.events().find(({ handler }) => handler === 'transmission-done');
       expect(hook).toMatchObject({ decision: 'complete', reason: update.infoHash });
@@ -106,7 +106,7 @@ describe('an update submitted on one node', () => {
 });
 
 describe('versions', () => {
-  it('never go back: older announcements are refused, in whichever order they come', async () => {
+  it('never go back: older announcements are refused in every order of arrival', async () => {
     const sent: Submitted[] = [];
     for (const text of ['a', 'b', 'c'])
       sent.push(await submit(operator, file('order.bin', text), '--channel', 'order'));
@@ -149,7 +149,7 @@ describe('versions', () => {
 });
 
 describe('a restart of everything', () => {
-  it('applies nothing a second time', async () => {
+  it('applies no update a second time', async () => {
     const count = (node: FleetNode): number =>
       node.events().filter(({ decision }) => decision === 'applied').length;
     const before = fleet.nodes.map(count);
@@ -167,7 +167,8 @@ describe('a restart of everything', () => {
     });
     for (const node of fleet.nodes) {
       const { status, stderr } = await node.run([
-        join(import.meta.dirname, '../../dist/scripts/reconcile.cjs'),
+        join(import.meta.dirname, '../../dist/p2p-update.cjs'),
+        'reconcile',
       ]);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
@@ -177,7 +178,7 @@ describe('a restart of everything', () => {
   });
 });
 
-/** How a node's daemon has a torrent; undefined when it has not. */
+/** A torrent as the daemon of a node reports it; undefined when it has none. */
 async function torrentOn(node: FleetNode, infoHash: string): Promise<object | undefined> {
   const fields = ['percentDone', 'status', 'trackers'];
   const args = { ids: [infoHash], fields };

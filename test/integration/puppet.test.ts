@@ -4,8 +4,8 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   rmSync,
   statSync,
@@ -25,19 +25,19 @@ import {
   test,
   vi,
 } from 'vitest';
-import { applyContent, type ApplyRequest } from '../../lib/reconciler/apply/install.ts';
 import { packDirectory } from '../../lib/content/pack.ts';
+import { type ApplyResult, checkManifest } from '../../lib/daemons/puppet/puppet.ts';
+import { applyContent, type ApplyRequest } from '../../lib/reconciler/apply/install.ts';
 import {
   endProcessGroup,
-  readProcess,
   type ProcessIdentity,
+  readProcess,
 } from '../../lib/system/process-group.ts';
-import { checkManifest, type ApplyResult } from '../../lib/daemons/puppet/puppet.ts';
 import { tarOf, zipOf } from '../support/run/archives.ts';
 import { readTree, writeTree } from '../support/run/tree.ts';
 import { waitFor as poll } from '../support/run/wait-for.ts';
 
-// One node's directories for the whole file, as in life: what one run leaves the next one finds.
+// One node's directories for the whole file, as in life: each run finds the traces of the one before.
 let node: string;
 let run: string;
 let runs = 0;
@@ -46,7 +46,7 @@ let config: ApplyRequest['config'];
 beforeAll(() => {
   node = mkdtempSync(join(tmpdir(), 'puppet node '));
   writeTree(node, {
-    // What an administrator may have set for the agent, and no update may depend on.
+    // Settings that an administrator may have made for the agent, and no update may depend on.
     'conf/puppet.conf':
       '[main]\nnoop = true\nsplay = true\nreports = http\nreporturl = http://203.0.113.1/\nserver = puppet.invalid\n',
     // Puppet without any network: what needs a server or the Forge fails.
@@ -116,14 +116,14 @@ async function isAlive(pid: number): Promise<boolean> {
   return stat !== undefined && !stat.isZombie;
 }
 
-/** For a shell: says who it is, then hangs. */
+/** For a shell: prints its process id, then hangs. */
 const hang = 'echo \\$\\$ > hang; sleep 613';
 const isWritten = (name: string): boolean =>
   existsSync(join(run, name)) && readFileSync(join(run, name), 'utf8').endsWith('\n');
 const pidFile = (name: string): number => Number(readFileSync(join(run, name), 'utf8'));
 
 describe('a manifest', () => {
-  test('is applied, and the second time nothing changes', async () => {
+  test('is applied, and changes nothing the second time', async () => {
     const target = join(run, 'made');
     const manifest = `
       file { '${target}':
@@ -152,7 +152,7 @@ describe('a manifest', () => {
     expect(second).toEqual({ ok: true, reason: 'applied', exitCode: 0, changed: 0, failed: 0 });
   });
 
-  test('as noop changes nothing', async () => {
+  test('changes nothing as noop', async () => {
     const manifest = `file { '${run}/made': content => 'x' }`;
     const result = await apply('manifest', 'site.pp', manifest, { noop: true });
     expect(result).toMatchObject({
@@ -163,7 +163,7 @@ describe('a manifest', () => {
     expect(existsSync(join(run, 'made'))).toBe(false);
   });
 
-  test('with failing resources fails, and says how many', async () => {
+  test('fails with the number of failing resources', async () => {
     const manifest = `
       file { '${run}/made': content => 'x' }
       exec { '/bin/false': }
@@ -178,7 +178,7 @@ describe('a manifest', () => {
     });
   });
 
-  test("that does not compile changes nothing, with Puppet's own words", async () => {
+  test("changes nothing when it does not compile, and reports Puppet's error", async () => {
     const result = await apply(
       'manifest',
       'site.pp',
@@ -190,7 +190,7 @@ describe('a manifest', () => {
     expect(existsSync(join(run, 'made'))).toBe(false);
   });
 
-  test('that hangs is ended with all that it started', async () => {
+  test('is ended with all that it started when it hangs', async () => {
     const manifest = `
       Exec { cwd => '${run}', timeout => 0 }
       exec { 'leave an orphan': command => '/bin/sh -c "sleep 611 & echo \\$! > orphan"' }
@@ -216,7 +216,7 @@ describe('a manifest', () => {
       expect(await isAlive(pidFile(name)), name).toBe(false);
   });
 
-  test('survives the kill of who applied it, and is then ended by its record', async () => {
+  test('survives the kill of the apply side, and is then ended by its record', async () => {
     const manifest = `exec { '/bin/sh -c "sleep 621 & echo \\$! > child; ${hang}"':
       cwd => '${run}', timeout => 0 }`;
     const module = new URL('../../lib/reconciler/apply/install.ts', import.meta.url).href;
@@ -243,7 +243,7 @@ describe('a manifest', () => {
   });
 
   test.each(['SIGTERM', 'SIGKILL'] as const)(
-    'that is ended from outside says nothing about the update (%s)',
+    'is tried again when it is ended from outside (%s)',
     async (signal) => {
       const manifest = `exec { '/bin/sh -c "${hang}"': cwd => '${run}', timeout => 0 }`;
       let leader = 0;
@@ -311,7 +311,7 @@ describe('a module', () => {
     const tree = readTree(link);
     expect(tree['manifests/init.pp']).toMatch(/^644 .*good evening/);
     expect(tree['files/run.sh']).toMatch(/^755 /);
-    // Whoever applies has umask 077; whoever compiles may be somebody else.
+    // The apply side has umask 077, and catalogs may be compiled by another user.
     for (const directory of [config.moduleDir, config.moduleStoreDir, join(link, '..')])
       expect(statSync(directory).mode & 0o777, directory).toBe(0o755);
   });
@@ -332,7 +332,7 @@ describe('a module', () => {
       },
     ],
     [
-      "somebody's link",
+      "another user's link",
       /did not make/,
       (path) => {
         symlinkSync('/etc', path);
@@ -370,7 +370,7 @@ describe('a module', () => {
     ],
     ['with a hostile name', tarOf([{ name: 'metadata.json', content: metadata('a/../../b') }])],
     ['that is no archive', Buffer.from('x'.repeat(600))],
-  ])('%s is malformed and never reaches Puppet', async (_, content) => {
+  ])('a module %s is malformed, and never reaches Puppet', async (_, content) => {
     const before = readTree(config.moduleDir);
     await expect(apply('module', 'bad.tar', content)).rejects.toMatchObject({ code: 'malformed' });
     expect(existsSync(join(run, 'log'))).toBe(false);
@@ -388,7 +388,7 @@ describe('an environment', () => {
     'data/common.yaml': 'inner::greeting: hello\nwho: "wörld"\n',
   });
 
-  test('packed from a directory is applied, with its module, Hiera data and all manifests', async () => {
+  test('is applied when packed from a directory, with its module, Hiera data and all manifests', async () => {
     writeTree(join(run, 'env'), files());
     await packDirectory(join(run, 'env'), join(run, 'env.tar.gz'));
     const content = readFileSync(join(run, 'env.tar.gz'));
@@ -398,7 +398,7 @@ describe('an environment', () => {
     expect(readFileSync(join(run, 'two'), 'utf8')).toBe('production');
   });
 
-  test('from a .zip is applied as well, with its environment.conf, below the Hiera data of the node', async () => {
+  test('is applied from a .zip too, with its environment.conf, below the Hiera data of the node', async () => {
     const own = join(config.confDir, 'hiera.yaml');
     const hierarchy = `[{ name: node, data_hash: yaml_data, path: '${node}/node.yaml' }]`;
     writeTree(node, { 'node.yaml': 'who: this node' });
@@ -426,7 +426,7 @@ describe('an environment', () => {
       'env.zip',
       zipOf([{ name: 'manifests/site.pp' }, { name: 'modules', mode: 0o120777, content: '/etc' }]),
     ],
-  ])('%s is malformed', async (_, name, content) => {
+  ])('an environment %s is malformed', async (_, name, content) => {
     await expect(apply('environment', name, content)).rejects.toMatchObject({ code: 'malformed' });
     expect(existsSync(join(run, 'log'))).toBe(false);
   });
@@ -466,16 +466,16 @@ describe('a file', () => {
   });
 });
 
-describe('Puppet missing', () => {
+describe('without Puppet', () => {
   const command = '/nonexistent/puppet';
 
-  test('the update waits', async () => {
+  test('an update waits', async () => {
     const without = { config: { ...config, command } };
     await expect(apply('manifest', 'site.pp', '', without)).rejects.toMatchObject({
       code: 'try-later',
       hint: expect.stringContaining('puppet-agent') as string,
     });
-    // Installed, but what runs it is not.
+    // Installed, but its interpreter is not.
     writeFileSync(join(run, 'puppet'), '#!/nonexistent/ruby\n', { mode: 0o755 });
     const broken = { config: { ...config, command: join(run, 'puppet') } };
     await expect(apply('manifest', 'site.pp', '', broken)).rejects.toMatchObject({
@@ -495,7 +495,7 @@ describe('Puppet missing', () => {
     expect(readdirSync(config.moduleStoreDir)).toEqual(before);
   });
 
-  test('a file needs none', async () => {
+  test('a file is delivered', async () => {
     const without = { config: { ...config, command } };
     expect(await apply('file', 'plain', 'x', without)).toMatchObject({ ok: true });
   });

@@ -1,6 +1,6 @@
 import type { Announced } from '../support/history/history.ts';
 
-/** One node, as the design has it: announcements in, runs out; no files, no downloads. */
+/** One node as a model: announcements in, runs out; no files, no downloads. */
 export class ReferenceModel {
   epoch = 1;
   readonly #held = new Set<Announced>();
@@ -8,7 +8,7 @@ export class ReferenceModel {
   readonly #lastContent = new Map<string, string>();
   readonly #waiting = new Map<string, Announced>();
 
-  /** What is not above it is past; noops and other targets have marks of their own. */
+  /** Versions up to it are past; noops and other targets have marks of their own. */
   mark({ channel, target, noop, isForUs }: Announced): number {
     const counts = [...this.#held].filter((held) => {
       if (held.channel !== channel) return false;
@@ -18,7 +18,7 @@ export class ReferenceModel {
     return Math.max(channel === 'keyset' ? this.epoch : 0, ...counts.map(({ version }) => version));
   }
 
-  /** What becomes of an event; `now` is undefined while the clock cannot be right. */
+  /** The decision on an event; `now` is undefined while the clock cannot be right. */
   offer(a: Announced, now: number | undefined): string {
     if (a.epoch > this.epoch) return 'later';
     if (!this.#isTrusted(a)) return 'untrusted';
@@ -37,14 +37,14 @@ export class ReferenceModel {
     this.#waiting.clear();
   }
 
-  /** What the node goes by: the newest that counts of each channel, and a newer trial run. */
+  /** The current updates: the newest that counts of each channel, and a newer trial run. */
   current(now: number): Announced[] {
     const ours = [...this.#held].filter((a) => a.isForUs && a.kind !== 'keyset');
     const isPast = (each: Announced): boolean => this.mark(each) > each.version;
     return ours.filter((a) => !isPast(a) && this.#isTrusted(a) && a.expires > now);
   }
 
-  /** What has yet to be run: once, and not where the channel has just that content. */
+  /** The updates that have yet to be run: once, and not where the channel has just that content. */
   due(now: number): Announced[] {
     return this.current(now).filter(
       (each) => each.kind !== 'withdraw' && !this.#ran.has(each) && !this.#isInPlace(each),

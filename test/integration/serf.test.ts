@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -8,10 +8,11 @@ import {
   encodeAnnouncement,
   encodeBody,
 } from '../../lib/announcement/codec.ts';
+import { connectSerf, type SerfClient, type SerfSettings } from '../../lib/daemons/serf/client.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { type SerfClient, type SerfSettings, connectSerf } from '../../lib/daemons/serf/client.ts';
-import { type FleetNode, repository } from '../support/fleet/fleet-node.ts';
+import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { repository } from '../support/run/repository.ts';
 
 // Each event's bytes, as a handler gets them on stdin, in a file named by Lamport time. Serf runs one
 // handler at a time.
@@ -51,7 +52,7 @@ describe('the members', () => {
     );
   });
 
-  it('include the one that we are', async () => {
+  it('include the local node', async () => {
     expect(await serf.selfName()).toBe('n1');
     expect(await connectSerf(settingsOf(n2)).selfName()).toBe('n2');
   });
@@ -73,11 +74,11 @@ describe('a payload', () => {
     expect(await delivered([payload])).toEqual([payload === '' ? '' : `${payload}\n`]);
   });
 
-  it('that ends in a newline gets no second one', async () => {
+  it('gets no second newline when it ends in one', async () => {
     expect(await delivered(['a\n'])).toEqual(['a\n']);
   });
 
-  it.each(['-v', '--version'])('that Serf would take for %s is refused', async (flag) => {
+  it.each(['-v', '--version'])('is refused when Serf would take it for %s', async (flag) => {
     const error = await failureOf(serf.sendEvent('update', flag));
     expect(error.code).toBe('malformed');
     // It is not under way: the next event is the only one to arrive.
@@ -108,7 +109,7 @@ describe('the limit of an event under the default configuration', () => {
     const limit = await largestPayload();
     console.log(`event clock ${clock}: ${limit} bytes of payload`);
     expect(limit).toBeGreaterThanOrEqual(defaultPayloadChars);
-    // Some of Serf's limits are on the encoded event, some on the payload: neither message says more.
+    // Some of Serf's limits are on the encoded event, some on the payload; its messages do not tell which.
     const error = await failureOf(serf.sendEvent('update', 'x'.repeat(limit + 1)));
     expect(error.code).toBe('malformed');
     expect(error.message).toMatch(/limit of 512 bytes/);
@@ -133,8 +134,8 @@ describe('the limit of an event under the default configuration', () => {
   });
 });
 
-describe('an agent that does not help', () => {
-  it('with another key is reported, without sending anything', async () => {
+describe('an agent that cannot be used', () => {
+  it('is reported when it has another key, and no event is sent', async () => {
     const rpcAuthFile = join(n1.directory, 'wrong.key');
     writeFileSync(rpcAuthFile, 'not the key\n');
     for (const wrong of [rpcAuthFile, null]) {
@@ -150,7 +151,7 @@ describe('an agent that does not help', () => {
     expect(await delivered(['next'])).toEqual(['next\n']);
   });
 
-  it('because it is down is reported, and works again once it is up', async () => {
+  it('is reported when it is down, and works again once it is up', async () => {
     await n1.serf.end('SIGKILL');
     for (const call of callsOf(serf)) {
       const error = await failureOf(call());
@@ -163,7 +164,7 @@ describe('an agent that does not help', () => {
     expect(await delivered(['next'])).toEqual(['next\n']);
   });
 
-  it('because something else listens there is reported', async () => {
+  it('is reported when another program listens there', async () => {
     // The gossip port speaks another protocol.
     const client = connectSerf({ ...settingsOf(n1), rpcAddress: `${n1.address}:7946` });
     expect((await failureOf(client.members())).code).toBe('unavailable');
@@ -206,7 +207,7 @@ describe('serf.json', () => {
   });
 });
 
-/** Sends payloads from n1 and returns what the handlers of every node, which must agree, then got. */
+/** Sends payloads from n1; returns the input of the handlers, which must be the same on every node. */
 async function delivered(payloads: readonly string[]): Promise<string[]> {
   for (const node of fleet.nodes) {
     for (const name of captured(node)) writeFileSync(join(capturedDir(node), name), 'seen');
@@ -230,7 +231,7 @@ function capturedDir(node: FleetNode): string {
   return join(node.env['HOME'] ?? '', 'captured');
 }
 
-/** The Lamport times of what a node's handler got, in order. */
+/** The Lamport times of the events that a node's handler got, in order. */
 function captured(node: FleetNode): string[] {
   return readdirSync(capturedDir(node)).sort((a, b) => Number(a) - Number(b));
 }

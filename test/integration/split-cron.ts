@@ -7,7 +7,7 @@ export interface CronJob {
   when: string;
   user: string;
   command: string;
-  /** What the file assigns above. */
+  /** The variables that the file assigns above. */
   env: Record<string, string>;
 }
 

@@ -1,6 +1,6 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
-/** Who runs a program: real, effective, saved and file-system ids as /proc has them, sorted groups. */
+/** The user of a program: real, effective, saved and file-system ids as /proc has them, sorted groups. */
 export interface Identity {
   uids: string;
   gids: string;
@@ -19,7 +19,10 @@ export class ProcessSampler {
   readonly #programs: readonly string[];
   readonly #timer: NodeJS.Timeout;
 
-  /** @param programs the base names of what is looked for, among a command's first two arguments */
+  /**
+   * @param programs what is looked for: the base name of one of a command's first two arguments, with
+   *   the argument after it where that tells programs apart
+   */
   constructor(programs: readonly string[]) {
     this.#programs = programs;
     this.#timer = setInterval(() => {
@@ -40,8 +43,9 @@ export class ProcessSampler {
     for (const pid of readdirSync('/proc')) {
       if (!/^\d+$/.test(pid)) continue;
       try {
-        const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, 2);
-        const names = argv.map((argument) => argument.replace(/.*\//, ''));
+        const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, 3);
+        const [first = '', second = '', third = ''] = argv.map((each) => each.replace(/.*\//, ''));
+        const names = [first, second, `${first} ${second}`, `${second} ${third}`];
         const program = this.#programs.find((each) => names.includes(each));
         if (program === undefined) continue;
         const identity = readIdentity(pid);

@@ -1,19 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readCronFile, runCronJob } from './split-cron.ts';
 import {
   applyDir,
   outcomeOn,
+  type ProductionNode,
   setUp,
+  type SplitFleet,
   startSplitFleet,
   stateDir,
   submitManifest,
   untilApplied,
   whyNoUsers,
   writing,
-  type ProductionNode,
-  type SplitFleet,
 } from '../support/split/fleet.ts';
 import { codeDir } from '../support/split/node.ts';
+import { readCronFile, runCronJob } from './split-cron.ts';
 
 const why = whyNoUsers();
 const units = ['p2p-update-advance', 'p2p-update-apply'];
@@ -33,7 +33,7 @@ afterAll(async () => {
 });
 
 describe.skipIf(why !== undefined)(
-  `what wakes a node${why === undefined ? '' : ` (${why})`}`,
+  `the triggers of a node${why === undefined ? '' : ` (${why})`}`,
   () => {
     it('an apply outlives a restart of Serf and of Transmission', async () => {
       const log = '/root/once';
@@ -65,7 +65,7 @@ describe.skipIf(why !== undefined)(
       await fleet.waitFor('the announcement is there', () =>
         other.machine.list(`${stateDir}/announcements`).some((name) => name.startsWith('by-hand@')),
       );
-      const command = `umask 022; ${codeDir}/dist/scripts/reconcile.cjs`;
+      const command = `umask 022; ${codeDir}/dist/p2p-update.cjs reconcile`;
       await fleet.waitFor('root has applied it by hand', async () => {
         expect(await other.machine.shell('root', command)).toMatchObject({
           ...{ status: 0, stdout: '', stderr: '' },
@@ -102,12 +102,12 @@ describe.skipIf(why !== undefined)(
       expect((await other.machine.shell('root', open)).stdout).toBe('');
     });
 
-    it('no program of root makes a lost state directory its own', async () => {
+    it('no program of root creates a lost state directory as its own', async () => {
       const { machine } = other;
       const lose = `mv ${stateDir} ${stateDir}.lost`;
       expect(await machine.shell('root', lose)).toMatchObject({ status: 0 });
       for (const program of ['reconcile', 'apply']) {
-        const run = await machine.shell('root', `${codeDir}/dist/scripts/${program}.cjs`);
+        const run = await machine.shell('root', `${codeDir}/dist/p2p-update.cjs ${program}`);
         expect(run).toMatchObject({ status: 78, stdout: '' });
         expect(run.stderr).toContain(`${program}: error: ${stateDir} is gone\n`);
       }
@@ -116,7 +116,7 @@ describe.skipIf(why !== undefined)(
       await setUp(machine, '--cron');
       const owner = await machine.shell('root', `stat -c %U ${stateDir}`);
       expect(owner.stdout).toBe('p2p-update\n');
-      expect(await machine.shell('root', `${codeDir}/dist/scripts/apply.cjs`)).toMatchObject({
+      expect(await machine.shell('root', `${codeDir}/dist/p2p-update.cjs apply`)).toMatchObject({
         status: 0,
       });
     });

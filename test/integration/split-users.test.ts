@@ -3,14 +3,14 @@ import { rootsFiles } from '../support/split/attacker.ts';
 import {
   applyDir,
   operator,
+  type ProductionNode,
+  type SplitFleet,
   startSplitFleet,
   stateDir,
   submitManifest,
   untilApplied,
   whyNoUsers,
   writing,
-  type ProductionNode,
-  type SplitFleet,
 } from '../support/split/fleet.ts';
 import { codeDir } from '../support/split/node.ts';
 import { ProcessSampler } from './split-sampler.ts';
@@ -29,7 +29,7 @@ beforeAll(async () => {
   fleet = await startSplitFleet(2);
   [first, other] = fleet.nodes as [ProductionNode, ProductionNode];
   sampler = new ProcessSampler([
-    ...['update.cjs', 'transmission-done.cjs', 'reconcile.cjs', 'apply.cjs'],
+    ...['update.cjs', 'transmission-done.cjs', 'p2p-update.cjs reconcile', 'p2p-update.cjs apply'],
     ...['puppet', 'serf', 'transmission-daemon'],
   ]);
 });
@@ -49,7 +49,7 @@ const runApply = async ({ manager }: ProductionNode) => {
 const outcomesOf = ({ machine }: ProductionNode, channel: string): string[] =>
   machine.list(`${applyDir}/outcomes`).filter((name) => name.startsWith(`${channel}@`));
 
-/** What fails must fail for want of rights: what root may look at is there. */
+/** A failure must be for want of rights: root finds the file there. */
 async function expectDenied(script: string, can: (script: string) => Promise<boolean>) {
   expect({ script, can: await can(script) }).toEqual({ script, can: false });
   if (/^(ls|cat) /.test(script)) expect((await other.machine.shell('root', script)).status).toBe(0);
@@ -63,9 +63,9 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
   });
 
   it('each process ran as the user that it should', async () => {
-    // What lives for some 50 ms only may have been missed.
+    // A process that lives for some 50 ms only may have been missed.
     await fleet.waitFor('each program was seen', async () => {
-      const programs = ['update.cjs', 'transmission-done.cjs', 'reconcile.cjs'];
+      const programs = ['update.cjs', 'transmission-done.cjs', 'p2p-update.cjs reconcile'];
       if (programs.every((program) => sampler.of(program).length > 0)) return true;
       await untilApplied(
         fleet,
@@ -92,10 +92,10 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       noNewPrivileges: true,
     };
     expect(sampler.of('update.cjs')).toEqual([{ ...asOurs, noNewPrivileges: false }]);
-    expect(sampler.of('reconcile.cjs')).toEqual([{ ...asOurs, noNewPrivileges: true }]);
+    expect(sampler.of('p2p-update.cjs reconcile')).toEqual([{ ...asOurs, noNewPrivileges: true }]);
     expect(sampler.of('transmission-done.cjs')).toEqual([asDaemon]);
     expect(sampler.of('transmission-daemon')).toEqual([asDaemon]);
-    expect(sampler.of('apply.cjs')).toMatchObject([{ uids: four(0), gids: four(0) }]);
+    expect(sampler.of('p2p-update.cjs apply')).toMatchObject([{ uids: four(0), gids: four(0) }]);
     // The operator's Puppet has looked at the manifest's syntax.
     const alice = four(account(operator).uid);
     const puppets = sampler.of('puppet').map(({ uids }) => uids);
@@ -113,7 +113,7 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
     }
   });
 
-  it('the outcome can be read by the others and written by nobody but root', async () => {
+  it('the other users can read the outcome, and root alone can write it', async () => {
     const file = `${applyDir}/outcomes/${outcomesOf(other, 'first')[0] ?? ''}`;
     for (const user of ['p2p-update', 'debian-transmission', operator]) {
       expect(await other.machine.shell(user, `cat '${file}'`)).toMatchObject({
@@ -127,7 +127,7 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
     }
   });
 
-  it("Transmission's user can make a marker and nothing else", async () => {
+  it("Transmission's user can make a marker and no other file", async () => {
     const user = 'debian-transmission';
     const options = { noNewPrivileges: true };
     const marker = `${applyDir}/complete/${'ab'.repeat(20)}`;
@@ -175,14 +175,15 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       ),
       'echo >> /etc/serf/20-keys.json',
       'echo >> /etc/transmission-daemon/settings.json',
-      `echo >> ${codeDir}/dist/scripts/apply.cjs`,
-      `: > ${codeDir}/dist/scripts/x`,
+      `echo >> ${codeDir}/dist/p2p-update.cjs`,
+      `echo >> ${codeDir}/dist/commands/reconcile.cjs`,
+      `: > ${codeDir}/dist/commands/x`,
       `: > /var/lib/p2p-update/files/x`,
     ])
       await expectDenied(script, can);
   });
 
-  it('apply refuses what others could have changed, and goes on once that is put right', async () => {
+  it('apply refuses files that others could have changed, and goes on once that is corrected', async () => {
     await other.manager.disable();
     const shell = async (script: string): Promise<void> => {
       expect(await other.machine.shell('root', script)).toMatchObject({ status: 0, stderr: '' });
@@ -201,11 +202,12 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       ['chmod 777 /var/lib/p2p-update', 'chmod 755 /var/lib/p2p-update'],
       ['chmod 775 /etc/puppet', 'chmod 755 /etc/puppet'],
       [`chmod 775 ${codeDir}/dist`, `chmod 755 ${codeDir}/dist`],
-      [`chown p2p-update ${codeDir}/dist/scripts`, `chown root ${codeDir}/dist/scripts`],
+      [`chown p2p-update ${codeDir}/dist/commands`, `chown root ${codeDir}/dist/commands`],
       [
-        `chmod 757 ${codeDir}/dist/scripts/apply.cjs`,
-        `chmod 755 ${codeDir}/dist/scripts/apply.cjs`,
+        `chmod 757 ${codeDir}/dist/commands/reconcile.cjs`,
+        `chmod 755 ${codeDir}/dist/commands/reconcile.cjs`,
       ],
+      [`chmod 757 ${codeDir}/dist/p2p-update.cjs`, `chmod 755 ${codeDir}/dist/p2p-update.cjs`],
     ] as const) {
       await shell(spoil);
       const refused = await runApply(other);

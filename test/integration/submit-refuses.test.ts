@@ -5,7 +5,7 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import type { Submitted } from '../support/fleet/submit.ts';
-import { scriptCommand } from '../support/run/script.ts';
+import { distForOthers, programArgv } from '../support/run/program.ts';
 import { readState } from '../support/run/state.ts';
 
 let fleet: Fleet;
@@ -27,7 +27,7 @@ function file(name: string, content: string): string {
   return path;
 }
 
-/** What a node heard; that it was asked for its newest version is no harm. */
+/** The lines that a node has logged, but for the query for its newest version, which is harmless. */
 const heard = (node: FleetNode) => node.events().filter(({ handler }) => handler !== 'latest');
 
 describe('submit refuses', () => {
@@ -97,13 +97,14 @@ describe('submit refuses', () => {
 
   it('a file that it may not read', async () => {
     const path = file('secret.bin', 'x');
-    // Only the file itself may be what is in the way.
+    // The file itself must be the only obstacle.
     for (const directory of [fleet.directory, dirname(fleet.directory)])
       chmodSync(directory, 0o755);
     chmodSync(path, 0o600);
     // Root ignores mode bits.
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const command = [...nobody, ...scriptCommand('submit'), '--dry-run', path];
+    const submit = programArgv('p2p-update.cjs submit', distForOthers());
+    const command = [...nobody, ...submit, '--dry-run', path];
     const result = await operator.run(command, { cwd: '/' });
     expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
     expect(result).toMatchObject({ status: 64, stdout: '' });
@@ -111,7 +112,7 @@ describe('submit refuses', () => {
 });
 
 describe('submit --dry-run', () => {
-  it('says what would be sent, and sends and keeps nothing', async () => {
+  it('prints the announcement, and sends and keeps none', async () => {
     const before = readState(operator.config.publishDir);
     const path = file('dry.bin', 'x'.repeat(100_000));
     const result = await operator.script('submit', ['--dry-run', '--json', path]);

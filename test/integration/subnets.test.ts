@@ -6,7 +6,7 @@ import { startFleet } from '../support/fleet/fleet.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { hasEvent, submit } from '../support/fleet/submit.ts';
 
-it('reaches another subnet, without multicast, by magnet', async () => {
+it('an update reaches another subnet, without multicast, by magnet', async () => {
   const fleet = await startFleet({ nodes: 4, subnets: 2 });
   onTestFinished(() => {
     fleet.stop();

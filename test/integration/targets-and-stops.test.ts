@@ -38,7 +38,7 @@ const on = (nodes: readonly FleetNode[], update: Submitted, decision: string): P
 describe('a target', () => {
   let narrow: Submitted;
 
-  it('is applied by the nodes that it names, and only kept by the others', async () => {
+  it('lets the nodes that it names apply an update, and the others only keep it', async () => {
     const file = manifest('targeted');
     narrow = await submit(operator, file, '--channel', 'aim', '--target', 'node=n2|n9');
     await on(others, narrow, 'applied');
@@ -49,7 +49,7 @@ describe('a target', () => {
     expect(readdirSync(join(operator.config.stateDir, 'announcements')).join()).toContain('aim@');
   });
 
-  it('that is widened runs where it has not run yet, and nowhere twice', async () => {
+  it('runs an update where it has not run yet when it is widened, and nowhere twice', async () => {
     const wide = await submit(operator, manifest('targeted'), '--channel', 'aim');
     await on(fleet.nodes, wide, 'applied');
     expect(fleet.nodes.map((node) => hasRun(node, 'aim'))).toEqual([true, true]);
@@ -63,7 +63,7 @@ describe('a target', () => {
 });
 
 describe('a withdrawal', () => {
-  it('stops what waits for its time on every node, although Transmission is down', async () => {
+  it('stops an update that waits for its time on every node, although Transmission is down', async () => {
     const args = ['--channel', 'stop', '--not-before', '+2h'];
     const waiting = await submit(operator, manifest('stopped'), ...args);
     await on(fleet.nodes, waiting, 'complete');
@@ -86,7 +86,7 @@ describe('a withdrawal', () => {
 });
 
 describe('a noop', () => {
-  it('reports what Puppet would change on each node, changes nothing, and moves no mark', async () => {
+  it('reports the changes that Puppet would make on each node, makes none, and moves no mark', async () => {
     const file = manifest('dry');
     const dry = (await submit(operator, file, '--channel', 'dry', '--noop')) as Submitted & {
       nodes: { name: string; state: string; reason: string; wouldChange?: string[] }[];

@@ -109,11 +109,11 @@ interface TestContent {
   metainfo: Buffer;
   infoHash: string;
   fileName: string;
-  /** Where the daemon has it, or would put it. */
+  /** The path where the daemon has it, or would put it. */
   file: string;
 }
 
-/** Content that nobody else has; `isThere` when the daemon is to find it in its directory. */
+/** Content that no other daemon has; `isThere` when the daemon is to find it in its directory. */
 async function makeContent({ isThere }: { isThere: boolean }): Promise<TestContent> {
   const name = 'content.bin';
   const bytes = randomBytes(100_000);
@@ -173,7 +173,7 @@ describe('the real daemon', () => {
     expect(isDamaged).toBe(true);
   });
 
-  it('starts and stops', async () => {
+  it('starts and stops a torrent', async () => {
     const content = await makeContent({ isThere: true });
     await add(content, true);
     const has = (status: string) =>
@@ -208,7 +208,7 @@ describe('the real daemon', () => {
     );
   });
 
-  it('refuses what is no metainfo, and says why', async () => {
+  it('refuses a payload that is no metainfo, with the reason', async () => {
     const metainfo = Buffer.from('d4:infodee');
     await expect(
       transmission.add({ metainfo, downloadDir: daemon.downloadDir }),
@@ -218,7 +218,7 @@ describe('the real daemon', () => {
     });
   });
 
-  it('tells the free space of a directory, and that there is none of it', async () => {
+  it('reports the free space of a directory, and fails for one that does not exist', async () => {
     expect(await transmission.freeSpace(daemon.downloadDir)).toBeGreaterThan(0);
     const missing = join(daemon.directory, 'missing');
     await expect(transmission.freeSpace(missing)).rejects.toMatchObject({ code: 'unavailable' });
@@ -227,7 +227,7 @@ describe('the real daemon', () => {
   it.each([
     ['with metadata', false],
     ['by magnet link, without metadata', true],
-  ])('gives and takes trackers of a torrent %s', async (_, isMagnet) => {
+  ])('adds and removes trackers of a torrent %s', async (_, isMagnet) => {
     const content = await makeContent({ isThere: false });
     const { infoHash } = content;
     if (isMagnet) {
@@ -262,7 +262,7 @@ describe('the real daemon', () => {
     expect(await ensureSettings(transmission, null)).toEqual([]);
   });
 
-  it('is not given a hook, but a wrong one is told', async () => {
+  it('gets no hook, but a wrong one is reported', async () => {
     const hook = '/opt/p2p-update/dist/handlers/transmission-done.cjs';
     const setHook = (isEnabled: boolean, file: string): Promise<void> =>
       transmission.setSession({
@@ -283,7 +283,7 @@ describe('the real daemon', () => {
   });
 });
 
-it('the sample settings are what a swarm needs', async () => {
+it('the sample settings have the settings that a swarm needs', async () => {
   const sample = new URL('../../docs/transmission-settings.json', import.meta.url);
   const other = new TestDaemon();
   onTestFinished(async () => {
@@ -297,14 +297,14 @@ it('the sample settings are what a swarm needs', async () => {
   expect(await ensureSettings(client, hook)).toEqual([]);
 });
 
-describe('a kick', () => {
+describe('forceRechoke', () => {
   const isStopped = () =>
     waitFor('it is stopped', async () => {
       const dummy = await transmission.get(rechokeInfoHash);
       return dummy?.status === 'stopped' && dummy.percentDone === 0;
     });
 
-  it('starts and stops a torrent that stays, also after one that was killed half-way', async () => {
+  it('starts and stops a torrent that stays, also after a call that was killed half-way', async () => {
     await prepareRechoke(transmission, daemon.downloadDir);
     await prepareRechoke(transmission, daemon.downloadDir);
     await isStopped();
@@ -317,7 +317,7 @@ describe('a kick', () => {
   });
 });
 
-describe('feeding', () => {
+describe('announcePeers', () => {
   const feed = async (infoHash: string, timeoutMs: number, peers = () => Promise.resolve([])) => {
     const told: string[] = [];
     const log = (message: string) => void told.push(message);
@@ -331,7 +331,7 @@ describe('feeding', () => {
   it.each([
     ['metainfo', false],
     ['magnet link', true],
-  ])('answers the announce of a torrent by %s, and takes the tracker away', async (_, isMagnet) => {
+  ])('serves the announce of a torrent by %s, and removes the tracker', async (_, isMagnet) => {
     const content = await makeContent({ isThere: false });
     if (isMagnet) {
       const magnet = magnetUri(content);
@@ -346,7 +346,7 @@ describe('feeding', () => {
     expect(await trackersOf(content.infoHash)).toEqual([]);
   });
 
-  it('of several at once works', async () => {
+  it('serves several torrents at once', async () => {
     const contents = await Promise.all([1, 2, 3].map(() => makeContent({ isThere: false })));
     await Promise.all(contents.map((content) => add(content)));
     const asked = new Set<string>();
@@ -361,7 +361,7 @@ describe('feeding', () => {
     expect(asked).toEqual(new Set(contents.map(({ infoHash }) => infoHash)));
   });
 
-  it('goes on without peers when Serf is down, and says so', async () => {
+  it('goes on without peers when Serf is down, and logs that', async () => {
     const content = await makeContent({ isThere: false });
     await add(content);
     const { outcome, told } = await feed(content.infoHash, 3000, () =>
@@ -372,7 +372,7 @@ describe('feeding', () => {
     expect(await trackersOf(content.infoHash)).toEqual([]);
   });
 
-  it('leaves a seed alone at first', async () => {
+  it('announces to a seed only after some seconds', async () => {
     const content = await makeContent({ isThere: true });
     await add(content);
     await isSeeding(content.infoHash);
@@ -382,11 +382,11 @@ describe('feeding', () => {
     expect({ outcome, told }).toEqual({ outcome: 'complete', told: [] });
   });
 
-  it('says when there is no such torrent', async () => {
+  it("returns 'missing' when there is no such torrent", async () => {
     expect(await feed('ee'.repeat(20), 1000)).toEqual({ outcome: 'missing', told: [] });
   });
 
-  it('that was killed leaves a tracker, which is found and removed; others stay', async () => {
+  it('leaves a tracker when it is killed, which is found and removed while others stay', async () => {
     const content = await makeContent({ isThere: false });
     const { infoHash } = content;
     await add(content, true);
@@ -418,7 +418,7 @@ describe('the RPC', () => {
     await waitFor('it has loaded them', () => transmission.get(content.infoHash));
   });
 
-  it('tells a wrong password from being locked out, until a restart', async () => {
+  it('distinguishes a wrong password from a lock-out, until a restart', async () => {
     const wrong = daemon.connect('wrong');
     await expect(wrong.list()).rejects.toMatchObject({ code: 'configuration' });
     await expect(transmission.list()).resolves.toBeDefined();

@@ -9,7 +9,7 @@ describe('parseConfig', () => {
     expect(config.transmission.url).toMatch(/127\.0\.0\.1/);
   });
 
-  it('keeps what is given, beside the defaults of the same object', () => {
+  it('keeps the given values beside the defaults of the same object', () => {
     const config = parseConfig('{"serf":{"timeoutSeconds":3},"channels":["lab"]}', 'config.json');
     expect(config.serf).toMatchObject({ timeoutSeconds: 3, command: 'serf' });
     expect(config.channels).toEqual(['lab']);
@@ -30,7 +30,7 @@ describe('parseConfig', () => {
     ['a time-out of zero', '{"puppet":{"timeoutSeconds":0}}', /"puppet.timeoutSeconds" must be/],
     ['a scalar for an object', '{"puppet":7}', /"puppet" must be an object/],
     ['__proto__', '{"__proto__":{"trigger":"spawn"}}', /unknown key "__proto__"/],
-  ])('refuses %s and names it', (_, json, message) => {
+  ])('refuses %s, and names it', (_, json, message) => {
     expect(() => parseConfig(json, '/etc/p2p-update/config.json')).toThrow(
       expect.objectContaining({
         code: 'configuration',

@@ -2,12 +2,12 @@
  * Breaks each guard of test/mutants/list.ts, one at a time and in a copy of the tree, and shows that
  * some test then fails. A guard that no test misses is not known to work.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { $ } from 'zx';
 import { exitStatus, formatError } from '../../lib/errors.ts';
-import { commandLine } from '../../scripts/cli/command-line.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 import { mutants, type Mutant } from './list.ts';
 import { progressBar } from '../../scripts/cli/progress-bar.ts';
 
@@ -23,7 +23,7 @@ Exit status: 0 every mutant was noticed, 1 one survived, 64 usage.
 
 const root = join(import.meta.dirname, '..', '..');
 
-/** How one run of the tests ended. */
+/** End of one run of the tests. */
 interface Run {
   passed: number;
   failed: number;
@@ -51,7 +51,7 @@ async function runTests(copy: string, tests: readonly string[]): Promise<Run> {
   return { passed: Number(line[1]), failed: Number(line[2]), output: stdout + stderr };
 }
 
-/** Breaks one guard; returns what puts it right again. */
+/** Breaks one guard; returns a function that mends it. */
 function breakGuard(copy: string, { name, also, ...first }: Mutant): () => void {
   const undo = [first, ...(also === undefined ? [] : [also])].map(({ file, find, replace }) => {
     const path = join(copy, file);
@@ -79,8 +79,9 @@ function firstFailure(output: string): string {
 }
 
 async function main(): Promise<void> {
-  const { parse, usage } = commandLine('npm run mutants --');
+  const { parse, usage } = commandLineOf(() => 'npm run mutants -- --help');
   const { values } = parse({
+    args: process.argv.slice(2),
     options: {
       only: { type: 'string', default: '' },
       json: { type: 'boolean', default: false },
@@ -94,12 +95,15 @@ async function main(): Promise<void> {
   const chosen = mutants.filter(({ name }) => name.includes(values.only));
   // Vitest without a file runs every test.
   if (chosen.length === 0) throw usage(`no mutant's name contains ${values.only}`);
+  // A file that is not there fails no test, which would look like a mutant that survives.
+  const absent = chosen.flatMap(({ tests }) => tests).find((file) => !existsSync(join(root, file)));
+  if (absent !== undefined) throw new Error(`the list names ${absent}, which is not there`);
   const copy = await copyTree();
   const results: { name: string; file: string; noticedBy: string | null }[] = [];
   const onProgress = progressBar('mutants', { name: 'mutants', size: 1, min: 2 });
   try {
     for (const mutant of chosen) breakGuard(copy, mutant)();
-    // What fails without any mutant would make every one look noticed.
+    // A test that fails without any mutant would make every mutant look noticed.
     const whole = await runTests(copy, [...new Set(chosen.flatMap(({ tests }) => tests))]);
     if (whole.failed > 0) throw new Error(`the tests fail without a mutant:\n${whole.output}`);
     for (const mutant of chosen) {

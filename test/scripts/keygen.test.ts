@@ -1,37 +1,17 @@
 import { execFile } from 'node:child_process';
 import { createPrivateKey, createPublicKey } from 'node:crypto';
-import {
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { publicKeyFromPem, publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
+import { parseRequest } from '../../scripts/keygen/arguments.ts';
+import { programArgv } from '../support/run/program.ts';
+import { refusal } from '../support/run/refusal.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readTree } from '../support/run/tree.ts';
 
-const root = join(import.meta.dirname, '../..');
-const script = join(root, 'scripts/keygen.ts');
-const tsx = [join(root, 'node_modules/.bin/tsx'), script];
-
-// The script as one file starts in a third of the time that tsx takes, and there are many runs.
-const bundleDirectory = mkdtempSync(join(tmpdir(), 'p2p-update-keygen-'));
-const bundled = [process.execPath, join(bundleDirectory, 'keygen.cjs')];
-beforeAll(async () => {
-  const outfile = join(bundleDirectory, 'keygen.cjs');
-  await build({ entryPoints: [script], outfile, bundle: true, platform: 'node', format: 'cjs' });
-});
-afterAll(() => {
-  rmSync(bundleDirectory, { recursive: true });
-});
+const program = programArgv('p2p-update.cjs keygen');
 
 interface Outcome {
   status: number | null;
@@ -39,8 +19,8 @@ interface Outcome {
   stderr: string;
 }
 
-function keygen(args: string[], command = bundled): Promise<Outcome> {
-  const [file = '', ...first] = command;
+function keygen(args: string[], prefix: string[] = []): Promise<Outcome> {
+  const [file = '', ...first] = [...prefix, ...program];
   return new Promise((resolve) => {
     const child = execFile(file, [...first, ...args], (_, stdout, stderr) => {
       resolve({ status: child.exitCode, stdout, stderr });
@@ -55,7 +35,7 @@ function mode(file: string): string {
 describe('keygen', () => {
   it('makes the keys and the first key set of a fleet', async () => {
     const out = join(temporaryDirectory(), 'keys');
-    const { status, stdout, stderr } = await keygen(['--fleet', 'example', '--out', out], tsx);
+    const { status, stdout, stderr } = await keygen(['--fleet', 'example', '--out', out]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(readdirSync(out).sort()).toEqual([
       'keyset.txt',
@@ -165,7 +145,7 @@ describe('keygen', () => {
     // The key files have at most 119 bytes, the key set more.
     const { status, stderr } = await keygen(
       ['--fleet', 'example', '--out', join(top, 'keys')],
-      ['prlimit', '--fsize=200', '--', ...bundled],
+      ['prlimit', '--fsize=200', '--'],
     );
     expect(status).toBe(75);
     expect(stderr).toMatch(/^keygen: error: .*EFBIG.*\nkeygen: hint: /);
@@ -187,8 +167,19 @@ describe('keygen', () => {
     ],
     ['an unknown option', [...used, '--force'], /--force/],
     ['an argument too many', [...used, 'more'], /more/],
+  ])('refuses %s', (_, args, message) => {
+    const error = refusal(() => parseRequest(args));
+    expect(error).toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(message) as string,
+    });
+    expect(error.hint).toMatch(/keygen --help$/);
+  });
+
+  it.each<[string, string[], RegExp]>([
+    ['arguments', [...used, '--force'], /--force/],
     ['a directory in a missing one', used, /cannot write to \/nonexistent\/never\/made/],
-  ])('refuses %s', async (_, args, message) => {
+  ])('refuses %s in two lines, and ends with 64', async (_, args, message) => {
     const { status, stdout, stderr } = await keygen(args);
     expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
     expect(stderr).toMatch(message);
@@ -198,6 +189,6 @@ describe('keygen', () => {
   it('shows its help', async () => {
     const { status, stdout, stderr } = await keygen(['--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toMatch(/^Usage: keygen\.ts --fleet NAME --out DIRECTORY/);
+    expect(stdout).toMatch(/^Usage: p2p-update keygen --fleet NAME --out DIRECTORY/);
   });
 });

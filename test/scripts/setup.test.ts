@@ -9,30 +9,19 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { parseRequest } from '../../scripts/setup/arguments.ts';
+import { runCommand } from '../support/fleet/operator.ts';
+import { refusal } from '../support/run/refusal.ts';
 import { repository } from '../support/run/repository.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
-import {
-  bundleSetup,
-  Image,
-  type Outcome,
-  runProgram,
-  whyNoImage,
-} from '../support/split/setup-image.ts';
+import { Image, whyNoImage } from '../support/split/setup-image.ts';
 
 const code = '/opt/p2p-update';
 const keySet =
   /```text keyset\n([^`]*)```/.exec(
     readFileSync(join(repository, 'docs/announcement.md'), 'utf8'),
   )?.[1] ?? 'no example';
-
-let bundle = '';
-beforeAll(async () => {
-  bundle = await bundleSetup();
-});
-afterAll(() => {
-  rmSync(dirname(bundle), { recursive: true });
-});
 
 describe('setup, on the image of a node', () => {
   const obstacle = whyNoImage();
@@ -50,7 +39,7 @@ describe('setup, on the image of a node', () => {
   it.each(['000', '022', '077'])(
     'makes user, directories and files as they have to be, with umask %s',
     async (umask) => {
-      const image = new Image(bundle);
+      const image = new Image();
       const { status, stdout, stderr } = await image.setup(['--keyset', keyFile(keySet)], umask);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       const [, uid, gid] = /^p2p-update:[^:]*:(\d+):(\d+):/m.exec(image.read('/etc/passwd')) ?? [];
@@ -88,7 +77,7 @@ describe('setup, on the image of a node', () => {
   );
 
   it('with --dry-run says what it would do, and changes nothing', async () => {
-    const image = new Image(bundle);
+    const image = new Image();
     const before = image.tree('/');
     const shown = await image.setup(['--dry-run']);
     expect(shown).toMatchObject({ status: 0, stderr: '' });
@@ -111,7 +100,7 @@ describe('setup, on the image of a node', () => {
   });
 
   it('puts wrong owners and modes right, and says what they were', async () => {
-    const image = new Image(bundle);
+    const image = new Image();
     await image.setup();
     const before = image.tree(...ours);
     const at = (path: string): string => image.at(`/var/lib/p2p-update/${path}`);
@@ -134,7 +123,7 @@ describe('setup, on the image of a node', () => {
     ['a later key set of the fleet', keySet.replace('epoch 7', 'epoch 8'), 76, /another key set/],
     ['text that is no key set', 'keys\n', 65, /a key set begins with/],
   ])('refuses %s, and leaves all as it is', async (_, text, code, message) => {
-    const image = new Image(bundle);
+    const image = new Image();
     await image.setup(['--keyset', keyFile(keySet)]);
     chmodSync(image.at('/var/lib/p2p-update/files'), 0o700);
     const before = image.tree('/');
@@ -148,7 +137,7 @@ describe('setup, on the image of a node', () => {
   });
 
   it('gives the node its name and tags', async () => {
-    const image = new Image(bundle);
+    const image = new Image();
     await image.setup(['--node-name', 'pi-07', '--tag', 'role=web', '--tag', 'note=a=b']);
     await image.setup(['--tag', 'role=db']);
     expect(JSON.parse(image.read('/etc/p2p-update/config.json'))).toEqual({
@@ -158,7 +147,7 @@ describe('setup, on the image of a node', () => {
   });
 
   it('follows no link out of the image', async () => {
-    const image = new Image(bundle);
+    const image = new Image();
     const outside = temporaryDirectory();
     mkdirSync(image.at('/var/lib'), { recursive: true });
     symlinkSync(outside, image.at('/var/lib/p2p-update'));
@@ -187,9 +176,9 @@ describe('setup, on the image of a node', () => {
     [
       'a file in dist/ of another owner',
       (image) => {
-        chownSync(image.at(`${code}/dist/scripts/apply.cjs`), 106, 0);
+        chownSync(image.at(`${code}/dist/commands/reconcile.cjs`), 106, 0);
       },
-      /apply\.cjs can be changed by a user other than root/,
+      /reconcile\.cjs can be changed by a user other than root/,
     ],
     [
       'a Node that others may replace',
@@ -201,9 +190,9 @@ describe('setup, on the image of a node', () => {
     [
       'a Node by way of PATH',
       (image) => {
-        image.write(`${code}/dist/scripts/apply.cjs`, '#!/usr/bin/env node\n');
+        image.write(`${code}/dist/p2p-update.cjs`, '#!/usr/bin/env node\n');
       },
-      /apply\.cjs does not name its Node/,
+      /p2p-update\.cjs does not name its Node/,
     ],
     [
       'a Node that the image does not have',
@@ -234,7 +223,7 @@ describe('setup, on the image of a node', () => {
       /update\.cjs is closed to p2p-update/,
     ],
   ])('refuses %s before anything is changed', async (_, spoil, message) => {
-    const image = new Image(bundle);
+    const image = new Image();
     spoil(image);
     const before = image.tree('/');
     const { status, stdout, stderr } = await image.setup();
@@ -244,8 +233,21 @@ describe('setup, on the image of a node', () => {
     expect(image.tree('/')).toEqual(before);
   });
 
+  it('links the program into PATH as root, and leaves another file of that name', async () => {
+    const image = new Image();
+    const link = '/usr/local/bin/p2p-update';
+    expect((await image.setup()).stdout).toMatch(/^link +\/usr\/local\/bin\/p2p-update +/m);
+    expect(image.tree(link)).toEqual({ [link]: `-> ${code}/dist/p2p-update.cjs` });
+    rmSync(image.at(link));
+    image.write(link, 'theirs', 0o755);
+    const { status, stdout } = await image.setup();
+    expect(status).toBe(0);
+    expect(stdout).toContain(`ln -sfn ${code}/dist/p2p-update.cjs ${link}`);
+    expect(image.read(link)).toBe('theirs');
+  });
+
   it('uses the directories of the configuration', async () => {
-    const image = new Image(bundle);
+    const image = new Image();
     const config = { stateDir: '/srv/p2p/state', applyDir: '/srv/p2p/apply' };
     image.write('/etc/p2p-update/config.json', JSON.stringify(config));
     await image.setup();
@@ -257,9 +259,6 @@ describe('setup, on the image of a node', () => {
 });
 
 describe('setup', () => {
-  const setup = (args: string[]): Promise<Outcome> =>
-    runProgram(process.execPath, [bundle, ...args]);
-
   it.each<[string, string[], RegExp]>([
     ['two schedulers', ['--systemd', '--cron'], /exclude each other/],
     ['a tag without a value', ['--tag', 'role'], /--tag needs KEY=VALUE/],
@@ -267,16 +266,24 @@ describe('setup', () => {
     ['an empty name', ['--node-name', ''], /--node-name needs/],
     ['an image that is not there', ['--root', '/nonexistent/image'], /there is no directory/],
     ['force', ['--force'], /--force/],
-  ])('refuses %s', async (_, args, message) => {
-    const { status, stdout, stderr } = await setup(args);
+  ])('refuses %s', (_, args, message) => {
+    const error = refusal(() => parseRequest(args));
+    expect(error).toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(message) as string,
+    });
+    expect(error.hint).toMatch(/setup --help$/);
+  });
+
+  it('tells a refusal in two lines, and ends with 64', async () => {
+    const { status, stdout, stderr } = await runCommand('setup', ['--tag', 'role']);
     expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
-    expect(stderr).toMatch(message);
-    expect(stderr).toMatch(/^setup: hint: /m);
+    expect(stderr).toMatch(/^setup: error: --tag needs .+\nsetup: hint: .+ setup --help\n$/);
   });
 
   it('shows its help', async () => {
-    const { status, stdout, stderr } = await setup(['--help']);
+    const { status, stdout, stderr } = await runCommand('setup', ['--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toMatch(/^Usage: setup\.ts \[options\]/);
+    expect(stdout).toMatch(/^Usage: p2p-update setup \[options\]/);
   });
 });

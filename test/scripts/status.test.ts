@@ -44,16 +44,11 @@ const report: Report = {
 
 describe('the arguments', () => {
   const status = { kind: 'status', channel: undefined, json: false, watchSeconds: null };
-  const log = { kind: 'log', key: undefined, json: false, follow: false };
   it.each<[string, object]>([
     ['', status],
     ['--channel web --json', { ...status, channel: 'web', json: true }],
     ['--watch', { ...status, watchSeconds: 5 }],
     ['--watch 30', { ...status, watchSeconds: 30 }],
-    ['--log', log],
-    ['--log web', { ...log, key: 'web' }],
-    ['--log web@7 --json', { ...log, key: 'web@7', json: true }],
-    ['--log 7 --watch', { ...log, key: '7', follow: true }],
     ['-h --watch', { kind: 'help' }],
   ])('%j', (text, command) => {
     expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(command);
@@ -69,6 +64,12 @@ describe('the arguments', () => {
     '--log --channel web',
   ])('%j are wrong', (text) => {
     expect(refusal(() => parseCommand(text.split(' '))).code).toBe('usage');
+  });
+
+  it.each(['--log web@7 --json', 'web@7 --log --json'])('%j name the command of today', (text) => {
+    const { message, hint } = refusal(() => parseCommand(text.split(' ')));
+    expect(message).toBe('--log is a command of its own now, log');
+    expect(hint).toMatch(/ log web@7 --json$/);
   });
 });
 

@@ -3,14 +3,15 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAnnouncement, type UpdateId } from '../../lib/announcement/update.ts';
 import { keepAccepted } from '../../lib/state/facts.ts';
-import { keepKeySet, keySetsDir } from '../../lib/state/key-chain.ts';
+import { keepKeySet } from '../../lib/state/key-chain.ts';
+import { keySetsDir } from '../../lib/state/layout.ts';
 import { publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { nextKeySet } from '../../lib/trust/key-change.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
 import { verifyAnnouncement } from '../../lib/trust/verify.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import {
-  bundleScripts,
+  runCommand,
   keepAnnouncement,
   makeKeyFiles,
   makeOperator,
@@ -23,8 +24,6 @@ import type { Submitted } from '../support/fleet/submit.ts';
 import { readTree } from '../support/run/tree.ts';
 
 // What needs the real daemons is in test/integration/.
-
-const run = bundleScripts('submit');
 
 type Facts = Submitted & {
   noop: boolean;
@@ -45,7 +44,7 @@ interface Machine {
 
 function start(options: OperatorOptions = {}): Machine {
   const operator = makeOperator(options);
-  const submit = (...args: string[]): Promise<Outcome> => run('submit', args, operator);
+  const submit = (...args: string[]): Promise<Outcome> => runCommand('submit', args, operator);
   const submitted = async (...args: string[]): Promise<Facts> => {
     const outcome = await submit(...args, '--json');
     expect(outcome).toMatchObject({ status: 0 });
@@ -266,7 +265,7 @@ describe('--withdraw', () => {
     holdUpdate(operator, { channel: 'web', version: 5 });
     const { status, stderr } = await submit('--withdraw', 'web');
     expect(status).toBe(69);
-    const key = /is signed and kept, but was not sent.*submit.ts --resend (web@\d+)/s.exec(stderr);
+    const key = /is signed and kept, but was not sent.*submit --resend (web@\d+)/s.exec(stderr);
     operator.setMembers([]);
     expect(await submit('--resend', key?.[1] ?? '')).toMatchObject({ status: 0, stderr: '' });
     expect(operator.sent()).toHaveLength(1);
@@ -427,7 +426,7 @@ describe('a public key', () => {
     const root = operator.roots[0]?.key ?? '';
     const { status, stdout } = await submit(fresh.pub, '--root-key', root, '--out', 'p.json');
     expect(status).toBe(0);
-    expect(stdout).toContain('keys.ts countersign p.json --root-key FILE');
+    expect(stdout).toContain('keys countersign p.json --root-key FILE\n');
     expect(existsSync(join(operator.directory, 'p.json'))).toBe(true);
     expect(operator.sent()).toEqual([]);
   });
@@ -483,7 +482,7 @@ describe('--resend', () => {
 });
 
 it('shows every option in its help', async () => {
-  const { status, stdout, stderr } = await run('submit', ['--help']);
+  const { status, stdout, stderr } = await runCommand('submit', ['--help']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   const options = [
     'channel',

@@ -34,12 +34,14 @@ import {
 } from './puppet.ts';
 
 /**
- * Installs a module archive with `puppet module install` into a fresh directory below
- * `moduleStoreDir` and then points the module path's symlink at it, by rename: Puppet itself installs
- * nothing over the same version, and never replaces a module in one step.
+ * Installs a module archive with `puppet module install` into a fresh directory below `moduleStoreDir`
+ * and then points the module path's symlink at it, by rename: Puppet itself installs nothing over the
+ * same version, and never replaces a module in one step.
  *
- * Puppet sees only an archive that was made here from the checked content, since its own unpacking
- * follows tar(1) (links and all). Throws 'malformed' for an archive that is not a module.
+ * Puppet gets an archive that is packed here from the checked content, since it unpacks by tar(1), which
+ * takes links too.
+ *
+ * @throws UpdateError `malformed` for an archive that is not a module; and as {@link runPuppet} does
  */
 export async function installModule(
   settings: PuppetSettings,
@@ -60,12 +62,12 @@ export async function installModule(
   if (obstacle !== undefined)
     return { ok: false, reason: obstacle, exitCode: null, changed: null, failed: null };
 
-  // Puppet reads gzipped archives only; this is the name that it gives to a release.
+  // Puppet reads gzipped archives only, named as it names a release.
   const release = `${module.forgeName}-${module.version}`;
   const archive = join(run.workDir, `${release}.tar.gz`);
   await packDirectory(join(unpacked, root), archive);
   await makePublicDirectory(store);
-  // Always a new directory: one that is there already may be half of an interrupted run.
+  // Always a new directory: an existing one may be half of an interrupted run.
   const target = await mkdtemp(join(store, `${release}-${await contentId(contentPath)}-`));
   const outcome = await runPuppet(
     settings,
@@ -73,7 +75,7 @@ export async function installModule(
       ['module', 'install'],
       [
         '--ignore-dependencies', // else it asks the Forge
-        // The only module path that it sees, so that nothing counts as installed already.
+        // No other module path: no module must count as installed already.
         `--modulepath=${target}`,
         `--target-dir=${target}`,
         `--module_working_dir=${join(run.workDir, 'puppet-module')}`,
@@ -93,7 +95,7 @@ export async function installModule(
     return didNotRun(outcome);
   }
   await chmod(target, 0o755);
-  // The link must never outlive what it points to.
+  // On disk before the link that points to it.
   await syncTree(target);
   fsyncDirectory(store);
   await makePublicDirectory(dirname(link));
@@ -102,7 +104,7 @@ export async function installModule(
   return { ok: true, reason: 'applied', exitCode: 0, changed: null, failed: null };
 }
 
-/** Why the module's place in the module path cannot be taken; undefined when it can. */
+/** The reason why the module's place in the module path cannot be taken; undefined when it can. */
 async function findObstacle(
   link: string,
   store: string,
@@ -118,13 +120,13 @@ async function findObstacle(
   const target = await readlink(link);
   if (!target.startsWith(`${store}/`))
     return `${link} is a link to ${target}, which p2p-update did not make: remove it first`;
-  // Two authors' modules of one name would take turns.
+  // Modules of one name by two authors would replace each other for ever.
   if (!target.slice(store.length + 1).startsWith(`${forgeName}-`))
     return `${link} belongs to another module (${target}): remove the link first`;
   return undefined;
 }
 
-/** The first 16 hex digits of the SHA-256, to tell apart contents that carry the same version. */
+/** The first 16 hex digits of the SHA-256, which tell apart contents of the same version. */
 async function contentId(path: string): Promise<string> {
   const hash = createHash('sha256');
   await pipeline(createReadStream(path), hash);
@@ -138,9 +140,9 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Makes or replaces a symlink in one step, for good. */
+/** Makes or replaces a symlink in one step, and flushes it to disk. */
 async function replaceLink(link: string, target: string): Promise<void> {
-  // Puppet takes no directory for a module whose name begins with a dot.
+  // A name that begins with a dot: Puppet does not take it for a module.
   const temporary = join(dirname(link), `.p2p-update-${target.slice(dirname(target).length + 1)}`);
   await rm(temporary, { force: true });
   await symlink(target, temporary);
@@ -148,7 +150,7 @@ async function replaceLink(link: string, target: string): Promise<void> {
   fsyncDirectory(dirname(link));
 }
 
-/** Removes what earlier installs of this module, finished or not, have left in the store. */
+/** Removes earlier installs of this module, finished or not, from the store. */
 async function removeOthers(
   store: string,
   { forgeName }: ModuleMetadata,

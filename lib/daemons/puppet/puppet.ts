@@ -8,7 +8,7 @@ import { findCommand, runCommand, type RunOutcome } from '../../system/run-comma
 import { noopChanges, readSummary, type RunSummary } from './run-summary.ts';
 
 export interface PuppetSettings {
-  /** A name to be found in {@link commandPath}, or an absolute path. */
+  /** A name on {@link commandPath}, or an absolute path. */
   command: string;
   timeoutSeconds: number;
   confDir: string;
@@ -19,21 +19,21 @@ export interface PuppetSettings {
   modulePath: readonly string[];
 }
 
-/** How one update went. */
+/** The result of applying one update. */
 export interface ApplyResult {
   ok: boolean;
   /** For people: 'applied', 'failed resources: 2', 'timeout', 'did not run: …' */
   reason: string;
-  /** Puppet's; null when it did not end by itself, or for a plain file. */
+  /** Of Puppet; null when it did not end by itself, or for a plain file. */
   exitCode: number | null;
   /** Resources, from the run's own summary; null where there is none. */
   changed: number | null;
   failed: number | null;
-  /** Of a noop run: the properties that would change, as Puppet names them; their values may be secret. */
+  /** Of a noop run: the properties that would change, without their values, which may be secret. */
   wouldChange?: string[];
 }
 
-/** What one run of Puppet needs to know beside its settings. */
+/** The files of one run of Puppet. */
 export interface RunContext {
   /** Private to this run: its summary and temporary files. */
   workDir: string;
@@ -41,7 +41,7 @@ export interface RunContext {
   onStart?: ((identity: ProcessIdentity) => void | Promise<void>) | undefined;
 }
 
-/** Where commands are looked for, by us and by the manifests: nothing comes from our environment. */
+/** PATH for this software and for the manifests, independent of the environment. */
 export const commandPath =
   '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin';
 
@@ -65,8 +65,10 @@ function settingsFor({ confDir, varDir }: PuppetSettings, workDir: string): stri
 }
 
 /**
- * Runs `puppet SUBCOMMAND…` with the node's settings. Throws 'try-later' when Puppet is missing or was
- * ended from outside: neither says anything about the update.
+ * Runs `puppet SUBCOMMAND…` with the node's settings.
+ *
+ * @throws UpdateError `try-later` when Puppet is missing or was ended from outside, neither of which is a
+ *   fault of the update
  */
 export async function runPuppet(
   settings: PuppetSettings,
@@ -84,16 +86,16 @@ export async function runPuppet(
     timeoutMs: settings.timeoutSeconds * 1000,
     onStart,
   });
-  // The shell's codes for a program that it cannot execute (sh(1)), such as a lost interpreter.
+  // The shell's codes for a program that it cannot execute (sh(1)), such as one whose interpreter is gone.
   if (outcome.exitCode === 126 || outcome.exitCode === 127) throw missing(command, 'try-later');
   if (isInterrupted(outcome)) {
-    // It leaves its children behind.
+    // Puppet leaves its children behind then.
     await endProcessGroup(outcome.identity);
     throw new UpdateError(
       'try-later',
       `Puppet was ended from outside (${outcome.signal ?? 'a signal'})`,
       {
-        hint: 'the update is tried again by itself; nothing needs to be done',
+        hint: 'the node tries the update again by itself; nothing needs to be done',
       },
     );
   }
@@ -101,8 +103,8 @@ export async function runPuppet(
 }
 
 /**
- * As at a shutdown, or by the kernel when memory is short. Puppet reports a signal that it can catch as
- * its last error, and exits with 1.
+ * True for a run that was ended from outside, as at a shutdown, or by the kernel when memory is short.
+ * Puppet reports a signal that it can catch as its last error, and exits with 1.
  */
 function isInterrupted({ timedOut, signal, exitCode, output }: RunOutcome): boolean {
   if (timedOut) return false;
@@ -132,7 +134,8 @@ function missing(command: string, code: 'try-later' | 'unavailable'): UpdateErro
 /**
  * Applies a manifest, or all in a directory, and reads how many resources changed and failed.
  *
- * @param modules what to say about the module path, as arguments
+ * @param modules arguments that set the module path
+ * @throws UpdateError as {@link runPuppet} does
  */
 export async function applyManifest(
   settings: PuppetSettings,
@@ -140,7 +143,7 @@ export async function applyManifest(
   modules: readonly string[],
   run: RunContext & { channel: string; version: number; noop: boolean },
 ): Promise<ApplyResult> {
-  // Of this run alone: an earlier one must not show through.
+  // A file of this run alone: the summary of an earlier one must not count.
   const summaryFile = join(run.workDir, 'summary.yaml');
   const outcome = await runPuppet(
     settings,
@@ -149,8 +152,8 @@ export async function applyManifest(
       [
         ...modules,
         '--detailed-exitcodes',
-        // What puppet.conf may say otherwise: the announcement decides about noop, and no report
-        // leaves the node.
+        // Against settings in puppet.conf: the announcement decides about noop, and no report leaves
+        // the node.
         run.noop ? '--noop' : '--no-noop',
         '--no-splay',
         '--reports=none',
@@ -167,7 +170,7 @@ export async function applyManifest(
   return judgeApply(outcome, await readSummary(summaryFile), run.noop);
 }
 
-/** By the codes of `puppet apply --detailed-exitcodes`: 0 and 2 are success, 4 and 6 are not. */
+/** Judges a run by the codes of `puppet apply --detailed-exitcodes`: 0 and 2 are success, 4 and 6 are not. */
 export function judgeApply(
   outcome: RunOutcome,
   summary: RunSummary | undefined,
@@ -199,7 +202,7 @@ function didNotEnd({ timedOut, signal }: RunOutcome): ApplyResult {
   return { ok: false, reason, exitCode: null, changed: null, failed: null };
 }
 
-/** The result of a run that applied nothing, with Puppet's own words for why. */
+/** The result of a run that applied nothing, with Puppet's first error. */
 export function didNotRun(outcome: RunOutcome): ApplyResult {
   if (outcome.timedOut || outcome.exitCode === null) return didNotEnd(outcome);
   const error = firstError(outcome.output);
@@ -207,16 +210,18 @@ export function didNotRun(outcome: RunOutcome): ApplyResult {
   return { ok: false, reason, exitCode: outcome.exitCode, changed: null, failed: null };
 }
 
-/** Puppet's first error line; Facter's complaints about a sandbox are not about the update. */
+/** Puppet's first error line; Facter's errors, as in a sandbox, are not about the update. */
 function firstError(output: string): string | undefined {
   const error = /^Error: (?!Facter: )(.+)$/m.exec(output)?.[1];
-  return error === undefined ? undefined : printable(error).slice(1, -1).replaceAll('\\"', '"');
+  return error === undefined ? undefined : printable(error);
 }
 
 /**
- * Checks a manifest's syntax with `puppet parser validate`, as any user and without reading or
- * writing Puppet's own directories. Throws 'malformed' with Puppet's message, which names the line,
- * and 'unavailable' when Puppet cannot be run.
+ * Checks a manifest's syntax with `puppet parser validate`, as any user and without reading or writing
+ * Puppet's own directories.
+ *
+ * @throws UpdateError `malformed` with Puppet's message, which names the line; `unavailable` when Puppet
+ *   cannot be run
  */
 export async function checkManifest(path: string, settings: PuppetSettings): Promise<void> {
   const command = await findPuppet(settings, 'unavailable');
@@ -238,7 +243,7 @@ export async function checkManifest(path: string, settings: PuppetSettings): Pro
     const error = firstError(outcome.output);
     if (outcome.exitCode === 1 && error !== undefined) {
       const why = error.replace(/^Could not parse for environment \w+: /, '');
-      throw new UpdateError('malformed', `${printable(basename(path))} does not parse: ${why}`, {
+      throw new UpdateError('malformed', `"${printable(basename(path))}" does not parse: ${why}`, {
         hint: 'correct the manifest; check it with: puppet parser validate FILE',
       });
     }

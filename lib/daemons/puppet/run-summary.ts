@@ -2,13 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { hasErrno } from '../../errors.ts';
 import { printable } from '../../system/printable.ts';
 
-/** A record has room for so many; the run's log has all. */
+/** Limit for the record of an outcome; the run's log has all. */
 const maxNoopChanges = 100;
 
-/** How many resources a run of Puppet concerned. */
+/** Counts of resources in a run of Puppet. */
 export interface RunSummary {
   changed: number;
-  /** Failed, or failed to restart: exit code 4 says either. */
+  /** Failed, or failed to restart: exit code 4 means either. */
   failed: number;
   outOfSync: number;
 }
@@ -33,10 +33,10 @@ export async function readSummary(file: string): Promise<RunSummary | undefined>
 }
 
 /**
- * The properties that a noop run would change, without their values, from lines such as
+ * Lists the properties that a noop run would change, without their values, from lines such as
  * `Notice: /Stage[main]/Main/File[/etc/motd]/content: current_value …, should be … (noop)`.
  */
 export function noopChanges(output: string): string[] {
   const lines = output.matchAll(/^Notice: \/Stage\[main\]\/(.{1,200}?): .*\(noop\)$/gm);
-  return [...lines].slice(0, maxNoopChanges).map(([, path = '']) => printable(path).slice(1, -1));
+  return [...lines].slice(0, maxNoopChanges).map(([, path = '']) => printable(path));
 }

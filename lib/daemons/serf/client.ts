@@ -2,16 +2,18 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { hasErrno, UpdateError } from '../../errors.ts';
 import { isRecord } from '../../system/json.ts';
+import { printable } from '../../system/printable.ts';
 import { type Member, parseMembers, strangeReply } from './members.ts';
 
 export interface SerfClient {
   /** Sends a user event to the whole fleet, uncoalesced; `payload` is text without NUL. */
   sendEvent(name: string, payload: string): Promise<void>;
   /**
-   * Asks every alive member, or the named ones; waits for the whole of `seconds`, as Serf does.
+   * Sends a query to every alive member, or to the named ones, and waits for the whole of `seconds`, as
+   * Serf does.
    *
    * @param nodes names of members
-   * @returns what each member's handler printed, by the member's name
+   * @returns the response of each member's handler, by the member's name
    */
   query(
     name: string,
@@ -41,11 +43,11 @@ const maxOutputBytes = 16 << 20;
 // UserEventSizeLimit in serf/serf.go: no configuration allows more.
 const maxEventBytes = 9216;
 
-// The child gets an environment of its own, so that nothing of ours leaks into it.
+// The child gets an environment of its own: no variable of ours leaks into it.
 const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * The local Serf agent, spoken to by Serf's own command.
+ * A client of the local Serf agent, by way of Serf's own command.
  *
  * Every call throws UpdateError: `unavailable` when the agent or the program is not there, or does not
  * answer in time; `configuration` when the RPC key is wrong, missing or unreadable; `malformed` from
@@ -111,11 +113,11 @@ export function connectSerf(settings: SerfSettings): SerfClient {
   };
 }
 
-/** Runs one `serf` command and returns its standard output. */
+/** Runs one `serf` command; returns its standard output. */
 async function runSerf(settings: SerfSettings, args: readonly string[]): Promise<string> {
   const env: Record<string, string> = { PATH: searchPath, SERF_RPC_ADDR: settings.rpcAddress };
   if (settings.rpcAuthFile !== null) {
-    // By environment, never by flag: arguments show in ps.
+    // By environment, never by flag: every user can read the arguments with ps(1).
     env['SERF_RPC_AUTH'] = await readRpcKey(settings.rpcAuthFile);
   }
   return new Promise((resolve, reject) => {
@@ -152,7 +154,7 @@ function explainFailure(
   if (failure.killed === true) {
     return unavailable(settings, `does not answer within ${settings.timeoutSeconds} s`);
   }
-  const message = printable(stdout);
+  const message = printable(stdout.trim().replace(/\s+/g, ' '));
   const limit = /exceeds.*?(limit of \d+ bytes)/.exec(message)?.[1];
   if (limit !== undefined) return tooLarge(limit);
   if (/Authentication required|Invalid authentication token/.test(message)) {
@@ -200,12 +202,4 @@ function parseJson(text: string): unknown {
   } catch {
     throw strangeReply();
   }
-}
-
-/** The first 300 characters on one line: the text may come from whatever listens on the RPC port. */
-function printable(text: string): string {
-  return text
-    .replace(/[\x00-\x1f\x7f]+/g, ' ')
-    .trim()
-    .slice(0, 300);
 }

@@ -1,7 +1,9 @@
 import { closeSync, readSync } from 'node:fs';
+import { commandHint } from '../../command-hint.ts';
 import { UpdateError, hasErrno } from '../../errors.ts';
+import { printable } from '../../system/printable.ts';
 
-/** What woke a Serf handler, from its environment. */
+/** The event or query that a Serf handler was started for, from its environment. */
 export type SerfEvent =
   | { kind: 'user'; name: string; lamportTime: number; selfName: string }
   | { kind: 'query'; name: string; lamportTime: number; selfName: string }
@@ -17,10 +19,10 @@ const readTimeoutMs = 10_000;
 /**
  * Reads the environment that Serf gives to a handler (serf/cmd/serf/command/agent/invoke.go).
  *
- * The Lamport time tells events apart in a log and no more: any member can forge it, and it is rounded
+ * The Lamport time is for telling events apart in a log only: any member can forge it, and it is rounded
  * above 2^53.
  *
- * @throws UpdateError `usage` when the process was not started by Serf.
+ * @throws UpdateError `usage` when the process was not started by Serf
  */
 export function parseSerfEnvironment(env: Readonly<Record<string, string | undefined>>): SerfEvent {
   const selfName = required(env, 'SERF_SELF_NAME');
@@ -34,8 +36,7 @@ export function parseSerfEnvironment(env: Readonly<Record<string, string | undef
     return { kind: 'query', name, lamportTime: lamportTime(env, 'SERF_QUERY_LTIME'), selfName };
   }
   const member = memberEvents.find((known) => event === `member-${known}`);
-  if (member === undefined)
-    throw notFromSerf(`SERF_EVENT is ${JSON.stringify(event.slice(0, 40))}`);
+  if (member === undefined) throw notFromSerf(`SERF_EVENT is "${printable(event.slice(0, 40))}"`);
   return { kind: 'member', event: member, selfName };
 }
 
@@ -44,17 +45,17 @@ export function parseSerfEnvironment(env: Readonly<Record<string, string | undef
  * to a payload that has none at its end (invoke.go). A payload that ended in a newline of its own comes
  * out without it: the two cannot be told apart.
  *
- * Synchronous, because a stream costs 10 ms more at start, on the path that every event takes. Never
- * reads more than `maxBytes` + 2 bytes; past the limit the descriptor is closed, so that whoever writes
- * a large payload is released at once.
+ * Synchronous, because a stream costs 10 ms more at start, on the path that every event takes. Reads
+ * `maxBytes` + 2 bytes at most; past the limit the descriptor is closed, so that the writer of a large
+ * payload is not kept waiting.
  *
  * @param fd the descriptor to read, 0 in a handler
  * @param maxBytes the longest payload to accept, in bytes
  * @throws UpdateError `malformed` when the payload is longer, `unavailable` when it stays incomplete for
- *   10 s or cannot be read.
+ *   10 s or cannot be read
  */
 export function readPayload(fd = 0, maxBytes = 2048): Buffer {
-  // One byte for Serf's newline and one to see that there is more.
+  // One byte for Serf's newline, and one that shows that the payload is longer.
   const buffer = Buffer.allocUnsafe(maxBytes + 2);
   const deadline = Date.now() + readTimeoutMs;
   let length = 0;
@@ -67,13 +68,13 @@ export function readPayload(fd = 0, maxBytes = 2048): Buffer {
   if (end > maxBytes) {
     closeSync(fd);
     throw new UpdateError('malformed', `the payload is longer than ${maxBytes} bytes`, {
-      hint: 'announcements are made by scripts/submit.ts; large content travels by torrent, not in the event',
+      hint: `large content travels by torrent, not in the event; announcements are made by: ${commandHint('submit', 'FILE')}`,
     });
   }
   return buffer.subarray(0, end);
 }
 
-/** Some bytes from a descriptor, which may be in non-blocking mode; 0 at its end. */
+/** Reads some bytes from a descriptor, which may be in non-blocking mode; returns 0 at its end. */
 function readSome(fd: number, buffer: Buffer, offset: number, deadline: number): number {
   for (;;) {
     try {
@@ -107,6 +108,6 @@ function lamportTime(env: Readonly<Record<string, string | undefined>>, key: str
 
 function notFromSerf(why: string): UpdateError {
   return new UpdateError('usage', `this handler is run by Serf, with its environment: ${why}`, {
-    hint: 'name it under event_handlers in serf.json (docs/serf.md); to send an update use scripts/submit.ts',
+    hint: `name it under event_handlers in serf.json (docs/serf.md); to send an update: ${commandHint('submit', 'FILE')}`,
   });
 }

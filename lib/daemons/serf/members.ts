@@ -22,10 +22,10 @@ const statuses: readonly MemberStatus[] = ['alive', 'leaving', 'left', 'failed',
 const maxMembers = 10_000;
 
 /**
- * The members in the reply of `serf members -format json`. Any member of the fleet chose its own name and
- * tags: one that makes no sense is left out, so that it cannot hide the others.
+ * Parses the reply of `serf members -format json`. Each member chooses its own name and tags: a malformed
+ * one is left out, so that it cannot hide the others.
  *
- * @throws UpdateError `unavailable` when the reply is not a list of members at all.
+ * @throws UpdateError `unavailable` when the reply is not a list of members at all
  */
 export function parseMembers(reply: unknown): Member[] {
   const list: unknown = isRecord(reply) ? reply['members'] : undefined;
@@ -60,7 +60,7 @@ function parseTags(tags: unknown): Record<string, string> {
   );
 }
 
-/** The error for a reply of Serf that has another shape than it should. */
+/** The error for a malformed reply of Serf. */
 export function strangeReply(): UpdateError {
   return new UpdateError('unavailable', 'malformed response of the Serf agent', {
     hint: 'compare with: serf members -format json',

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { bencode } from '../../announcement/bencode.ts';
+import { wrapInfo } from '../../announcement/metainfo.ts';
 import { describeError } from '../../errors.ts';
 import type { TransmissionClient } from './client.ts';
 import { isOurAnnounceUrl, type Peer, serveOneAnnounce } from './tracker.ts';
@@ -8,61 +10,65 @@ import { isOurAnnounceUrl, type Peer, serveOneAnnounce } from './tracker.ts';
 const pollMs = 250;
 
 /**
- * A handshake takes two of Transmission's 500 ms pulses before a peer's pieces are known, and a rechoke
- * before that is in vain: so kick often until the first piece is here, then now and then. A seed cannot
- * see when that is, only that somebody has come.
+ * Period of forced rechokes: short until the first piece is here, since a handshake takes two of
+ * Transmission's 500 ms pulses before a peer's pieces are known, and a rechoke before that is in vain.
  */
 const rechokeEveryMs = { early: 500, later: 2000 };
+
+/** The early period of a seed, after a peer has connected: it cannot see when that peer has a piece. */
 const seedHurriesMs = 3000;
 
-/** Transmission announces within about 1 s of being given a tracker. */
+/** Transmission announces within about 1 s of getting a tracker. */
 const announceTimeoutMs = 5000;
 const announceAgainAfterMs = 6000;
 
 /**
- * A seed waits for others to call. It holds the torrent before they do, and a peer that it calls too
- * early is put off for 15 min (getReconnectIntervalSecs in peer-mgr.c); each of them calls when it adds
- * the torrent. But where nobody can reach the seed it has to call, and by then they are ready.
+ * Delay before a seed connects to peers. It has the torrent before they do, and a peer that does not is
+ * not tried again for 15 min (getReconnectIntervalSecs in peer-mgr.c); each peer connects to the seed when
+ * it adds the torrent. Where no peer can reach the seed, the seed has to connect, to peers that by then
+ * have the torrent.
  */
 const seedAnnouncesAfterMs = 4000;
 
 /**
- * A daemon closes a connection from an address that is shaking hands with it already, and is then put off
- * for 10 s or more (tr_peerMgrAddIncoming in peer-mgr.c): torrents call the same peers one after another.
+ * Interval between the announces of two torrents, which connect to the same peers: a daemon closes a
+ * connection from an address that is shaking hands with it already, and is then not tried again for 10 s
+ * or more (tr_peerMgrAddIncoming in peer-mgr.c).
  */
-const callsEveryMs = 750;
+const announceIntervalMs = 750;
 
-/** How long a seed gives its attention to those who have just been told. */
+/** Time that a seed spends on helping peers that have just heard of the update. */
 const seedStaysMs = 15_000;
 
 const maxRemovals = 5;
 
-/** Lets one after another go on, each some time after the one before. */
+/** Resolves when the caller may announce, some time after the caller before. */
 export type AnnounceLimiter = () => Promise<void>;
 
-/** The turns of all torrents that are fed by one process. */
+/** Makes the limiter that all torrents of one process share. */
 export function announceLimiter(): AnnounceLimiter {
   let next = Promise.resolve();
   return () => {
     const mine = next;
-    // Nobody is kept waiting for the turns that are left.
-    next = mine.then(() => sleep(callsEveryMs, undefined, { ref: false }));
+    // Unreferenced: the process must not wait for an interval that is left over.
+    next = mine.then(() => sleep(announceIntervalMs, undefined, { ref: false }));
     return mine;
   };
 }
 
 /**
- * Helps a torrent that Transmission holds and has running to complete soon: names the fleet's peers to it,
- * and kicks while it has peers. Takes no lock; any number may run at once, and a killed one leaves at
- * most a tracker for {@link removeLeftOverTrackers}.
+ * Helps a torrent that Transmission has running to complete soon: announces the fleet's peers to it, and
+ * forces rechokes while it has peers. Takes no lock; any number may run at once, and a killed one leaves
+ * at most a tracker for {@link removeLeftOverTrackers}.
  *
- * @param options.peers asked at each announce; when it fails, the torrent is left to local discovery.
- * @param options.turn waited for before the peers are named
- * @param options.timeoutMs at most 30,000; a torrent that is complete from the start takes 15 s at most.
- * @param options.log told what did not work; none of it is fatal.
+ * @param options.peers called at each announce; when it fails, the torrent is left to local discovery
+ *   (BEP 14)
+ * @param options.turn awaited before each announce
+ * @param options.timeoutMs at most 30,000; a torrent that is complete from the start takes 15 s at most
+ * @param options.log called with failures, none of which is fatal
  * @returns 'complete', 'incomplete' when the time is over, or 'missing' when Transmission has no such
- *   torrent (any more).
- * @throws UpdateError of the RPC.
+ *   torrent (any more)
+ * @throws UpdateError of the RPC
  */
 export async function announcePeers(options: {
   transmission: TransmissionClient;
@@ -93,18 +99,18 @@ export async function announcePeers(options: {
       if (isComplete && wasDownloading) return 'complete';
       wasDownloading ||= status === 'downloading' && !isComplete;
 
-      const now = Date.now();
+      const nowMs = Date.now();
       const endsAt = startedAt + Math.min(options.timeoutMs, isComplete ? seedStaysMs : 30_000);
-      if (now >= endsAt) return isComplete ? 'complete' : 'incomplete';
+      if (nowMs >= endsAt) return isComplete ? 'complete' : 'incomplete';
 
       const isAnnounced =
-        now < announceAt || (isComplete && now < startedAt + seedAnnouncesAfterMs);
+        nowMs < announceAt || (isComplete && nowMs < startedAt + seedAnnouncesAfterMs);
       if (
         peersConnected === 0 &&
         !isAnnounced &&
         (status === 'downloading' || status === 'seeding')
       ) {
-        // Not again while this one waits for its turn.
+        // No second announce while this one waits for its turn.
         announceAt = Infinity;
         void options.turn().then(() => {
           announceAt = Date.now() + announceAgainAfterMs;
@@ -112,11 +118,11 @@ export async function announcePeers(options: {
           if (timeoutMs > 0) announce = announceOnce({ ...options, timeoutMs });
         });
       }
-      if (peersConnected > peersBefore || (peersConnected > 0 && now >= rechokeAt)) {
+      if (peersConnected > peersBefore || (peersConnected > 0 && nowMs >= rechokeAt)) {
         await forceRechoke(transmission);
-        if (peersConnected > peersBefore) peersSince = now;
-        const isEarly = isComplete ? now - peersSince < seedHurriesMs : percentDone === 0;
-        rechokeAt = now + (isEarly ? rechokeEveryMs.early : rechokeEveryMs.later);
+        if (peersConnected > peersBefore) peersSince = nowMs;
+        const isEarly = isComplete ? nowMs - peersSince < seedHurriesMs : percentDone === 0;
+        rechokeAt = nowMs + (isEarly ? rechokeEveryMs.early : rechokeEveryMs.later);
       }
       peersBefore = peersConnected;
       await sleep(pollMs);
@@ -126,7 +132,7 @@ export async function announcePeers(options: {
   }
 }
 
-/** Lets the torrent announce to us once; never throws. */
+/** Serves one announce of the torrent; never throws. */
 async function announceOnce(options: Parameters<typeof announcePeers>[0]): Promise<void> {
   const { transmission, infoHash, log } = options;
   try {
@@ -145,9 +151,9 @@ async function announceOnce(options: Parameters<typeof announcePeers>[0]): Promi
 }
 
 /**
- * Removes the trackers that are meant, however many other runs of ours do the same: a tracker's id is its
- * position (getannounce in metainfo.c), so theirs may shift ours, or have removed it already, which
- * Transmission refuses as an invalid argument.
+ * Removes the trackers for which `isMeant` holds, while other processes of ours may do the same: a
+ * tracker's id is its position (getannounce in metainfo.c), so they may shift it, or have removed it
+ * already, which Transmission refuses as an invalid argument.
  */
 async function removeTrackers(
   transmission: TransmissionClient,
@@ -169,12 +175,12 @@ async function removeTrackers(
   }
 }
 
-/** Removes, from every torrent, trackers of ours that nobody answers for any more. */
+/** Removes, from every torrent, the trackers of ours that no process serves any more. */
 export async function removeLeftOverTrackers(transmission: TransmissionClient): Promise<void> {
   for (const { infoHash, trackers } of await transmission.list()) {
     const dead = new Set<string>();
     for (const { announce } of trackers) {
-      // Another run of ours may be feeding this torrent right now.
+      // Another process of ours may be announcing peers to this torrent right now.
       if (isOurAnnounceUrl(announce) && !(await isListening(announce))) dead.add(announce);
     }
     if (dead.size > 0) await removeTrackers(transmission, infoHash, (url) => dead.has(url));
@@ -201,32 +207,32 @@ function isListening(url: string): Promise<boolean> {
 }
 
 /**
- * A torrent of one byte that nobody has. Private (BEP 27), so that neither DHT, PEX nor local discovery
- * tells of it: it finds no peer, never completes, and never touches the disk.
+ * A torrent of one byte without any source. Private (BEP 27), so that neither DHT, PEX nor local discovery
+ * announces it: it finds no peer, never completes, and never touches the disk.
  */
-const info = Buffer.concat([
-  Buffer.from('d6:lengthi1e4:name15:p2p-update-kick12:piece lengthi16384e6:pieces20:'),
-  Buffer.alloc(20),
-  Buffer.from('7:privatei1ee'),
-]);
-
-const metainfo = Buffer.concat([Buffer.from('d4:info'), info, Buffer.from('e')]);
+const info = bencode({
+  length: 1,
+  name: 'p2p-update-kick',
+  'piece length': 16_384,
+  pieces: Buffer.alloc(20),
+  private: 1,
+});
 
 /** The dummy torrent that stays in Transmission's list, paused; the same on every node. */
 export const rechokeInfoHash = createHash('sha1').update(info).digest('hex');
 
-/** Puts the dummy torrent in place; does nothing when it is there. */
+/** Adds the dummy torrent; does nothing when it is there. */
 export async function prepareRechoke(
   transmission: TransmissionClient,
   downloadDir: string,
 ): Promise<void> {
-  await transmission.add({ metainfo, downloadDir, paused: true });
+  await transmission.add({ metainfo: wrapInfo(info), downloadDir, paused: true });
 }
 
 /**
- * Makes the daemon decide at once whom to unchoke and in whom to be interested. It does so every 10 s,
- * and whenever any torrent starts (tr_peerMgrStartTorrent calls rechokePulse), for all torrents. Killed
- * half-way it leaves the dummy running, which the next kick puts right.
+ * Makes the daemon decide at once which peers of all torrents to unchoke, and in which to be interested.
+ * By itself it does so every 10 s, and whenever a torrent starts (tr_peerMgrStartTorrent calls
+ * rechokePulse). Killed half-way this leaves the dummy running, until the next call.
  */
 export async function forceRechoke(transmission: TransmissionClient): Promise<void> {
   await transmission.start(rechokeInfoHash);

@@ -1,4 +1,5 @@
 import { isAbsolute } from 'node:path';
+import { isInfoHash } from '../../announcement/fields.ts';
 import { UpdateError } from '../../errors.ts';
 import { TransmissionRpc } from './rpc.ts';
 import {
@@ -16,7 +17,7 @@ export type NewTorrent = { downloadDir: string; paused?: boolean } & (
 );
 
 export interface TransmissionClient {
-  /** Adds a torrent; one that is there already keeps its own state and directory. */
+  /** Adds a torrent; an existing one keeps its state and directory. */
   add(torrent: NewTorrent): Promise<'added' | 'duplicate'>;
   list(): Promise<Torrent[]>;
   get(infoHash: string): Promise<Torrent | undefined>;
@@ -37,14 +38,14 @@ export interface TransmissionClient {
 }
 
 /**
- * The client of transmission-daemon's RPC; nothing is sent before the first call.
+ * A client of transmission-daemon's RPC; no request is sent before the first call.
  *
- * Every call rejects with UpdateError: 'unavailable' when the daemon is down, slow (a call takes at
- * most `timeoutSeconds`), or refuses; 'configuration' for wrong credentials; 'try-later' when locked out.
+ * Every call rejects with UpdateError: `unavailable` when the daemon is down, slow (a call takes at
+ * most `timeoutSeconds`), or refuses; `configuration` for wrong credentials; `try-later` when locked out.
  * An unknown info hash is no error: the daemon then does nothing.
  *
- * @param options.credentialsFile JSON with `username` and `password`; null without authentication.
- * @throws UpdateError 'configuration' for an unusable URL or credentials file.
+ * @param options.credentialsFile JSON with `username` and `password`; null without authentication
+ * @throws UpdateError `configuration` for an unusable URL or credentials file
  */
 export function connectTransmission(options: {
   url: string;
@@ -60,7 +61,7 @@ export function connectTransmission(options: {
 
   return {
     async add(torrent) {
-      // Without a directory the library says /downloads, and a relative one means the daemon's own.
+      // The library's default is /downloads, and a relative path starts at the daemon's own directory.
       if (!isAbsolute(torrent.downloadDir)) {
         throw new UpdateError('configuration', `${torrent.downloadDir} is not an absolute path`, {
           hint: 'set downloadDir to an absolute path',
@@ -127,9 +128,9 @@ export function connectTransmission(options: {
   };
 }
 
-/** In torrent-set and torrent-remove an id that is no id at all means every torrent. */
+/** Checks an id: in torrent-set and torrent-remove a malformed one means every torrent. */
 function checkInfoHash(infoHash: string): string {
-  if (/^[0-9a-f]{40}$/.test(infoHash)) return infoHash;
+  if (isInfoHash(infoHash)) return infoHash;
   throw new TypeError('not an info hash');
 }
 

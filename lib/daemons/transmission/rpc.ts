@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { Transmission } from '@ctrl/transmission';
 import { UpdateError } from '../../errors.ts';
+import { printable } from '../../system/printable.ts';
 
 export interface Credentials {
   username: string;
@@ -10,7 +11,7 @@ export interface Credentials {
 
 type LibraryResponse<T> = ReturnType<typeof Transmission.prototype.request<T>>;
 
-/** A daemon with ten thousand torrents answers with some 10 MB. */
+/** Limit for reading; a daemon with ten thousand torrents answers with some 10 MB. */
 const maxReplyBytes = 32 * 1024 * 1024;
 
 const downHint = 'start transmission-daemon; is transmission.url the address of its RPC?';
@@ -27,7 +28,7 @@ export class TransmissionRpc extends Transmission {
   readonly #timeoutSeconds: number;
   #sessionId: string | undefined;
 
-  /** @throws UpdateError 'configuration' for an unusable URL or credentials file. */
+  /** @throws UpdateError `configuration` for an unusable URL or credentials file */
   constructor(options: { url: string; credentialsFile: string | null; timeoutSeconds: number }) {
     super();
     this.#url = parseRpcUrl(options.url);
@@ -41,8 +42,9 @@ export class TransmissionRpc extends Transmission {
   }
 
   /**
-   * One RPC call; resolves to what the library's methods expect, and to nothing but success.
-   * @throws UpdateError 'unavailable', 'configuration' (401) or 'try-later' (403).
+   * Makes one RPC call; resolves, on success only, to the response that the library's methods expect.
+   *
+   * @throws UpdateError `unavailable`, `configuration` (401) or `try-later` (403)
    */
   override request<T>(method: string, args: unknown = {}): LibraryResponse<T> {
     // The library's methods read `_data` of this response and nothing else.
@@ -83,7 +85,7 @@ export class TransmissionRpc extends Transmission {
         );
       };
       const signal = AbortSignal.timeout(this.#timeoutSeconds * 1000);
-      // A connection per call: Transmission closes idle ones, and a call must not meet that moment.
+      // A connection per call: Transmission closes idle ones, perhaps just as a call begins.
       const options = { method: 'POST', agent: false, headers, signal } as const;
       const request = httpRequest(this.#url, options, (response) => {
         const chunks: Buffer[] = [];
@@ -153,7 +155,7 @@ function parseReply(text: string, method: string): { result: 'success'; argument
   }
   const { result } = reply;
   if (result !== 'success') {
-    const why = typeof result === 'string' ? result.slice(0, 200) : typeof result;
+    const why = typeof result === 'string' ? printable(result) : typeof result;
     throw new UpdateError('unavailable', `Transmission refused ${method}: ${why}`, {
       hint: "look into transmission-daemon's log",
     });
@@ -161,7 +163,7 @@ function parseReply(text: string, method: string): { result: 'success'; argument
   return { result, arguments: 'arguments' in reply ? reply.arguments : undefined };
 }
 
-/** The daemon shares our files and dials 127.0.0.1 for peers, so it cannot be another machine's. */
+/** Parses an RPC URL of this machine: the daemon shares files with us and announces to 127.0.0.1. */
 function parseRpcUrl(text: string): URL {
   const hint = 'example: http://127.0.0.1:9091/transmission/rpc';
   const refuse = (why: string) =>
@@ -180,7 +182,8 @@ function parseRpcUrl(text: string): URL {
 
 /**
  * Reads `{"username": …, "password": …}`.
- * @throws UpdateError 'configuration' when it is missing, malformed, or open to every user.
+ *
+ * @throws UpdateError `configuration` when the file is missing, malformed, or open to every user
  */
 export function readCredentials(file: string): Credentials {
   const refuse = (why: string, hint: string, cause?: unknown) =>
@@ -212,7 +215,7 @@ export function readCredentials(file: string): Credentials {
   try {
     value = JSON.parse(text);
   } catch {
-    // Without the parser's own message: it quotes the text, which holds the password.
+    // Without the parser's own message, which quotes the text, and so the password.
     throw refuse('is not JSON', hint);
   }
   if (

@@ -1,6 +1,6 @@
 import type { TransmissionClient } from './client.ts';
 
-/** What a swarm of updates needs of the daemon, as session-set names it; docs/transmission.md says why. */
+/** Settings that a swarm of updates needs, as session-set names them; docs/transmission.md has the reasons. */
 export const requiredSettings: Readonly<Record<string, string | boolean>> = {
   // rpcimpl.c: "tolerated" is `"encryption": 0` of settings.json, plain connections first.
   encryption: 'tolerated',
@@ -11,19 +11,19 @@ export const requiredSettings: Readonly<Record<string, string | boolean>> = {
   'dht-enabled': false,
   'pex-enabled': true,
   'lpd-enabled': true,
-  // A peer is called by µTP first; where a firewall passes TCP alone that takes more than 30 s to fail.
+  // Transmission tries µTP first; where a firewall passes TCP alone that takes more than 30 s to fail.
   'utp-enabled': false,
 };
 
 const hookFields = ['script-torrent-done-enabled', 'script-torrent-done-filename'];
 
 /**
- * Sets what is settable over RPC and not as it should be. The completion hook is the operator's: a wrong
- * one costs time only, so it is told and left alone.
+ * Corrects the required settings over RPC. The completion hook is the operator's: a wrong one costs time
+ * only, so it is reported and left alone.
  *
- * @param hook the absolute path that the hook should have; null when it does not matter.
- * @returns warnings for a person; empty when all is well.
- * @throws UpdateError of the RPC.
+ * @param hook the absolute path that the hook should have; null when it does not matter
+ * @returns warnings for a person
+ * @throws UpdateError of the RPC
  */
 export async function ensureSettings(
   transmission: TransmissionClient,
@@ -46,9 +46,9 @@ export async function ensureSettings(
     .map((name) => `Transmission keeps ${name} at ${JSON.stringify(session[name])}`);
   const [isEnabled, filename] = hookFields.map((name) => session[name]);
   if (hook !== null && (isEnabled !== true || filename !== hook)) {
-    const now = isEnabled === true ? JSON.stringify(filename) : 'off';
+    const current = isEnabled === true ? JSON.stringify(filename) : 'off';
     warnings.push(
-      `Transmission's script-torrent-done is ${now}, not ${hook}: finished downloads are noticed late`,
+      `Transmission's script-torrent-done is ${current}, not ${hook}: finished downloads are noticed late`,
     );
   }
   return warnings;

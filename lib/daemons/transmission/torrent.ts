@@ -1,3 +1,4 @@
+import { isInfoHash } from '../../announcement/fields.ts';
 import { UpdateError } from '../../errors.ts';
 
 export type TorrentStatus = 'stopped' | 'checking' | 'downloading' | 'seeding' | 'queued';
@@ -9,7 +10,7 @@ export interface Torrent {
   status: TorrentStatus;
   /** 0 to 1. */
   percentDone: number;
-  /** False for a magnet link whose metadata has not come yet. */
+  /** False for a magnet link whose metadata (BEP 9) has not come yet. */
   hasMetadata: boolean;
   /** Bytes; 0 without metadata. */
   totalSize: number;
@@ -18,26 +19,26 @@ export interface Torrent {
   downloadDir: string;
   /** `name` is the path below `downloadDir`; length in bytes. */
   files: { name: string; length: number }[];
-  /** Empty when there is none. */
+  /** Transmission's message; empty when there is none. */
   error: string;
   peersConnected: number;
   /** Bytes per second. */
   rateDownload: number;
-  /** Unix seconds of the last piece data that came or went; 0: never. */
+  /** Unix seconds of the last piece data, in or out; 0: never. */
   activeAt: number;
-  /** Unix seconds; of a torrent whose own record a crash has cost, when the daemon started. */
+  /** Unix seconds; the start of the daemon, when a crash has cost it the torrent's resume file. */
   addedAt: number;
   /** Bytes. */
   uploadedEver: number;
   trackers: { id: number; announce: string }[];
 }
 
-/** Suffix of a file that is not complete (rename-partial-files of settings.json). */
+/** Suffix of an incomplete file (rename-partial-files of settings.json). */
 export const partialSuffix = '.part';
 
 /**
- * True once the daemon has noticed that a torrent's files are gone: it can neither be started nor checked
- * then (setLocalErrorIfFilesDisappeared in torrent.c).
+ * True once the daemon has noticed that a torrent's files are gone; the torrent can then neither be
+ * started nor checked (setLocalErrorIfFilesDisappeared in torrent.c).
  */
 export function hasLostItsFiles({ error }: Pick<Torrent, 'error'>): boolean {
   return error.startsWith('No data found');
@@ -74,7 +75,11 @@ const statuses: readonly TorrentStatus[] = [
   'seeding',
 ];
 
-/** The torrents in a reply to torrent-get; throws UpdateError `unavailable` for anything else. */
+/**
+ * Parses a reply to torrent-get.
+ *
+ * @throws UpdateError `unavailable` when it is malformed
+ */
 export function parseTorrents(reply: unknown): Torrent[] {
   return asList(asRecord(replyArguments(reply), 'torrent-get')['torrents'], 'torrents').map(
     (item) => parseTorrent(asRecord(item, 'torrents')),
@@ -83,7 +88,7 @@ export function parseTorrents(reply: unknown): Torrent[] {
 
 function parseTorrent(item: Record<string, unknown>): Torrent {
   const infoHash = asString(item['hashString'], 'hashString').toLowerCase();
-  if (!/^[0-9a-f]{40}$/.test(infoHash)) throw unexpected('hashString');
+  if (!isInfoHash(infoHash)) throw unexpected('hashString');
   const status = statuses[asNumber(item['status'], 'status')];
   if (status === undefined) throw unexpected('status');
   return {
@@ -112,7 +117,7 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
   };
 }
 
-/** What a reply of Transmission's has to tell. */
+/** The arguments of a reply of Transmission. */
 export function replyArguments(reply: unknown): unknown {
   return asRecord(reply, 'reply')['arguments'];
 }

@@ -3,27 +3,28 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { isIPv4, isIPv6 } from 'node:net';
+import { bencode } from '../../announcement/bencode.ts';
 import type { Member } from '../serf/members.ts';
 
 export interface Peer {
   /** IPv4 or IPv6, without brackets. */
   address: string;
-  /** Where Transmission listens for peers. */
+  /** Transmission's peer port. */
   port: number;
 }
 
 const defaultPeerPort = 51413;
 
-/** What Transmission asks a tracker for (NUMWANT in announcer.c); in a large fleet, a random choice. */
+/** The number that Transmission asks a tracker for (NUMWANT in announcer.c); of more, a random choice. */
 const maxPeers = 80;
 
 /**
- * BEP 48 derives a scrape address from a last path segment `announce`, and only from that: with the
- * token last Transmission does not scrape us.
+ * BEP 48 derives a scrape address from a last path segment `announce`, and only from that: the token is
+ * last, so that Transmission does not scrape us.
  */
 const announceUrlPattern = /^http:\/\/127\.0\.0\.1:\d{1,5}\/announce\/[0-9a-f]{32}$/;
 
-/** The living members but ourselves; each one's Transmission port is its tag `bt`, else 51413. */
+/** The alive members but this node as peers; the port of each is its tag `bt`, else 51413. */
 export function peersFromMembers(members: readonly Member[], selfName: string): Peer[] {
   return members
     .filter((member) => member.status === 'alive' && member.name !== selfName)
@@ -42,16 +43,16 @@ export function isOurAnnounceUrl(url: string): boolean {
 }
 
 /**
- * Answers one tracker announce of the local Transmission for one torrent, then is gone.
+ * Serves one tracker announce (BEP 3) of the local Transmission for one torrent, then stops listening.
  *
  * Listens on a free port of 127.0.0.1 and hands its URL to `use`, which gives it to the torrent. Only a
  * request with the URL's random token and the torrent's info hash counts; any other gets a 404 and
  * changes nothing, and a connection that sends no complete request is dropped unanswered, after 5 s.
  *
- * @param options.peers asked when the announce comes; a random 80 of them are named to Transmission.
- * @param options.timeoutMs from now until we give up, at most 30,000.
- * @returns whether the announce came in time.
- * @throws whatever `use` or `peers` throws.
+ * @param options.peers called when the announce comes; a random 80 of its peers go to Transmission
+ * @param options.timeoutMs to wait for the announce, at most 30,000
+ * @returns whether the announce came in time
+ * @throws the errors of `use` and `peers`
  */
 export async function serveOneAnnounce(options: {
   infoHash: string;
@@ -72,7 +73,7 @@ export async function serveOneAnnounce(options: {
   const answered = new Promise<boolean>((resolve, reject) => {
     timer = setTimeout(resolve, Math.min(timeoutMs, 30_000), false);
     server.on('error', reject);
-    // Node's own answers (400, 408, 431) would tell a prober what listens here.
+    // Node's own answers (400, 408, 431) would show a prober what listens here.
     server.on('clientError', (_, socket) => {
       socket.destroy();
     });
@@ -115,9 +116,9 @@ function announcedInfoHash(query: string): string | undefined {
 }
 
 /**
- * The bencoded answer: compact peers of BEP 23 and BEP 7. Counts of seeders and leechers are left out,
- * or Transmission would take the peers for seeds and a seed would not dial them (getSeedProbability
- * in announcer.c). The interval is a day, should the tracker ever be left behind.
+ * The bencoded reply: compact peers of BEP 23 and BEP 7. Counts of seeders and leechers are left out,
+ * or Transmission would take the peers for seeds, and a seed would not connect to them
+ * (getSeedProbability in announcer.c). The interval is a day, for a tracker that is left over.
  */
 function announceReply(peers: readonly Peer[]): Buffer {
   const chosen = peers.length > maxPeers ? shuffle(peers).slice(0, maxPeers) : peers;
@@ -127,19 +128,16 @@ function announceReply(peers: readonly Peer[]): Buffer {
         .filter(({ address }) => isFamily(address))
         .flatMap(({ address, port }) => [...bytes(address), port >> 8, port & 0xff]),
     );
-  const peers4 = compact(isIPv4, (address) => address.split('.').map(Number));
-  const peers6 = compact((address) => isIPv6(address) && !address.includes('%'), ipv6Bytes);
-  return Buffer.concat([
-    Buffer.from(`d8:intervali86400e12:min intervali86400e5:peers${peers4.length}:`),
-    peers4,
-    Buffer.from(`6:peers6${peers6.length}:`),
-    peers6,
-    Buffer.from('e'),
-  ]);
+  return bencode({
+    interval: 86_400,
+    'min interval': 86_400,
+    peers: compact(isIPv4, (address) => address.split('.').map(Number)),
+    peers6: compact((address) => isIPv6(address) && !address.includes('%'), ipv6Bytes),
+  });
 }
 
 function ipv6Bytes(address: string): number[] {
-  // The URL parser knows every spelling and writes one: hex groups, the longest run of zeros as ::.
+  // The URL parser reads every form and writes one: hex groups, the longest run of zeros as ::.
   const [left = '', right] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::');
   const groups = (part = '') =>
     part === '' ? [] : part.split(':').map((hex) => parseInt(hex, 16));

@@ -10,9 +10,11 @@ import { describeError, UpdateError } from '../../errors.ts';
 import { acceptPayload } from '../../state/accept.ts';
 import { type EndedUpdate, loadVerified } from '../../state/candidates.ts';
 import { removeHealed } from '../../state/equivocation.ts';
-import { factDirectories, listPending, prepareStateDir } from '../../state/facts.ts';
+import { listPending } from '../../state/facts.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { outcomesDir, prepareStateDir, stateDirectories, updatesDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
-import { outcomesDir, readProgress, updatesDir } from '../../state/progress.ts';
+import { readProgress } from '../../state/progress.ts';
 import { listOrphans } from '../../state/retention.ts';
 import { isLegalStep } from '../../state/states.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
@@ -22,22 +24,24 @@ import { type AdvanceDeps, type BackgroundTask, takeStep, transitionTo } from '.
 import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
 
 /**
- * Advance's pass over all channels: queues in Transmission what is accepted, notices what is
- * complete, drops what is superseded, removes what nothing refers to. Level-triggered: compares the
- * facts with Transmission's state and takes the next legal step of each. To be called under the advance
- * lock; never waits long.
+ * Runs advance's pass over all channels: queues accepted updates in Transmission, notices completed ones,
+ * drops superseded ones, removes data that nothing refers to. Level-triggered: compares the facts with
+ * Transmission's state and takes the next legal step of each. To be called under the advance lock; never
+ * waits long.
  *
- * @returns the chores that it began, to be awaited without the lock; a damaged record is one that failed
+ * @returns the background tasks that it began, to be awaited without the lock; a damaged record is a
+ *   task that fails
  * @throws UpdateError `unavailable` and others when Transmission does not answer; all facts stay
  */
 export async function advance(config: Config, deps: AdvanceDeps): Promise<BackgroundTask[]> {
-  const { now, log } = deps;
+  const { nowSeconds, log } = deps;
   prepareStateDir(config.stateDir);
-  for (const name of ['', ...factDirectories])
-    removeLeftOvers(join(config.stateDir, name), now() * 1000);
+  for (const name of ['', ...Object.keys(stateDirectories)])
+    removeLeftOvers(join(config.stateDir, name), nowSeconds() * 1000);
   await offerPending(config, deps);
-  removeHealed(config, now());
-  const { current, ended, unusable } = await loadVerified(config);
+  const held = new HeldUpdates(config);
+  removeHealed(held, nowSeconds());
+  const { current, ended, unusable } = await loadVerified(held);
   for (const { id, reason } of unusable) log({ decision: 'wait', reason, ...idOf(id) });
   const tasks: BackgroundTask[] = [];
   const attempt: Attempt = async (id, work) => {
@@ -79,45 +83,45 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
   const dropped = planned.filter(isDropped);
   const goesOn = planned.filter((each) => !isDropped(each));
   for (const { update, step } of dropped) await take(update, step);
-  // Before anything is added, which may need the space.
+  // Before torrents are added, which may need the space.
   const past = [...dropped.map(({ update }) => ({ id: idOf(update) })), ...ended];
   await cleanUp(
-    config,
+    held,
     { ...daemon, transmission: deps.transmission },
     goesOn.map(({ update }) => update),
     past,
-    now(),
+    nowSeconds(),
     attempt,
   );
   for (const { update, step } of goesOn) await take(update, step);
   return tasks;
 }
 
-/** What Transmission has, with its settings put right. */
+/** Puts Transmission's settings right, and lists its torrents. */
 async function askDaemon({ transmission, hook, warn, log }: AdvanceDeps): Promise<{
   torrents: Map<string, Torrent>;
   seconds: number;
   isSettled: boolean;
 }> {
   for (const warning of await ensureSettings(transmission, hook)) warn(warning);
-  // Asked first: how old the list is must not be overrated.
+  // Asked before the list, or its age could be overestimated.
   const seconds = await transmission.secondsActive();
   const listed = await transmission.list();
   const hasOurTracker = ({ trackers }: Torrent): boolean =>
     trackers.some(({ announce }) => isOurAnnounceUrl(announce));
   if (listed.some(hasOurTracker))
     await removeLeftOverTrackers(transmission).catch((error: unknown) => {
-      // They do no harm: the next wake-up removes them.
+      // Left-over trackers do no harm: the next wake-up removes them.
       log({ decision: 'wait', reason: describeError(error) });
     });
   const torrents = new Map(listed.map((each) => [each.infoHash, each]));
   return { torrents, seconds, isSettled: seconds >= loadingSeconds };
 }
 
-/** The next step of one update. */
+/** Gathers the facts of one update, and decides its next step. */
 function nextStep(
   config: Config,
-  { now }: AdvanceDeps,
+  { nowSeconds }: AdvanceDeps,
   update: Update,
   { torrent, daemonSeconds }: { torrent: Torrent | undefined; daemonSeconds: number },
 ): Step {
@@ -133,15 +137,15 @@ function nextStep(
     progress: readProgress(updatesDir(config.stateDir), update),
     outcome: readProgress(outcomesDir(config.applyDir), update),
     isMarked: isMarked(config.applyDir, update.infoHash),
-    now: now(),
+    nowSeconds: nowSeconds(),
   });
 }
 
-/** A fault that is told at the end, when the chores are awaited. */
+/** A task that fails with an error, which is thrown when the background tasks are awaited. */
 function failedTask(error: UpdateError): BackgroundTask {
-  const chore: BackgroundTask = Promise.reject(error);
-  chore.catch(() => undefined);
-  return chore;
+  const task: BackgroundTask = Promise.reject(error);
+  task.catch(() => undefined);
+  return task;
 }
 
 /** Ends an update that must not go on and that the apply side has not begun. */
@@ -153,9 +157,9 @@ function end(config: Config, deps: AdvanceDeps, { id, state, reason }: EndedUpda
   if (isOpen && !isBegun) transitionTo(config, deps, { ...id, ...progress }, state, reason);
 }
 
-/** Looks again at what waited for a plausible clock. */
+/** Decides anew on the announcements that wait for a plausible clock. */
 async function offerPending(config: Config, deps: AdvanceDeps): Promise<void> {
-  const clock = { now: deps.now(), buildTime: deps.buildTime };
+  const clock = { nowSeconds: deps.nowSeconds(), buildTime: deps.buildTime };
   for (const { file, payload } of listPending(config.stateDir)) {
     try {
       const { decision, update } = await acceptPayload(Buffer.from(payload), config, clock);

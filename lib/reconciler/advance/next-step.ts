@@ -5,28 +5,28 @@ import { isPastContent } from '../../state/states.ts';
 import type { TorrentData } from './torrent-data.ts';
 
 const stalledAfterSeconds = 60;
-/** What nobody has is tried ever more seldom. */
+/** Back-off cap for a torrent without peers. */
 const maxTryAfterSeconds = 900;
 /** The daemon answers before it has loaded its torrents; measured, that takes less than a second. */
 export const loadingSeconds = 10;
-/** Longer than the minute between two wake-ups by a timer. */
-const callsAgainForSeconds = 90;
-/** Both times are cut to seconds, and the daemon's clock ticks once a second. */
+/** Age of the daemon up to which a complete torrent is announced again: more than the minute between timers. */
+const announceAgainForSeconds = 90;
+/** Tolerance: both times are cut to seconds, and the daemon's clock ticks once a second. */
 const clockSlackSeconds = 2;
 
-/** Where the daemon is to have it: wherever all of it is, or where the daemon may write. */
+/** Place in which the daemon is to have the content: where all of it is, or where the daemon may write. */
 type Where = 'where it is' | 'download';
 
-/** What advance does next for the current update of a channel. */
+/** Next step of advance for the current update of a channel. */
 export type Step =
   | { kind: 'nothing' }
-  /** Nothing can be said for some seconds. */
+  /** Look again in some seconds: Transmission's state cannot be told yet. */
   | { kind: 'wait'; seconds: number; reason: string }
-  /** There is nothing to download. */
+  /** Record that there is nothing to download; `mark`: tell the apply side. */
   | { kind: 'mark-complete'; mark: boolean }
-  /** Give the torrent to Transmission; `copy`: the apply side will want a copy of the content. */
+  /** Give the torrent to Transmission; `copy`: the apply side will need space for a copy of the content. */
   | { kind: 'add'; copy: boolean }
-  /** Take the torrent out, leave what is on disk, and give it to Transmission anew, which then checks it. */
+  /** Take the torrent out, leave its data on disk, and give it to Transmission anew, which then checks it. */
   | {
       kind: 're-add';
       state: 'QUEUED' | 'STALLED';
@@ -40,11 +40,11 @@ export type Step =
   /** Have Transmission check its pieces; `resume`: and start it then, since it is stopped. */
   | { kind: 'verify'; badContent: number; reason: string; resume: boolean }
   /**
-   * Transmission has all of it; `mark`: tell the apply side; `resume`: it is stopped; `announcePeers`: it knows
-   * none of those who want it.
+   * Record that Transmission has all of it; `mark`: tell the apply side; `resume`: it is stopped;
+   * `announcePeers`: it knows none of the nodes that lack it.
    */
   | { kind: 'complete'; mark: boolean; resume: boolean; announcePeers: boolean }
-  /** Transmission is at it; `resume`: it was stopped; `announcePeers`: it knows no peer. */
+  /** Let Transmission download; `resume`: it was stopped; `announcePeers`: it knows no peer. */
   | {
       kind: 'download';
       state: 'QUEUED' | 'STALLED';
@@ -53,34 +53,34 @@ export type Step =
       announcePeers: boolean;
     };
 
-/** What the decision rests on; nothing else is looked at. */
+/** Everything that the decision rests on. */
 export interface StepInput {
   update: Update;
   /** Undefined when Transmission does not have it. */
   torrent: Torrent | undefined;
-  /** What is on disk of it. */
+  /** State of its data on disk. */
   data: TorrentData;
-  /** Where its directory is: ours to download to, the submitter's to seed from, or another one. */
+  /** Directory of the torrent: the download directory, the submitter's publish directory, or another one. */
   place: 'download' | 'publish' | 'other';
-  /** Since the daemon started. */
+  /** Age of the daemon. */
   daemonSeconds: number;
   /** Advance's own record, undefined before the first step. */
   progress: Progress | undefined;
   /** The apply side's record. */
   outcome: Progress | undefined;
-  /** Whether the apply side was told already that it is complete. */
+  /** Whether its completion marker is there. */
   isMarked: boolean;
   /** Unix seconds. */
-  now: number;
+  nowSeconds: number;
 }
 
 /** Decides the next step from facts and Transmission's state alone. */
 export function decideStep(input: StepInput): Step {
-  const { update, torrent, data, progress, outcome, isMarked, now } = input;
+  const { update, torrent, data, progress, outcome, isMarked, nowSeconds } = input;
 
   if (update.kind === 'withdraw')
     return outcome === undefined ? { kind: 'mark-complete', mark: !isMarked } : { kind: 'nothing' };
-  // The apply side is past the content, but the fleet may still want it from us.
+  // The apply side is past the content, but the fleet may still download it from this node.
   const isPast = outcome !== undefined && isPastContent(outcome.state);
   const end = ending(input, isPast);
   if (end !== undefined) return end;
@@ -96,8 +96,8 @@ export function decideStep(input: StepInput): Step {
     }
     return { kind: 'add', copy };
   }
-  const lie = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;
-  if (lie !== undefined) return { kind: 'drop', state: 'REJECTED', reason: lie };
+  const fault = torrent.hasMetadata ? metadataFault(update, torrent) : undefined;
+  if (fault !== undefined) return { kind: 'drop', state: 'REJECTED', reason: fault };
 
   const isGone = data === 'missing' || data === 'elsewhere';
   const resume = torrent.status === 'stopped';
@@ -118,13 +118,13 @@ export function decideStep(input: StepInput): Step {
     return verify(outcome.reason);
   if (torrent.status === 'checking' || torrent.status === 'queued') return { kind: 'nothing' };
   if (isComplete && data === 'cut') return verify('its data was cut');
-  const startedAt = now - input.daemonSeconds;
+  const startedAt = nowSeconds - input.daemonSeconds;
   if (isComplete) {
-    // Those who could not reach a daemon while it was down leave it alone for 15 min
-    // (getReconnectIntervalSecs in peer-mgr.c), and it has forgotten them: it has to call.
+    // Peers that could not reach a daemon while it was down do not try it for 15 min
+    // (getReconnectIntervalSecs in peer-mgr.c), and it has forgotten them: it has to connect to them.
     const completeAt = Date.parse(progress?.at.COMPLETE ?? '') / 1000;
     const announcePeers =
-      resume || (startedAt > completeAt && input.daemonSeconds < callsAgainForSeconds);
+      resume || (startedAt > completeAt && input.daemonSeconds < announceAgainForSeconds);
     return { kind: 'complete', mark: !isPast && !isMarked, resume, announcePeers };
   }
 
@@ -133,18 +133,22 @@ export function decideStep(input: StepInput): Step {
   if (hasForgotten && data === 'elsewhere') return again('its data is in another directory');
   if (torrent.hasMetadata && hasForgotten)
     return verify('Transmission was started again, and may not know what it has');
-  // The daemon may only read there.
+  // The daemon may only read in the publish directory.
   if (input.place === 'publish')
-    return again('what was submitted here is damaged', { where: 'download' });
+    return again('the submitted content is damaged', { where: 'download' });
 
-  // Peers prove nothing: in a fleet all who lack it are connected to each other.
+  // Connected peers prove nothing: the nodes that lack the content are connected to each other.
   const lastActiveAt = Math.max(queuedAt, torrent.activeAt);
-  const isStalled = torrent.rateDownload === 0 && now - lastActiveAt > stalledAfterSeconds;
-  // A daemon that was busy with other torrents of ours has refused this one's calls, and is left alone
-  // for up to hours (getReconnectIntervalSecs in peer-mgr.c): that is forgotten with the torrent only.
+  const isStalled = torrent.rateDownload === 0 && nowSeconds - lastActiveAt > stalledAfterSeconds;
+  // A peer that was busy with other torrents of ours has refused connections for this one, and is not
+  // tried for up to hours (getReconnectIntervalSecs in peer-mgr.c), unless the torrent is added again.
   const nextTryAfter = Math.max(torrent.addedAt - queuedAt, stalledAfterSeconds);
-  const isGivenUp = torrent.percentDone === 0 && torrent.peersConnected === 0 && !resume;
-  if (isStalled && isGivenUp && now - torrent.addedAt > Math.min(nextTryAfter, maxTryAfterSeconds))
+  const isWithoutPeers = torrent.percentDone === 0 && torrent.peersConnected === 0 && !resume;
+  if (
+    isStalled &&
+    isWithoutPeers &&
+    nowSeconds - torrent.addedAt > Math.min(nextTryAfter, maxTryAfterSeconds)
+  )
     return again('nothing came for a minute', { state: 'STALLED' });
   return {
     kind: 'download',
@@ -155,17 +159,20 @@ export function decideStep(input: StepInput): Step {
   };
 }
 
-/** Why the update is not to go on, nor to be seeded, if so; also when it was decided before. */
-function ending({ update, progress, outcome, now }: StepInput, isPast: boolean): Step | undefined {
+/** The drop of an update that is not to go on, nor to be seeded, also when it was decided before. */
+function ending(
+  { update, progress, outcome, nowSeconds }: StepInput,
+  isPast: boolean,
+): Step | undefined {
   const rejected = [outcome, progress].find((each) => each?.state === 'REJECTED');
   if (rejected !== undefined) return { kind: 'drop', state: 'REJECTED', reason: rejected.reason };
-  // Content of somebody else's making is seeded no longer than it may be applied. What expired by
-  // a clock that was wrong counts again.
-  if (isPast || !isExpired(update, now)) return undefined;
+  // Content that was not applied is seeded no longer than it may be. An update that expired by a wrong
+  // clock counts again.
+  if (isPast || !isExpired(update, nowSeconds)) return undefined;
   return { kind: 'drop', state: 'EXPIRED', reason: 'it expired before it could be applied' };
 }
 
-/** The info hash is SHA-1, which collides: what its metadata says has to be what was signed. */
+/** Difference of the metadata from the signed fields, if any: the info hash is SHA-1, which collides. */
 function metadataFault(update: Update, torrent: Torrent): string | undefined {
   if (torrent.totalSize !== update.length)
     return `its metadata says ${torrent.totalSize} bytes, the announcement ${update.length}`;

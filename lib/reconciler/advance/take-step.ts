@@ -1,44 +1,39 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { markComplete } from '../../state/markers.ts';
-import type { Config } from '../../config.ts';
-import { UpdateError, describeError } from '../../errors.ts';
-import type { LoggedEvent } from '../../system/event-log.ts';
 import { magnetUri } from '../../announcement/metainfo.ts';
-import type { Step } from './next-step.ts';
-import {
-  newProgress,
-  readProgress,
-  updatesDir,
-  writeProgress,
-  type Progress,
-} from '../../state/progress.ts';
+import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
+import type { Config } from '../../config.ts';
+import type { TransmissionClient } from '../../daemons/transmission/client.ts';
+import { describeError, UpdateError } from '../../errors.ts';
+import { updatesDir } from '../../state/layout.ts';
+import { markComplete } from '../../state/markers.ts';
+import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isLegalStep, type State } from '../../state/states.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
+import type { Step } from './next-step.ts';
 import { dataDirectories, placeOf } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
-import type { TransmissionClient } from '../../daemons/transmission/client.ts';
-import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
 
 const checkPollMs = 500;
 const checkTimeoutMs = 25_000;
 
 export interface AdvanceDeps {
   transmission: TransmissionClient;
-  /** Names the fleet's addresses to a torrent of Transmission, and speeds the swarm up; 30 s at most. */
+  /** Announces the fleet's addresses to a torrent of Transmission; takes 30 s at most. */
   announcePeers: (infoHash: string) => Promise<void>;
   /** Unix seconds. */
-  now: () => number;
+  nowSeconds: () => number;
   buildTime: number;
   log: (event: Omit<LoggedEvent, 'handler'>) => void;
-  /** Told what a person should put right; nothing fails because of it. */
+  /** Receives faults that a person should put right; no step fails because of them. */
   warn: (message: string) => void;
-  /** What Transmission's script-torrent-done should be. */
+  /** Path that Transmission's script-torrent-done should have. */
   hook: string;
 }
 
 /**
- * Something begun that needs no lock, may take 30 s, and may be lost without harm; 'look again': advance
- * has a next step when it has ended.
+ * Work that needs no lock, may take 30 s, and may be lost without harm; 'look again': advance has a next
+ * step when it has ended.
  */
 export type BackgroundTask = Promise<'look again' | undefined>;
 
@@ -46,7 +41,7 @@ export type BackgroundTask = Promise<'look again' | undefined>;
  * Takes one step for one update: the durable fact first, then the effect, so that a killed one is taken
  * again.
  *
- * @returns the chores that it began
+ * @returns the background tasks that it began
  */
 export async function takeStep(
   step: Step,
@@ -92,9 +87,9 @@ export async function takeStep(
       transitionTo(config, deps, update, step.state, step.reason);
       return [];
     case 'verify':
-      // Written down afterwards: a check too many does no harm, one that is believed to have been does.
+      // Recorded afterwards: a check too many does no harm, a recorded one that never ran does.
       await transmission.verify(infoHash);
-      // During a check that means: start it then.
+      // A start during a check takes effect after it.
       if (step.resume) await transmission.start(infoHash);
       transitionTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
       return [quietly(deps, update, awaitCheck(config, deps, update))];
@@ -103,10 +98,10 @@ export async function takeStep(
       transitionTo(config, deps, update, 'COMPLETE', 'downloaded');
       if (step.mark) markComplete(config.applyDir, infoHash);
       if (step.resume) await transmission.start(infoHash);
-      const chores = [quietly(deps, update, keepTorrentFile(config, update))];
-      // isNew: the submitter's own node, which seeds what the others have just been told of.
-      if (isNew || step.announcePeers) chores.push(announce());
-      return chores;
+      const tasks = [quietly(deps, update, keepTorrentFile(config, update))];
+      // isNew: the submitter's own node, the only seed of an update that the others have just heard of.
+      if (isNew || step.announcePeers) tasks.push(announce());
+      return tasks;
     }
     case 'download':
       transitionTo(config, deps, update, step.state, step.reason);
@@ -119,9 +114,10 @@ export async function takeStep(
 }
 
 /**
- * Nothing is queued that has no room.
+ * Checks that there is room for an update before it is queued.
  *
- * @param times what is still to be written: the download, and the copy that is verified and applied
+ * @param times copies still to be written: the download, and the one that is verified and applied
+ * @throws UpdateError `try-later` when there is not
  */
 async function requireSpace(
   directory: string,
@@ -131,7 +127,7 @@ async function requireSpace(
 ): Promise<void> {
   const needed = times * length;
   if (needed === 0) return;
-  // A bare torrent has a directory of its own, which is yet to be made.
+  // A bare torrent has a directory of its own, which does not exist yet.
   const free = await transmission.freeSpace(sha256 === null ? dirname(directory) : directory);
   if (free >= needed) return;
   throw new UpdateError('try-later', `${free} bytes free, ${needed} are needed`, {
@@ -158,8 +154,8 @@ async function addTorrent(
 }
 
 /**
- * After a check that found nothing wrong Transmission runs no hook: mark it again ourselves. What is
- * missing is yet to be fed.
+ * Waits for a check of Transmission to end. After one that finds the torrent whole Transmission runs no
+ * hook, so it is marked here; after any other one its peers have yet to be announced.
  */
 async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Update): BackgroundTask {
   const deadline = performance.now() + checkTimeoutMs;
@@ -175,12 +171,12 @@ async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Updat
 }
 
 /**
- * Records a state: by way of QUEUED where the direct step is not legal, and from a record begun anew where
- * that one is not either, as when something counts again that had ended.
+ * Records a state: by way of QUEUED where the direct step is not legal, and from a new record where that
+ * is not legal either, as when an ended update counts again.
  */
 export function transitionTo(
   config: Config,
-  { now, log }: Pick<AdvanceDeps, 'now' | 'log'>,
+  { nowSeconds, log }: Pick<AdvanceDeps, 'nowSeconds' | 'log'>,
   update: UpdateId & Pick<Update, 'infoHash' | 'sha256' | 'noop'>,
   state: State,
   reason: string,
@@ -188,7 +184,7 @@ export function transitionTo(
 ): void {
   const directory = updatesDir(config.stateDir);
   const write = (from: Progress, to: State, why: string, extra = {}): Progress =>
-    writeProgress(directory, update, from, { state: to, reason: why, ...extra }, now());
+    writeProgress(directory, update, from, { state: to, reason: why, ...extra }, nowSeconds());
   const found = readProgress(directory, update);
   if (found?.state === state && Object.keys(more).length === 0) return;
   const isUsable =
@@ -201,10 +197,10 @@ export function transitionTo(
   if (state !== 'QUEUED') log({ decision: state.toLowerCase(), reason, ...idOf(update) });
 }
 
-/** A chore's failure is a line in the log: the next wake-up does it again. */
-async function quietly(deps: AdvanceDeps, update: Update, chore: Promise<unknown>): BackgroundTask {
+/** Logs the failure of work instead of throwing it: the next wake-up does it again. */
+async function quietly(deps: AdvanceDeps, update: Update, work: Promise<unknown>): BackgroundTask {
   try {
-    return (await chore) === 'look again' ? 'look again' : undefined;
+    return (await work) === 'look again' ? 'look again' : undefined;
   } catch (error) {
     deps.log({ decision: 'wait', reason: describeError(error), ...idOf(update) });
     return undefined;

@@ -6,12 +6,12 @@ import { partialSuffix, type Torrent } from '../../daemons/transmission/torrent.
 import { hasErrno } from '../../errors.ts';
 
 /**
- * What is on disk of a torrent's content: all of it by its size, none, all of it in the other directory
+ * State of a torrent's content on disk: all of it by its size, none, all of it in the other directory
  * that it may be in, or another size. `unseen`: this user cannot tell, or something else is there.
  */
 export type TorrentData = 'whole' | 'missing' | 'elsewhere' | 'cut' | 'unseen';
 
-/** Looks where the daemon says that the content is; nobody tells the daemon when it is deleted. */
+/** Looks for the content where the daemon says that it is: the daemon does not notice a deletion. */
 export function lookAtData(config: Config, torrent: Torrent, update: Update): TorrentData {
   const file = join(torrent.downloadDir, contentName(update));
   try {
@@ -26,7 +26,7 @@ export function lookAtData(config: Config, torrent: Torrent, update: Update): To
   }
 }
 
-/** Where the daemon may have the content of an update: ours first, then that of who submitted it. */
+/** Directories in which the daemon may have the content of an update: download first, then publish. */
 export function dataDirectories(
   { downloadDir, publishDir }: Pick<Config, 'downloadDir' | 'publishDir'>,
   update: Update,
@@ -37,12 +37,12 @@ export function dataDirectories(
   ];
 }
 
-/** Whether two absolute paths are the same text, but for what `resolve` evens out. */
+/** Whether two absolute paths are the same after `resolve`; links are not followed. */
 export function isSamePath(a: string, b: string): boolean {
   return resolve(a) === resolve(b);
 }
 
-/** Where to have the daemon look for the content: where all of it is, or else where it may write. */
+/** Directory in which to have the daemon look for the content: where all of it is, or else where it may write. */
 export function placeOf(config: Config, update: Update): { directory: string; isThere: boolean } {
   const directories = dataDirectories(config, update);
   const there = directories.find((directory) =>
@@ -62,15 +62,15 @@ function isWhole(file: string, { length }: Update): boolean {
 }
 
 /**
- * Removes what is left of a download that the daemon has forgotten, as a crash can make it do.
+ * Removes the remains of a download that the daemon has forgotten, as after a crash.
  *
- * @returns false when it is there still, since this user may not remove it
+ * @returns false when they are still there, since this user may not remove them
  */
 export function removeDownloaded(config: Config, update: Update): boolean {
   const { directory, file } = contentLocation(update, config.downloadDir);
   try {
     for (const each of [file, `${file}${partialSuffix}`])
-      // Not everything of that name is a download.
+      // Anything but a file is no download, whatever its name.
       if (look(each)?.isFile() === true) unlinkSync(each);
     // A bare torrent has a directory of its own.
     if (directory !== config.downloadDir && look(directory) !== undefined) rmdirSync(directory);
@@ -87,7 +87,7 @@ export function removePublished({ publishDir }: Config, update: Update): void {
   try {
     rmSync(contentLocation(update, publishDir).file, { force: true });
   } catch (error) {
-    // The directory is the operator's; where we may not write, it is for submit to clean up.
+    // The directory is the operator's; where this user may not write, submit cleans it up.
     if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
   }
 }

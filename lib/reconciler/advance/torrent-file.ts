@@ -7,6 +7,7 @@ import type { Config } from '../../config.ts';
 import { describeContent } from '../../content/hash-content.ts';
 import { hasErrno } from '../../errors.ts';
 import { torrentFileName } from '../../state/facts.ts';
+import { torrentsDir } from '../../state/layout.ts';
 import { replaceDurably } from '../../system/durable-write.ts';
 
 /** The .torrent of an update, when its pieces are known; undefined when they travel as metadata. */
@@ -14,10 +15,6 @@ export function metainfoOf(update: Update): Buffer | undefined {
   if (update.metainfo !== null) return update.metainfo;
   const { sha256, pieces } = update;
   return sha256 === null || pieces.length === 0 ? undefined : buildMetainfo({ ...update, sha256 });
-}
-
-function torrentFile({ stateDir }: Config, update: Update): string {
-  return join(stateDir, 'torrents', torrentFileName(update));
 }
 
 /** The .torrent that {@link keepTorrentFile} has kept; undefined when it is missing or damaged. */
@@ -29,7 +26,7 @@ export function keptMetainfo(config: Config, update: Update): Buffer | undefined
     if (hasErrno(error, 'ENOENT', 'EACCES', 'EISDIR')) return undefined;
     throw error;
   }
-  // As buildMetainfo writes it: the info dictionary is all there is.
+  // As buildMetainfo writes it, the info dictionary is the only entry.
   const info = metainfo.subarray('d4:info'.length, -1);
   return hash('sha1', info) === update.infoHash ? metainfo : undefined;
 }
@@ -45,6 +42,10 @@ export async function keepTorrentFile(config: Config, update: Update): Promise<v
   if (isKept) return;
   const metainfo = metainfoOf(update) ?? (await rebuildMetainfo(config, update));
   if (metainfo !== undefined) replaceDurably(file, metainfo);
+}
+
+function torrentFile({ stateDir }: Config, update: Update): string {
+  return join(torrentsDir(stateDir), torrentFileName(update));
 }
 
 async function rebuildMetainfo(config: Config, update: Update): Promise<Buffer | undefined> {

@@ -1,40 +1,42 @@
-import { join } from 'node:path';
+import { applicationOrder } from '../../announcement/fields.ts';
 import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { loadVerified } from '../../state/candidates.ts';
-import { keySetsDir } from '../../state/key-chain.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { keySetsDir, outcomesDir, prepareApplyDir, runFile } from '../../state/layout.ts';
 import { listMarkers, removeMarker } from '../../state/markers.ts';
-import { outcomesDir, readProgress } from '../../state/progress.ts';
+import { readProgress } from '../../state/progress.ts';
 import { pruneApplySide } from '../../state/retention.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
 import { endProcessGroup } from '../../system/process-group.ts';
 import { readRecord, replaceRecord } from '../../system/record.ts';
 import { applyOne } from './apply-one.ts';
-import { prepareApplyDir } from './directories.ts';
 import { type ApplyDeps, endOutcome, isRollback } from './outcomes.ts';
 import { removeStaging, stage } from './staging.ts';
 
-/** What is ready at once is applied in this order (design: kinds of update). */
-const kindOrder = ['keyset', 'module', 'environment', 'manifest', 'file', 'withdraw'];
+/** Does something for one update; a failure is logged, and comes to `otherwise`. */
+type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>, otherwise: T) => Promise<T>;
 
 /**
- * The apply side's pass: stages what Transmission has completed, applies what is due, in order, and
- * records each outcome, until nothing is left to do now. Level-triggered: it can be killed at any
- * instant and run again. To be called under the apply lock.
+ * Runs the apply side's pass: stages completed downloads, applies due updates in order, and records each
+ * outcome, until nothing is left to do now. Level-triggered: it can be killed at any instant and run
+ * again. To be called under the apply lock.
  *
  * Nothing but an info hash is taken from the side that talks to the network: announcements are
- * verified again, and only a verified copy is applied.
+ * verified again, and only a verified copy is applied (docs/trust.md#three-users).
+ *
+ * @throws UpdateError `configuration` at the end, when a record is damaged beyond repair
  */
 export async function applyReady(config: Config, deps: ApplyDeps): Promise<void> {
   prepareApplyDir(config.applyDir);
   const { applyDir } = config;
   for (const directory of [applyDir, outcomesDir(applyDir), keySetsDir(applyDir)])
-    removeLeftOvers(directory, deps.now() * 1000);
+    removeLeftOvers(directory, deps.nowSeconds() * 1000);
   await endSurvivor(config.applyDir);
   const tried = new Set<string>();
   const faults = new Map<string, unknown>();
-  // What is wrong with one update, such as a full disk, must not hold up the other channels.
+  // A fault of one update, such as a full disk, must not hold up the other channels.
   const attempt: Attempt = async (id, work, otherwise) => {
     try {
       return await work();
@@ -45,40 +47,38 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
       return otherwise;
     }
   };
+  const held = new HeldUpdates(config);
   for (;;) {
-    const { current, ended } = await loadVerified(config);
+    // A withdrawal that came meanwhile counts.
+    held.refresh();
+    const { current, ended } = await loadVerified(held);
     for (const each of ended)
       if (await attempt(each.id, () => endOutcome(config.applyDir, each, deps), false))
         removeStaging(config.applyDir, each.id);
     const isPast = (update: Update): boolean => isRollback(config.applyDir, update);
     const updates = current.filter((update) => !isPast(update));
-    // The marker of what is past stays: advance would make it again, and wake us for it, for ever.
+    // The marker of a rolled-back update stays: advance would make it again, and wake this side, for ever.
     await stageAll(config, deps, updates, current.filter(isPast), attempt);
     const due: Update[] = [];
     for (const update of updates.filter((each) => !tried.has(updateKey(each))))
-      if (await attempt(update, () => isDue(config.applyDir, update, deps.now()), false))
+      if (await attempt(update, () => isDue(config.applyDir, update, deps.nowSeconds()), false))
         due.push(update);
-    const [first] = due.sort(
-      (a, b) => kindOrder.indexOf(a.kind ?? 'file') - kindOrder.indexOf(b.kind ?? 'file'),
-    );
+    const [first] = due.sort((a, b) => applicationOrder(a.kind) - applicationOrder(b.kind));
     if (first === undefined) break;
     tried.add(updateKey(first));
-    await applyOne(config, deps, first);
-    // What failed before may have waited for this module.
+    await applyOne(held, deps, first);
+    // Updates that failed before may have lacked this module.
     if (first.kind === 'module') tried.clear();
   }
   pruneApplySide(config);
-  // Told at the end: a record that is damaged beyond repair is a person's to deal with.
+  // Thrown at the end: a person has to deal with a record that is damaged beyond repair.
   for (const error of faults.values())
     if (error instanceof UpdateError && error.code === 'configuration') throw error;
 }
 
-/** Does something for one update; a failure is logged, and comes to `otherwise`. */
-type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>, otherwise: T) => Promise<T>;
-
 /**
- * Stages what is marked as complete, and removes the markers that have served, and those of torrents
- * that are no current update: superseded, somebody else's, or of an announcement that has yet to
+ * Stages updates that are marked as complete, and removes the markers that have served, and those of
+ * torrents that are no current update: superseded, not ours, or of an announcement that has yet to
  * come, which advance then marks again.
  */
 async function stageAll(
@@ -99,22 +99,22 @@ async function stageAll(
     if (!needed.has(name)) removeMarker(applyDir, name);
 }
 
-/** Ends what a killed apply left running: two Puppet runs at once would interleave. */
+/** Ends the Puppet that a killed apply left running: two runs at once would interleave. */
 async function endSurvivor(applyDir: string): Promise<void> {
-  const file = join(applyDir, 'run');
+  const file = runFile(applyDir);
   const run = readRecord(file) as { processGroup: number; startTime: string } | null | undefined;
   if (run === null || run === undefined) return;
   await endProcessGroup(run);
   replaceRecord(file, null, 0o600, 'a copy');
 }
 
-function isDue(applyDir: string, update: Update, now: number): boolean {
+function isDue(applyDir: string, update: Update, nowSeconds: number): boolean {
   const outcome = readProgress(outcomesDir(applyDir), update);
   switch (outcome?.state) {
     case 'STAGED':
-    case 'APPLYING': // interrupted: nobody else holds the lock
+    case 'APPLYING': // interrupted: this process holds the lock
     case 'FAILED':
-      return outcome.nextTryAt <= now;
+      return outcome.nextTryAt <= nowSeconds;
     default:
       return false;
   }

@@ -14,16 +14,17 @@ import {
   type PuppetSettings,
   type RunContext,
 } from '../../daemons/puppet/puppet.ts';
+import { commandHint } from '../../command-hint.ts';
 import { hasErrno, UpdateError } from '../../errors.ts';
 import { currentKeySet, keepKeySet, readChained } from '../../state/key-chain.ts';
 import { makePublicDirectory } from '../../system/directory.ts';
 import { fsyncDirectory } from '../../system/durable-write.ts';
 import { parseKeySet } from '../../trust/key-set.ts';
 
-/** The verified copy of one update's content, and where its effects go. */
+/** The verified copy of one update's content, and the places of its effects. */
 export interface ApplyRequest extends RunContext {
   kind: Exclude<Kind, 'keyset' | 'withdraw'>;
-  /** A file under its announced name, in a directory that nobody else can write. */
+  /** A file under its announced name, in a directory that no other user can write. */
   contentPath: string;
   name: string;
   channel: string;
@@ -38,8 +39,8 @@ export interface ApplyRequest extends RunContext {
  * Applies one update to this machine. Runs one at a time only: the caller holds the lock and has
  * ended the survivor of a run that was killed.
  *
- * Throws 'malformed' when the content is not what its kind says, 'try-later' when Puppet cannot be
- * run or was ended from outside, and file system errors, such as of a full disk.
+ * @throws UpdateError `malformed` when the content does not fit its kind, `try-later` when Puppet cannot
+ *   be run or was ended from outside; and file system errors, such as of a full disk
  */
 export async function applyContent(request: ApplyRequest): Promise<ApplyResult> {
   const { kind, contentPath, config } = request;
@@ -65,9 +66,9 @@ export async function applyContent(request: ApplyRequest): Promise<ApplyResult> 
 }
 
 /**
- * Puppet flushes nothing that it writes, and may write anywhere: a power cut must not keep the outcome
- * and lose the effects, since what is applied is never run again. Also of a run that changed nothing: one
- * that was killed before it may have.
+ * Flushes the disks after a run: Puppet flushes nothing that it writes, and may write anywhere, but a
+ * power cut must not keep the outcome and lose the effects, since an applied update is never run again.
+ * Also after a run that changed nothing: a killed one before it may have.
  */
 function flushed(result: ApplyResult): ApplyResult {
   if (result.ok) spawnSync('sync', { stdio: 'ignore' });
@@ -120,7 +121,7 @@ async function deliverFile({ contentPath, name, config }: ApplyRequest): Promise
     const reason = `${target} is a directory: move it away first`;
     return { ok: false, reason, exitCode: null, changed: null, failed: null };
   }
-  // One run at a time, so that a file of this name is what a killed one left.
+  // Runs go one at a time, so a file of this name is left over from a killed one.
   const temporary = join(deliveryDir, `.p2p-update-${name}`);
   await rm(temporary, { force: true, recursive: true });
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
@@ -141,26 +142,27 @@ async function deliverFile({ contentPath, name, config }: ApplyRequest): Promise
 }
 
 /**
- * Makes the next key set the one that this node trusts. The announcement, which the caller has
- * verified, is the signature of the root keys in force over these bytes; here is checked that the
- * bytes are the next link of this fleet's chain.
+ * Makes the next key set the one that this node trusts. The announcement, which the caller has verified,
+ * is the signature of the root keys in force over these bytes (docs/trust.md#key-sets); checked here is
+ * that the bytes are the next link of this fleet's chain.
  *
- * @param copy the verified copy of the content, which nobody else can write
- * @throws UpdateError `malformed` when it is not; `configuration` when the keys in force cannot be read
+ * @param copy the verified copy of the content, which no other user can write
+ * @throws UpdateError `malformed` when they are not; `configuration` when the keys in force cannot be read
  */
 export function activateKeySet(config: Config, update: Update, copy: string): ApplyResult {
   const text = readFileSync(copy, 'latin1');
   const next = parseKeySet(text);
-  const now = currentKeySet(config);
+  const current = currentKeySet(config);
   const done = { ok: true, exitCode: null, changed: null, failed: null };
-  // An interruption came between the chain and the outcome.
+  // Killed between the chain and the outcome.
   if (readChained(config.applyDir, update.version)?.payload === update.payload)
     return { ...done, reason: `key set ${update.version} is in force` };
-  if (next.fleet !== now.fleet || next.epoch !== update.version || next.epoch !== now.epoch + 1)
+  const isNext = next.epoch === update.version && next.epoch === current.epoch + 1;
+  if (next.fleet !== current.fleet || !isNext)
     throw new UpdateError(
       'malformed',
-      `it is key set ${next.epoch} of fleet ${next.fleet}; fleet ${now.fleet} needs ${now.epoch + 1}`,
-      { hint: 'make key sets with scripts/keys.ts' },
+      `it is key set ${next.epoch} of fleet ${next.fleet}; fleet ${current.fleet} needs ${current.epoch + 1}`,
+      { hint: `make key sets with: ${commandHint('keys', '--help')}` },
     );
   keepKeySet(config.applyDir, next.epoch, { text, payload: update.payload });
   return { ...done, reason: `key set ${next.epoch} is in force`, changed: 1 };

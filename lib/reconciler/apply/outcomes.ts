@@ -1,8 +1,9 @@
+import { zeroSha256 } from '../../announcement/fields.ts';
 import type { Update, UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
+import { outcomesDir } from '../../state/layout.ts';
 import {
   listRecords,
-  outcomesDir,
   type Progress,
   readIfIntact,
   readProgress,
@@ -12,19 +13,16 @@ import type { LoggedEvent } from '../../system/event-log.ts';
 
 export interface ApplyDeps {
   /** Unix seconds. */
-  now: () => number;
+  nowSeconds: () => number;
   log: (event: Omit<LoggedEvent, 'handler'>) => void;
 }
 
 /** Published: the other users of the node read outcomes, and only the apply side writes them. */
 export const outcomeMode = 0o644;
 
-/** What a withdrawal has for content. */
-const nothing = '0'.repeat(64);
-
 /**
- * True when this node has begun something newer on the channel: announcements were rolled back. The
- * outcomes are the apply side's own high-water mark, whatever it is offered.
+ * Whether this node has begun a newer update on the channel, so that announcements were rolled back. The
+ * outcomes are the apply side's own high-water mark, independent of any offer.
  */
 export function isRollback(applyDir: string, update: Update): boolean {
   // Key sets are ordered by their chain of epochs.
@@ -34,7 +32,7 @@ export function isRollback(applyDir: string, update: Update): boolean {
   return newer.some((id) => update.noop || readIfIntact(outcomesDir(applyDir), id)?.noop !== true);
 }
 
-/** The SHA-256 of what this channel applied last; undefined when it applied nothing yet, or nobody can tell. */
+/** SHA-256 of the content that this channel applied last; undefined when there is none, or it cannot be told. */
 export function lastApplied(applyDir: string, update: Update): string | null | undefined {
   return outcomesOf(applyDir, update.channel)
     .filter(({ version }) => version < update.version)
@@ -42,27 +40,27 @@ export function lastApplied(applyDir: string, update: Update): string | null | u
     .map((id) => readIfIntact(outcomesDir(applyDir), id))
     .find(
       (outcome) =>
-        // Damaged, it may have been what was applied last.
+        // A damaged outcome may have been that of the last one.
         outcome === undefined ||
-        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== nothing),
+        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256),
     )?.sha256;
 }
 
 /**
- * Ends what was staged, or waits for another try, and must not go on.
+ * Ends an update that is staged, or waits for another try, and must not go on.
  *
  * @returns whether there was something to end
  */
 export function endOutcome(
   applyDir: string,
   { id, state, reason }: EndedUpdate,
-  { now, log }: ApplyDeps,
+  { nowSeconds, log }: ApplyDeps,
 ): boolean {
   const directory = outcomesDir(applyDir);
   const write = (from: Progress, to: Progress['state'], why: string): Progress =>
-    writeProgress(directory, id, from, { state: to, reason: why }, now(), outcomeMode);
+    writeProgress(directory, id, from, { state: to, reason: why }, nowSeconds(), outcomeMode);
   let outcome = readProgress(directory, id);
-  // Interrupted: nobody else holds the lock.
+  // Interrupted: this process holds the lock.
   if (outcome?.state === 'APPLYING') outcome = write(outcome, 'FAILED', 'interrupted');
   if (outcome?.state === 'FAILED') outcome = write(outcome, 'STAGED', 'not tried again');
   if (outcome?.state !== 'STAGED' && outcome?.state !== 'QUEUED') return false;

@@ -1,33 +1,28 @@
-import { join } from 'node:path';
 import { idOf, isExpired, nameOf, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { UpdateError } from '../../errors.ts';
-import { type VerifiedUpdates, loadVerified } from '../../state/candidates.ts';
-import {
-  listRecords,
-  outcomesDir,
-  readIfIntact,
-  readProgress,
-  writeProgress,
-} from '../../state/progress.ts';
+import { loadVerified, type VerifiedUpdates } from '../../state/candidates.ts';
+import { HeldUpdates } from '../../state/held.ts';
+import { applyLock, outcomesDir, prepareApplyDir } from '../../state/layout.ts';
+import { listRecords, readIfIntact, readProgress, writeProgress } from '../../state/progress.ts';
+import { isoTime } from '../../system/iso-time.ts';
 import { runExclusively } from '../../system/lock.ts';
-import { applyLock, prepareApplyDir } from './directories.ts';
 import { type ApplyDeps, isRollback, outcomeMode } from './outcomes.ts';
 
-/** What became of one update that had been given up. */
+/** Result for one update that had been given up. */
 export interface Retried {
   id: UpdateId;
   isRetried: boolean;
-  /** Why it stays given up, for a person. */
+  /** Reason that it is tried again, or stays given up, for a person. */
   reason: string;
 }
 
 /**
- * Has what was given up (POISONED) tried again, with all its tries: writes that down, and the next pass
- * of the apply side does it. What must not be applied any more stays given up.
+ * Has updates that were given up (POISONED) tried again, with all their tries: records that, for the next
+ * pass of the apply side to do. An update that must not be applied any more stays given up.
  *
  * @param wanted the only one to try; undefined: all
- * @returns one line for each that was looked at; none when nothing was given up
+ * @returns one result for each update in question; none when nothing was given up
  * @throws UpdateError `usage` when the wanted one is not known here, `refused` when it was not given up
  *   or must stay so, `try-later` while another apply is at it
  */
@@ -40,14 +35,14 @@ export async function retryPoisoned(
   prepareApplyDir(applyDir);
   const retried: Retried[] = [];
   const isOurs = await runExclusively(
-    join(applyDir, applyLock),
+    applyLock(applyDir),
     () => '',
     async () => {
-      const candidates = await loadVerified(config);
+      const verified = await loadVerified(new HeldUpdates(config));
       for (const id of wanted === undefined
         ? poisonedIn(applyDir)
         : [requirePoisoned(config, wanted)])
-        retried.push(retryOne(config, candidates, id, deps));
+        retried.push(retryOne(config, verified, id, deps));
     },
   );
   if (!isOurs)
@@ -82,7 +77,7 @@ function retryOne(
   config: Config,
   { current, ended, unusable }: VerifiedUpdates,
   id: UpdateId,
-  { now, log }: ApplyDeps,
+  { nowSeconds, log }: ApplyDeps,
 ): Retried {
   const isIt = (other: UpdateId): boolean => updateKey(other) === updateKey(id);
   const directory = outcomesDir(config.applyDir);
@@ -94,11 +89,11 @@ function retryOne(
     return stays(why ?? 'it does not count any more');
   }
   if (isRollback(config.applyDir, update)) return stays('a newer version was begun');
-  if (isExpired(update, now()))
-    return stays(`it expired at ${new Date((update.expires ?? 0) * 1000).toISOString()}`);
+  if (isExpired(update, nowSeconds()))
+    return stays(`it expired at ${isoTime(update.expires ?? 0)}`);
   const reason = 'tried again by hand';
   const change = { state: 'STAGED' as const, reason, tries: 0, nextTryAt: 0, badContent: 0 };
-  writeProgress(directory, id, outcome, change, now(), outcomeMode);
+  writeProgress(directory, id, outcome, change, nowSeconds(), outcomeMode);
   log({ decision: 'retry', reason, ...idOf(id) });
   return { id, isRetried: true, reason };
 }

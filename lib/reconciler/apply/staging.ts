@@ -12,45 +12,41 @@ import type { Config } from '../../config.ts';
 import { copyVerified } from '../../content/copy-verified.ts';
 import { partialSuffix } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
+import { outcomesDir, runsDir, stagingDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
-import {
-  newProgress,
-  outcomesDir,
-  type Progress,
-  readProgress,
-  writeProgress,
-} from '../../state/progress.ts';
+import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
 import { type ApplyDeps, lastApplied, outcomeMode } from './outcomes.ts';
 
-/** How often content with the wrong hash is checked, and looked at again. */
+/** Times that content with the wrong hash is checked again by Transmission, before it is rejected. */
 export const maxBadContent = 2;
-/** As copyVerified says it. */
+/** The mismatch of content that is not there, as copyVerified says it. */
 export const absentContent = 'there is no such file';
 
 /** The directory of one update's staged copy, and the copy, which has the announced name. */
 export function stagingOf(applyDir: string, update: Update): { directory: string; copy: string } {
-  const directory = join(applyDir, 'staging', updateKey(update));
+  const directory = join(stagingDir(applyDir), updateKey(update));
   return { directory, copy: join(directory, 'content', update.name) };
 }
 
+/** Removes the staged copy of an update, if there is one. */
 export function removeStaging(applyDir: string, id: UpdateId): void {
-  rmSync(join(applyDir, 'staging', updateKey(id)), { recursive: true, force: true });
+  rmSync(join(stagingDir(applyDir), updateKey(id)), { recursive: true, force: true });
 }
 
 /**
- * COMPLETE -> STAGED, or what else follows from the content that Transmission has.
+ * Takes COMPLETE -> STAGED, or the other step that follows from the content that Transmission has.
  *
  * @returns whether the completion marker has served; false while it is missing, or waits for its time
  */
 export async function stage(config: Config, deps: ApplyDeps, update: Update): Promise<boolean> {
   const { applyDir } = config;
   const outcome = readProgress(outcomesDir(applyDir), update);
-  // A marker for what was staged already: the hook fired twice.
+  // Marked again after it was staged: the hook fired twice.
   if (outcome !== undefined && isPastContent(outcome.state)) return true;
-  if (outcome?.state === 'EXPIRED' && isExpired(update, deps.now())) return true;
+  if (outcome?.state === 'EXPIRED' && isExpired(update, deps.nowSeconds())) return true;
   const settle = (state: Progress['state'], reason: string, more: Partial<Progress> = {}): true => {
-    // An outcome begins where advance's record ends; what had ended, and counts again, begins anew.
+    // An outcome begins where advance's record ends; an ended update that counts again begins anew.
     const found = outcome?.state === 'QUEUED' ? outcome : newProgress(update);
     const from = { ...found, state: 'COMPLETE' as const };
     writeProgress(
@@ -58,7 +54,7 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
       update,
       from,
       { ...more, state, reason },
-      deps.now(),
+      deps.nowSeconds(),
       outcomeMode,
     );
     deps.log({ decision: state.toLowerCase(), reason, ...idOf(update) });
@@ -66,18 +62,18 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   };
 
   // Puppet's log outlives a lost outcome; a copy would be applied a second time.
-  if (outcome === undefined && existsSync(join(applyDir, 'runs', `${updateKey(update)}-1.log`)))
+  if (outcome === undefined && existsSync(join(runsDir(applyDir), `${updateKey(update)}-1.log`)))
     throw new UpdateError('configuration', `the outcome of ${updateKey(update)} is gone`, {
       hint: 'it was run on this node: submit a newer version (--rerun to have it run again)',
     });
   if (update.kind === 'withdraw') {
     // Nothing to download, and an emergency stop waits for nothing.
-    return settle('APPLIED', 'what was not applied on this channel is withdrawn');
+    return settle('APPLIED', 'every update of this channel that is not applied is withdrawn');
   }
-  const isAwaited = !isMarked(applyDir, update.infoHash) || update.notBefore > deps.now();
-  // One that is downloaded again may never come.
+  const isAwaited = !isMarked(applyDir, update.infoHash) || update.notBefore > deps.nowSeconds();
+  // A second download may never come, and the update has to expire all the same.
   if (isAwaited && outcome?.state !== 'QUEUED') return false;
-  if (isExpired(update, deps.now()))
+  if (isExpired(update, deps.nowSeconds()))
     return settle('EXPIRED', 'it expired before it could be applied');
   if (isAwaited) return false;
   if (update.length > config.maxContentBytes)
@@ -89,7 +85,7 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   if (mismatch === undefined) return settle('STAGED', 'verified');
   removeStaging(applyDir, update);
   if (mismatch === absentContent) {
-    // Somebody has deleted it: advance sees that, and marks it again when it is here again.
+    // Deleted: advance notices that, has it downloaded again, and marks it again.
     deps.log({ decision: 'wait', reason: `of the download: ${mismatch}`, ...idOf(update) });
     return true;
   }
@@ -103,7 +99,7 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
  * A daemon that was killed before it gave a whole download its name never does: it finds all of it there
  * when it checks, and seeds it under the name of a partial one.
  *
- * @returns why there is none that was announced; undefined when it is copied
+ * @returns the mismatch with the announcement; undefined when it is copied
  */
 export async function copyToStaging(config: Config, update: Update): Promise<string | undefined> {
   const { copy } = stagingOf(config.applyDir, update);
@@ -116,7 +112,7 @@ export async function copyToStaging(config: Config, update: Update): Promise<str
     mkdirSync(dirname(copy), { recursive: true, mode: 0o700 });
     const found = await copyVerified(file, copy, update);
     if (found === undefined) return undefined;
-    // What the first place has wrong tells more than the others; a partial download is no fault.
+    // The mismatch of the first place tells more than the others'; a partial download is no fault.
     if (mismatch === absentContent && !file.endsWith(partialSuffix)) mismatch = found;
   }
   return mismatch;

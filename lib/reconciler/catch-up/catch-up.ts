@@ -1,6 +1,7 @@
 import type { Config } from '../../config.ts';
 import { describeError } from '../../errors.ts';
 import { listHoldings } from '../../query/holdings.ts';
+import { HeldUpdates } from '../../state/held.ts';
 import { epochOf } from '../../state/key-chain.ts';
 import {
   type CatchUpRecord,
@@ -19,14 +20,14 @@ import {
 } from './neighbours.ts';
 import { type OwnState, planRound } from './plan.ts';
 
-/** How many members are asked. */
+/** Members that one catch-up asks. */
 const maxNeighbours = 3;
-/** With Serf's own processes. */
+/** Duration of one round of queries, with the start of Serf's own processes. */
 const roundMs = querySeconds * 1000 + 500;
 
 /**
  * Begins a catch-up if one is due, and records that, so that no other process begins one too: to be
- * called under the advance lock. What is returned needs no lock, and may be lost without harm.
+ * called under the advance lock. The catch-up itself needs no lock, and may be lost without harm.
  *
  * @returns the catch-up, which logs its own failure; undefined when none is due
  * @throws UpdateError `try-later` and others when it cannot be recorded
@@ -34,19 +35,19 @@ const roundMs = querySeconds * 1000 + 500;
 export function beginCatchUp(config: Config, deps: CatchUpDeps): Promise<void> | undefined {
   const { stateDir } = config;
   const last = readCatchUp(stateDir);
-  const [epoch, now] = [epochOf(config), deps.now()];
+  const [epoch, nowMs] = [epochOf(config), deps.nowMs()];
   const joinedAt = readJoinedAt(stateDir);
   const { catchUpSeconds: intervalSeconds } = config;
   const random = deps.random();
-  const delayMs = decideCatchUp({ last, joinedAt, epoch, now, intervalSeconds, random });
-  // Whoever is woken next has the time.
+  const delayMs = decideCatchUp({ last, joinedAt, epoch, nowMs, intervalSeconds, random });
+  // Left to the next wake-up, which has the time.
   if (delayMs === null || deps.leftMs() < delayMs + 2 * roundMs) return undefined;
   const claimed: CatchUpRecord = {
-    startedAt: now + delayMs,
+    startedAt: nowMs + delayMs,
     epoch,
     members: last?.members ?? 0,
     left: 'time',
-    refused: stillRefused(last, epoch, now),
+    refused: stillRefused(last, epoch, nowMs),
   };
   writeCatchUp(stateDir, claimed);
   return new Promise((resolve) => setTimeout(resolve, delayMs))
@@ -57,8 +58,9 @@ export function beginCatchUp(config: Config, deps: CatchUpDeps): Promise<void> |
 }
 
 /**
- * Asks three random members what they hold, and fetches what this node lacks. Each announcement is
- * judged as if it had come by event: a neighbour can withhold, but neither forge nor bring back.
+ * Asks three random members for their holdings, and fetches those that this node lacks. Each
+ * announcement is judged as if it had come by event: a neighbour can withhold news, but neither forge
+ * it nor bring back an older update.
  */
 async function catchUp(config: Config, claimed: CatchUpRecord, deps: CatchUpDeps): Promise<void> {
   const { serf, random } = deps;
@@ -79,12 +81,18 @@ async function catchUp(config: Config, claimed: CatchUpRecord, deps: CatchUpDeps
   });
 }
 
-/** @returns false when there was no time for all of it */
+/**
+ * Fetches the announcements that this node lacks, round by round.
+ *
+ * @returns false when there was no time for all of them
+ */
 async function fetchMissing(run: Run, names: readonly string[]): Promise<boolean> {
   const { config, deps } = run;
+  const held = new HeldUpdates(config);
   const look = async (): Promise<OwnState> => {
     const { epoch, settled } = run;
-    return { held: await listHoldings(config), epoch, settled, channels: config.channels };
+    held.refresh();
+    return { held: await listHoldings(held), epoch, settled, channels: config.channels };
   };
   let own = await look();
   const neighbours = await fetchDigests(run, names, own);
@@ -93,7 +101,7 @@ async function fetchMissing(run: Run, names: readonly string[]): Promise<boolean
     if (asks.length === 0) return true;
     if (deps.leftMs() < roundMs) return false;
     await Promise.all(asks.map((each) => askNeighbour(run, each)));
-    // It may remove the keys that signed the rest.
+    // The new key set may remove the keys that signed the rest.
     if (run.hasKeySet) return true;
     own = await look();
   }

@@ -1,40 +1,39 @@
 import { lstatSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { replaceDurably } from '../../system/durable-write.ts';
 import { UpdateError } from '../../errors.ts';
+import { catchUpFile, joinedFile } from '../../state/layout.ts';
+import { replaceDurably } from '../../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../../system/record.ts';
 import { readRegularFile } from '../../system/regular-file.ts';
-import { joinedFile } from '../../state/facts.ts';
 
-/** What a node remembers of its last catch-up; times are unix milliseconds. */
+/** Record of the last catch-up; times are unix milliseconds. */
 export interface CatchUpRecord {
   startedAt: number;
-  /** The epoch of the key set in force then; what was refused may pass under another one. */
+  /** Epoch of the key set in force then; an announcement refused under it may pass under another one. */
   epoch: number;
-  /** How many members were alive then, this node among them; 0: not known, 1: nobody could be asked. */
+  /** Members that were alive then, this node among them; 0: not known, 1: no other one could be asked. */
   members: number;
-  /** What kept it from being the whole: a key set that has yet to come into force, or time. */
+  /** Reason that it was not complete: a key set that has yet to come into force, or lack of time. */
   left: 'nothing' | 'keys' | 'time';
   refused: Refused[];
 }
 
-/** What need not be fetched again for a while: these signed bytes would be refused again. */
+/** An announcement not to be fetched again for a while: its signed bytes would be refused again. */
 export interface Refused {
   /** From `offerKey`. */
   offerKey: string;
   at: number;
 }
 
-/** Joins come in bursts: a node asks no more often for them. */
+/** Shortest interval between two catch-ups because of joins, which come in bursts. */
 const debounceMs = 10_000;
 const maxJitterMs = 5_000;
-/** Members times this is the shortest interval: a whole fleet sends two queries a second. */
+/** Shortest interval between two catch-ups, for each member: a whole fleet sends two queries a second. */
 const msPerMember = 500;
-/** A timer fires early by its accuracy. */
+/** Share of the interval after which a catch-up is due: a timer fires early by its accuracy. */
 const earliness = 0.9;
-/** In a fleet of up to so many everybody asks when anybody joins. */
+/** Largest fleet in which every node asks when any node joins. */
 const smallFleet = 20;
-/** Clocks and configurations change, and with them the verdict. */
+/** Time for which a refusal counts: clocks and configurations change, and with them the verdict. */
 const refusedForMs = 3_600_000;
 const maxRefused = 256;
 const maxRecordBytes = 65_536;
@@ -43,7 +42,7 @@ const maxRecordBytes = 65_536;
  * Decides whether a catch-up is due, and after what delay it should begin.
  *
  * @param last undefined when there was none
- * @param joinedAt when a member joined last, unix milliseconds; null: never
+ * @param joinedAt last join of a member, unix milliseconds; null: never
  * @param epoch of the key set in force now
  * @param now unix milliseconds
  * @param random from 0 to 1, so that the nodes of a fleet do not all ask at once
@@ -53,18 +52,18 @@ export function decideCatchUp(input: {
   last: CatchUpRecord | undefined;
   joinedAt: number | null;
   epoch: number;
-  now: number;
+  nowMs: number;
   intervalSeconds: number;
   random: number;
 }): number | null {
-  const { last, joinedAt, epoch, now, random } = input;
+  const { last, joinedAt, epoch, nowMs, random } = input;
   if (last === undefined) return 0;
-  const ageMs = now - last.startedAt;
-  // The clock was set back since: it says nothing about the last one.
+  const ageMs = nowMs - last.startedAt;
+  // The clock was set back since, and cannot tell the age of the last one.
   if (ageMs < -debounceMs) return 0;
   if (last.left === 'keys' && epoch > last.epoch) return 0;
   const jitterMs = Math.round(Math.min(maxJitterMs, last.members * 50) * random);
-  if (joinedAt !== null && joinedAt > last.startedAt && joinedAt <= now)
+  if (joinedAt !== null && joinedAt > last.startedAt && joinedAt <= nowMs)
     return last.members === 1 ? jitterMs : Math.max(jitterMs, debounceMs - ageMs);
   if (last.left === 'time') return ageMs >= debounceMs ? jitterMs : null;
   const intervalMs = Math.max(input.intervalSeconds * 1000, last.members * msPerMember);
@@ -76,37 +75,37 @@ export function decideCatchUp(input: {
  * do not: a thousand queries at once would hold up the events. A node to which more than half of the
  * fleet is new was away itself, or on the smaller side of a partition.
  *
- * @param joined how many members have joined
- * @param members how many were alive at the last catch-up; 0: not known
+ * @param joined number of members that have joined
+ * @param members number of members alive at the last catch-up; 0: not known
  */
 export function isJoinOurs(joined: number, members: number): boolean {
   return members <= smallFleet || joined > members / 2;
 }
 
-/** What is still to be remembered as refused under this epoch. */
+/** Refusals that still count under this epoch, the newest 256 at most. */
 export function stillRefused(
   last: CatchUpRecord | undefined,
   epoch: number,
-  now: number,
+  nowMs: number,
 ): Refused[] {
   if (last?.epoch !== epoch) return [];
-  return last.refused.filter(({ at }) => Math.abs(now - at) < refusedForMs).slice(-maxRefused);
+  return last.refused.filter(({ at }) => Math.abs(nowMs - at) < refusedForMs).slice(-maxRefused);
 }
 
-/** When a member joined last, by the fact that handlers/member-join.ts touches; null: never. */
+/** Last join of a member, unix milliseconds, by the fact that handlers/member-join.ts touches; null: never. */
 export function readJoinedAt(stateDir: string): number | null {
   return lstatSync(joinedFile(stateDir), { throwIfNoEntry: false })?.mtimeMs ?? null;
 }
 
-/** The record of the last catch-up; undefined when there is none that can be used. */
+/** Reads the record of the last catch-up; undefined when there is no usable one. */
 export function readCatchUp(stateDir: string): CatchUpRecord | undefined {
-  const file = recordFile(stateDir);
+  const file = catchUpFile(stateDir);
   try {
     const bytes = readRegularFile(file, { maxBytes: maxRecordBytes });
     if (typeof bytes === 'string') return undefined;
     return parseRecord(decodeRecord(bytes.toString(), file)?.value);
   } catch (error) {
-    // It decides when to ask, and nothing else: one query too many does no harm.
+    // The record decides when to ask, and nothing else: one query too many does no harm.
     if (error instanceof UpdateError) return undefined;
     throw error;
   }
@@ -114,16 +113,12 @@ export function readCatchUp(stateDir: string): CatchUpRecord | undefined {
 
 /** Writes the record of a catch-up. */
 export function writeCatchUp(stateDir: string, record: CatchUpRecord): void {
-  const file = recordFile(stateDir);
-  // What is no file cannot be replaced by a rename.
+  const file = catchUpFile(stateDir);
+  // rename(2) cannot replace a directory by a file.
   if (lstatSync(file, { throwIfNoEntry: false })?.isDirectory() === true)
     rmSync(file, { recursive: true });
   const refused = record.refused.map(({ offerKey: what, at }) => ({ what, at }));
   replaceDurably(file, encodeRecord({ ...record, refused }));
-}
-
-function recordFile(stateDir: string): string {
-  return join(stateDir, 'catch-up');
 }
 
 function parseRecord(value: unknown): CatchUpRecord | undefined {

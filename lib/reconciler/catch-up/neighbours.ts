@@ -11,7 +11,7 @@ import {
   parseTexts,
 } from '../../query/latest.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
-import { shownName } from '../../system/printable.ts';
+import { asciiOnly } from '../../system/printable.ts';
 import type { CatchUpRecord } from './due.ts';
 import { type Ask, type Neighbour, type OwnState, offerKey } from './plan.ts';
 import { acceptFromNeighbour, type Verdict } from './take.ts';
@@ -19,40 +19,40 @@ import { acceptFromNeighbour, type Verdict } from './take.ts';
 export interface CatchUpDeps {
   serf: Pick<SerfClient, 'members' | 'selfName' | 'query'>;
   /** Unix milliseconds. */
-  now: () => number;
+  nowMs: () => number;
   /** Unix seconds; see DecisionInput. */
   buildTime: number;
   log: (event: Omit<LoggedEvent, 'handler'>) => void;
   /** From 0 to below 1. */
   random: () => number;
-  /** The milliseconds that are left for it all. */
+  /** Milliseconds left for the whole catch-up. */
   leftMs: () => number;
 }
 
-/** How long one query takes, whoever answers: Serf waits the whole of it. */
+/** Duration of one query, with or without responses: Serf waits for the whole of it. */
 export const querySeconds = 2;
-/** More than 64 channels need. */
+/** Offers taken from one neighbour: more than 64 channels need. */
 const maxOffers = 512;
 
-/** What a catch-up has come to so far. */
+/** State of a catch-up that is under way. */
 export interface Run {
   config: Config;
   deps: CatchUpDeps;
   /** Of the key set in force at its start. */
   epoch: number;
-  /** What is not asked for again. */
+  /** Offers that are not asked for again, by {@link offerKey}. */
   settled: Set<string>;
   refused: CatchUpRecord['refused'];
-  /** The next key set came. */
+  /** The next key set has come. */
   hasKeySet: boolean;
-  /** Something needs a later key set, or a neighbour has one. */
+  /** An announcement needs a later key set, or a neighbour has one. */
   waits: boolean;
 }
 
 /**
- * Asks each for the first page of what it holds, in one query.
+ * Asks each neighbour for the first page of its holdings, in one query.
  *
- * @returns those that answered
+ * @returns the neighbours that answered
  */
 export async function fetchDigests(
   run: Run,
@@ -61,7 +61,7 @@ export async function fetchDigests(
 ): Promise<Neighbour[]> {
   const { deps } = run;
   const answers = await ask(run, { kind: 'digest', after: null }, names);
-  const same = digestOfAll(chooseServed(own.held, deps.now() / 1000));
+  const same = digestOfAll(chooseServed(own.held, deps.nowMs() / 1000));
   const neighbours = names.flatMap((name) => {
     const digest = parseDigest(answers.get(name) ?? '');
     if (digest === undefined) return [];
@@ -73,7 +73,7 @@ export async function fetchDigests(
     return [{ name, epoch, nextPage, offers, done: new Set<string>(), strikes: 0 }];
   });
   if (neighbours.length === 0)
-    deps.log({ decision: 'wait', reason: `no answer from ${names.map(shownName).join(', ')}` });
+    deps.log({ decision: 'wait', reason: `no answer from ${names.map(shown).join(', ')}` });
   return neighbours;
 }
 
@@ -85,7 +85,7 @@ async function ask(
   return deps.serf.query(latestQuery, formatRequest(request), querySeconds, names);
 }
 
-/** Puts one query to one neighbour, and takes what it answers. */
+/** Sends one query to one neighbour and takes its response; a bad one counts as a strike. */
 export async function askNeighbour(run: Run, each: Ask): Promise<void> {
   const { name } = each.to;
   const request: LatestRequest =
@@ -108,7 +108,16 @@ function takePage({ to, after }: Extract<Ask, { kind: 'page' }>, answer: string)
   return true;
 }
 
-/** @returns whether what came is what was asked for, and no forgery */
+/** A member's name for the log: each member chooses its own. */
+function shown(name: string): string {
+  return asciiOnly(name.slice(0, 64));
+}
+
+/**
+ * Takes the announcements of a response.
+ *
+ * @returns whether at least one came, each was asked for, and none was a forgery
+ */
 async function takeTexts(
   run: Run,
   { to, offers }: Extract<Ask, { kind: 'get' }>,
@@ -125,14 +134,14 @@ async function takeTexts(
       continue;
     }
     last = Math.max(last, index);
-    if ((await take(run, item, shownName(to.name))) === 'forged') forged += 1;
+    if ((await take(run, item, shown(to.name))) === 'forged') forged += 1;
   }
   if (strange > 0)
     run.deps.log({
       decision: 'refuse',
-      reason: `${strange} lines that were not asked for, from ${shownName(to.name)}`,
+      reason: `${strange} lines that were not asked for, from ${shown(to.name)}`,
     });
-  // In the order asked: what stands after the last one that came may only have had no room.
+  // A response keeps the order of the request: keys after the last one that came may have had no room.
   const answered = last === -1 ? offers : offers.slice(0, last + 1);
   for (const offer of answered) to.done.add(offerKey(offer));
   return last >= 0 && strange === 0 && forged === 0;
@@ -140,10 +149,10 @@ async function takeTexts(
 
 async function take(run: Run, item: Holding, from: string): Promise<Verdict> {
   const { config, deps } = run;
-  const now = Math.floor(deps.now() / 1000);
-  const verdict = await acceptFromNeighbour(item, from, config, { ...deps, now });
+  const nowSeconds = Math.floor(deps.nowMs() / 1000);
+  const verdict = await acceptFromNeighbour(item, from, config, { ...deps, nowSeconds });
   if (verdict !== 'forged') run.settled.add(offerKey(item));
-  if (verdict === 'refused') run.refused.push({ offerKey: offerKey(item), at: deps.now() });
+  if (verdict === 'refused') run.refused.push({ offerKey: offerKey(item), at: deps.nowMs() });
   run.hasKeySet ||= verdict === 'key set';
   run.waits ||= verdict === 'waits';
   return verdict;

@@ -1,34 +1,34 @@
 import { keySetChannel } from '../../announcement/fields.ts';
 import { nameOf } from '../../announcement/update.ts';
-import { supersedes, type Damaged, type Holding, type Item } from '../../query/holdings.ts';
+import { type Damaged, type Holding, type Item, supersedes } from '../../query/holdings.ts';
 
-/** What is known of one neighbour during a catch-up. */
+/** State of one neighbour during a catch-up. */
 export interface Neighbour {
   name: string;
   /** Of the key set in force there, as it says. */
   epoch: number;
   /** The key after which its next page is to be asked for; null: it has no more, or is not asked. */
   nextPage: string | null;
-  /** What it says that it holds, by {@link offerKey}. */
+  /** Its holdings, by its own word, by {@link offerKey}. */
   offers: Map<string, Offer>;
-  /** What it has been asked for, and need not be again. */
+  /** Offers that it has been asked for, and need not be again. */
   done: Set<string>;
-  /** How often it did not deliver, or delivered what nobody may trust. */
+  /** Times that it did not deliver, or delivered something that is not to be trusted. */
   strikes: number;
 }
 
-/** Something that a neighbour holds; the next key set is also asked for where only its epoch is known. */
+/** An announcement that a neighbour holds; of the next key set its epoch may be all that is known. */
 export type Offer =
   Item | (Pick<Item, 'channel' | 'version' | 'key'> & { scope: null; body: null });
 
-/** What this node compares offers with. */
+/** State of this node, with which offers are compared. */
 export interface OwnState {
   held: readonly (Holding | Damaged)[];
   /** Of the key set in force. */
   epoch: number;
   /** The channels that this node follows; null: all. */
   channels: readonly string[] | null;
-  /** What was refused, or has to wait, by {@link offerKey}. */
+  /** Offers that were refused, or have to wait, by {@link offerKey}. */
   settled: ReadonlySet<string>;
 }
 
@@ -38,12 +38,12 @@ export type Ask =
 
 /** Each neighbour answers its queries one at a time, and a query takes its two seconds in any case. */
 export const maxQueriesAtOnce = 4;
-/** More seldom fit a response. */
+/** Keys of one request: more announcements seldom fit a response. */
 const maxKeysAtOnce = 3;
-/** A response may be lost once or twice; who goes on like that is not worth the time of the others. */
+/** Strikes after which a neighbour is not asked any more: a response may be lost once or twice. */
 export const maxStrikes = 3;
 
-/** The key and the body: both have to be the same for an announcement to be the same. */
+/** Key and body of an announcement: the same announcement has the same of both. */
 export function offerKey({ key, body }: Pick<Offer, 'key' | 'body'>): string {
   return `${key} ${body ?? 'any'}`;
 }
@@ -63,11 +63,11 @@ export function isMissing(offer: Offer, own: OwnState): boolean {
 }
 
 /**
- * What to ask whom at once: the pages that are still to come, then announcements, those of different
- * neighbours side by side, so that no neighbour can hold up another one's. The next key set comes
- * first and alone, since it may remove the keys that signed the rest; within a channel the newest.
+ * Plans the queries of one round: the pages that are still to come, then announcements, those of
+ * different neighbours side by side, so that no neighbour can hold up another one's. The next key set
+ * comes first and alone, since it may remove the keys that signed the rest; within a channel the newest.
  *
- * @returns nothing when all is done
+ * @returns none when all is done
  */
 export function planRound(neighbours: readonly Neighbour[], own: OwnState): Ask[] {
   const asked = neighbours.filter(({ strikes }) => strikes < maxStrikes);
@@ -79,7 +79,7 @@ export function planRound(neighbours: readonly Neighbour[], own: OwnState): Ask[
     for (const [to, offers] of wanted) wanted.set(to, offers.filter(isKeySet));
   const inAll = new Set([...wanted.values()].flatMap((offers) => offers.map(offerKey))).size;
   const free = Math.max(0, maxQueriesAtOnce - asks.length);
-  // One each, where that is enough: not every announcement leaves room for a second one.
+  // One key a query where that is enough: not every announcement leaves room for a second one.
   const size = Math.min(maxKeysAtOnce, Math.ceil(inAll / Math.max(1, free)));
   const taken = new Set<string>();
   for (let slot = 0, idle = 0; asks.length < maxQueriesAtOnce && idle < asked.length; slot += 1) {
@@ -106,7 +106,7 @@ function wantedOf(to: Neighbour, own: OwnState): Offer[] {
     );
 }
 
-/** Key sets sort among the other channels, so they may be pages away. */
+/** Offer of the next key set by its epoch alone: among the other channels it may be pages away. */
 function nextKeySet({ epoch, offers }: Neighbour, own: OwnState): Offer[] {
   const id = { channel: keySetChannel, version: own.epoch + 1 };
   const key = nameOf(id);

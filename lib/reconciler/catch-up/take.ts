@@ -1,21 +1,21 @@
-import { acceptPayload, type AcceptDeps } from '../../state/accept.ts';
 import { keySetChannel } from '../../announcement/fields.ts';
-import type { Config } from '../../config.ts';
-import { UpdateError, describeError } from '../../errors.ts';
-import type { LoggedEvent } from '../../system/event-log.ts';
-import type { Holding } from '../../query/holdings.ts';
-import { currentKeySet } from '../../state/key-chain.ts';
 import { idOf, looksLikeTorrent, parseAnnouncement } from '../../announcement/update.ts';
+import type { Config } from '../../config.ts';
+import { describeError, UpdateError } from '../../errors.ts';
+import type { Holding } from '../../query/holdings.ts';
+import { acceptPayload, type AcceptDeps } from '../../state/accept.ts';
+import { currentKeySet } from '../../state/key-chain.ts';
+import type { LoggedEvent } from '../../system/event-log.ts';
 
-/** What came of an announcement that a neighbour delivered. */
+/** Verdict on an announcement that a neighbour delivered. */
 export type Verdict =
   /** It is held now, or was already. */
   | 'taken'
-  /** The same, and it will change who may sign. */
+  /** The same, and it will change the trusted keys. */
   | 'key set'
   /** It needs a later key set. */
   | 'waits'
-  /** These signed bytes are refused, whoever delivers them. */
+  /** These signed bytes are refused, from any neighbour. */
   | 'refused'
   /** Another copy of these signed bytes may have better signatures. */
   | 'forged';
@@ -25,10 +25,10 @@ export type TakeDeps = AcceptDeps & {
 };
 
 /**
- * Takes an announcement from a neighbour, exactly as one that came by event, and logs it.
+ * Judges and stores an announcement from a neighbour exactly as one that came by event, and logs it.
  *
  * @param from the neighbour's name, printable
- * @throws UpdateError `configuration` when this node cannot judge anything
+ * @throws UpdateError `configuration` when this node cannot verify anything
  */
 export async function acceptFromNeighbour(
   item: Holding,
@@ -55,7 +55,7 @@ export async function acceptFromNeighbour(
 
 /**
  * Whether no signatures could make these bytes trusted. Otherwise the neighbour alone is to blame: it
- * may have spoiled the signatures of an announcement that others hold whole.
+ * may have corrupted the signatures of an announcement that others hold intact.
  */
 function isFaultOfBody({ payload }: Holding, config: Config): boolean {
   if (looksLikeTorrent(Buffer.from(payload))) return true;

@@ -63,7 +63,7 @@ const content = fc
     sha256: hex(32),
     exponent: fc.integer({ min: 14, max: 24 }),
     length: fc.integer({ min: 1, max: 2 ** 48 - 1 }),
-    /** As many as fit 675 bytes beside 3 signers and the longest texts; 0 leaves the length free. */
+    /** As many as fit into 675 bytes beside 3 signers and the longest texts; 0 leaves the length free. */
     pieceCount: fc.integer({ min: 0, max: 10 }),
   })
   .chain(({ exponent, pieceCount, length, ...rest }) => {
@@ -85,7 +85,7 @@ const withdrawal = fc.constant({
   pieces: new Uint8Array(),
 });
 
-/** Every announcement that may be sent, and who signs it. */
+/** Every announcement that may be sent, with its signers. */
 export const announcements: fc.Arbitrary<{ announcement: Announcement; signers: string[] }> =
   fc.record({
     announcement: fc

@@ -21,7 +21,7 @@ describe('parseBareTorrent', () => {
     ['in base64', Buffer.from(good.toString('base64'))],
     ['in base64 without padding', Buffer.from(good.toString('base64').replace(/=+$/, ''))],
     ['in base64url', Buffer.from(good.toString('base64url'))],
-  ])('takes one %s', async (_, payload) => {
+  ])('takes a .torrent %s', async (_, payload) => {
     expect(looksLikeTorrent(payload)).toBe(true);
     const parsed = await parseBareTorrent(payload);
     expect(Buffer.from(parsed.pieces)).toEqual(pieces);
@@ -88,7 +88,7 @@ describe('parseBareTorrent', () => {
     );
   });
 
-  it('takes any bytes without anything but a refusal', async () => {
+  it('refuses random bytes as malformed, without any other error', async () => {
     let seed = 7;
     const random = (max: number): number => {
       seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;

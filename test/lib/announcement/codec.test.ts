@@ -54,7 +54,7 @@ function sized(text: string | Buffer): Buffer {
   return Buffer.concat([uint(bytes.length, 1), bytes]);
 }
 
-/** The wire in its parts, made from the page and not by the encoder; a test replaces some. */
+/** The wire in its parts, made from docs/announcement.md and not by the encoder; tests replace some. */
 const parts = {
   format: uint(1, 1),
   kind: uint(1, 1),
@@ -95,14 +95,14 @@ function wire(changed: Parts = {}): string {
   return wireBytes(changed).toString('base64url');
 }
 
-describe('the published vectors', () => {
-  it.each(vectors.announcements)('gives the text of $title', (vector) => {
+describe('the test vectors of docs/announcement.md', () => {
+  it.each(vectors.announcements)('encode to the text of $title', (vector) => {
     const body = encodeBody(vectorFields(vector), vector.signers);
     const signatures = vector.signers.map((id) => signBody(body, vectors.fleet, vectorKey(id)));
     expect(encodeAnnouncement(body, signatures)).toBe(vector.text);
   });
 
-  it.each(vectors.announcements)('reads the fields of $title', (vector) => {
+  it.each(vectors.announcements)('decode to the fields of $title', (vector) => {
     const { announcement, signers, signatures } = decodeAnnouncement(vector.text);
     expect({ ...announcement, pieces: Buffer.from(announcement.pieces).toString('hex') }).toEqual(
       vector.fields,
@@ -138,7 +138,7 @@ describe('the published vectors', () => {
 });
 
 describe('decoding', () => {
-  it('reads every field of bytes that the encoder did not make', () => {
+  it('decodes every field of bytes that the encoder did not make', () => {
     const { announcement, signers, body, signatures } = decodeAnnouncement(
       wire({ flags: uint(3, 1) }),
     );
@@ -296,15 +296,18 @@ describe('decoding', () => {
     [169, 'signatures'],
     [296, 'signatures'],
   ];
-  it.each(cuts)('says where bytes are missing: after %i in the %s', (size, field) => {
-    const { code, message } = refusal(() =>
-      decodeAnnouncement(wireBytes().subarray(0, size).toString('base64url')),
-    );
-    expect(code).toBe('malformed');
-    expect(message).toContain(`cut off in field "${field}": it has ${size} bytes`);
-  });
+  it.each(cuts)(
+    'names the field of an announcement that is cut off: after %i bytes it is the %s',
+    (size, field) => {
+      const { code, message } = refusal(() =>
+        decodeAnnouncement(wireBytes().subarray(0, size).toString('base64url')),
+      );
+      expect(code).toBe('malformed');
+      expect(message).toContain(`cut off in field "${field}": it has ${size} bytes`);
+    },
+  );
 
-  it('refuses every prefix', () => {
+  it('refuses every prefix of an announcement', () => {
     const whole = wireBytes();
     for (let size = 0; size < whole.length; size += 1)
       expect(
@@ -334,7 +337,7 @@ describe('decoding', () => {
     });
   });
 
-  it('refuses random text with an UpdateError and nothing else', () => {
+  it('refuses random text with an UpdateError and no other error', () => {
     const plausible = (bytes: Uint8Array): string =>
       Buffer.concat([uint(0x01010001, 4), bytes]).toString('base64url');
     const random = fc.oneof(
@@ -349,7 +352,7 @@ describe('decoding', () => {
     );
   });
 
-  it('decodes no random bytes but those that it would itself encode', () => {
+  it('decodes random bytes only where the encoder would make the same ones', () => {
     const byte = fc.integer({ min: 0, max: 255 });
     const change = fc.record({ offset: fc.nat(296), byte });
     fc.assert(
@@ -370,7 +373,7 @@ describe('decoding', () => {
 });
 
 describe('encoding', () => {
-  it('gives back what was encoded', () => {
+  it('encodes every announcement so that it decodes to the same fields', () => {
     fc.assert(
       fc.property(announcements, ({ announcement, signers }) => {
         const body = encodeBody(announcement, signers);
@@ -410,7 +413,7 @@ describe('encoding', () => {
     ['a name in another script', { name: '\u0430bc' }, /name/],
     ['a target in another script', { target: 'role=\u0430' }, /target.* column 6/],
     [
-      'what does not fit',
+      'more pieces than fit',
       { length: 16_384 * 30, pieces: Buffer.alloc(600) },
       /110 bytes over its limit of 675/,
     ],
@@ -430,13 +433,13 @@ describe('encoding', () => {
     ['descending', ['00000000000000bb', '00000000000000aa']],
     ['upper case', ['00000000000000AA']],
     ['too short', ['aa']],
-  ])('refuses signers: %s', (_, signers) => {
+  ])('refuses a list of signer ids that is wrong: %s', (_, signers) => {
     const { code, message } = refusal(() => encodeBody(sample, signers));
     expect(code).toBe('malformed');
     expect(message).toMatch(/signer/);
   });
 
-  it('takes exactly 675 bytes, and not one more', () => {
+  it('takes an announcement of 675 bytes, and refuses one of 676', () => {
     const full = { ...sample, length: 16_384 * 24, pieces: Buffer.alloc(480), target: '' };
     const text = (name: string): string =>
       encodeAnnouncement(encodeBody({ ...full, name }, ids.slice(0, 1)), [Buffer.alloc(64)]);
@@ -458,7 +461,7 @@ describe('encoding', () => {
   });
 });
 
-describe('the budget', () => {
+describe('pieceBudget', () => {
   const empty = { channel: '', name: '', target: '' };
 
   it.each([
@@ -471,7 +474,7 @@ describe('the budget', () => {
     expect(pieceBudget({ ...empty, signers, maxChars: 9216 })).toBe(atMost);
   });
 
-  it('is what the encoder uses', () => {
+  it('agrees with the length that the encoder makes', () => {
     const { channel, name, target } = sample;
     const left = pieceBudget({ signers: 3, channel, name, target, maxChars: 900 });
     const text = encodeAnnouncement(
@@ -481,7 +484,7 @@ describe('the budget', () => {
     expect(675 - Buffer.from(text, 'base64url').length).toBe(left - sample.pieces.length);
   });
 
-  it('says how many bytes are over', () => {
+  it('returns a negative number of bytes when the announcement does not fit', () => {
     expect(pieceBudget({ signers: 3, channel: 'default', name: 'n'.repeat(40), target: '' })).toBe(
       -3,
     );
@@ -500,7 +503,7 @@ describe('names', () => {
     ['A', false],
     ['a\n', false],
     ['a b', false],
-  ])('of channels: %j is one: %s', (text, expected) => {
+  ])('isChannel judges %j: %s', (text, expected) => {
     expect(isChannel(text)).toBe(expected);
   });
 
@@ -515,7 +518,7 @@ describe('names', () => {
     ['a\0', false],
     ['a\n', false],
     ['a;b', false],
-  ])('of content: %j is one: %s', (text, expected) => {
+  ])('isContentName judges %j: %s', (text, expected) => {
     expect(isContentName(text)).toBe(expected);
   });
 });

@@ -19,13 +19,13 @@ const content = {
   pieces: Buffer.from('a'.repeat(20) + '\0'.repeat(20)),
 };
 
-describe('the name of the file', () => {
-  it('is the first half of the SHA-256, then the name', () => {
+describe('contentFileName', () => {
+  it('joins the first half of the SHA-256 and the name', () => {
     expect(contentFileName(content)).toBe('0123456789abcdef0123456789abcdef-site.pp');
   });
 });
 
-describe('the piece length', () => {
+describe('choosePieceLength', () => {
   it.each([
     // The budgets are those of one, two and three signers.
     ['one byte', 1, 188, 16 * kiB],
@@ -36,15 +36,15 @@ describe('the piece length', () => {
     ['1 MiB, three signers', miB, 44, 512 * kiB],
     ['nine pieces of 1 MiB', 9 * miB, 188, miB],
     ['one byte more: the metadata travels in the swarm', 9 * miB + 1, 188, 64 * kiB],
-    ['no room for a piece', 1, 19, 64 * kiB],
+    ['a budget without room for a piece', 1, 19, 64 * kiB],
     ['a budget that is overdrawn', 1, -3, 64 * kiB],
     ['one block of metadata', 51 * miB, 188, 64 * kiB],
-    ['too much for that', 52 * miB, 188, 128 * kiB],
+    ['more than one block of metadata', 52 * miB, 188, 128 * kiB],
     ['300 MiB', 300 * miB, 188, 256 * kiB],
     ['12 GiB', 12 * 1024 * miB, 188, 256 * kiB],
     ['more than 1 MB of metadata', 13 * 1024 * miB, 188, 512 * kiB],
-    ['the longest that an announcement can say', 2 ** 48 - 1, 188, 16 * miB],
-  ])('for %s', (_, length, budget, expected) => {
+    ['the longest content that an announcement can express', 2 ** 48 - 1, 188, 16 * miB],
+  ])('chooses the piece length for %s', (_, length, budget, expected) => {
     expect(choosePieceLength(length, budget)).toBe(expected);
   });
 });
@@ -64,12 +64,12 @@ describe('the metainfo', () => {
     ['name', { name: 'other.pp' }],
     ['piece length', { pieceLength: 32_768 }],
     ['pieces', { pieces: Buffer.alloc(40) }],
-  ])('has another info hash when the %s differs', (_, change) => {
+  ])('has another info hash when the %s is another', (_, change) => {
     expect(computeInfoHash({ ...content, ...change })).not.toBe(computeInfoHash(content));
   });
 });
 
-it('the magnet link names the info hash and no tracker', () => {
+it('makes a magnet link with the info hash and no tracker', () => {
   const infoHash = 'c'.repeat(40);
   expect(magnetUri({ infoHash })).toBe(`magnet:?xt=urn:btih:${infoHash}`);
 });

@@ -29,22 +29,22 @@ function share(percent: string, channel = 'default', names = fleet): Set<string>
   return new Set(names.filter(held));
 }
 
-describe('the published vectors', () => {
+describe('the test vectors of docs/announcement.md', () => {
   it.each(evaluated)(
-    '"$target" on channel $channel for node $node with $tags: $expected',
+    'evaluate "$target" on channel $channel for node $node with $tags to $expected',
     ({ target, channel, node, tags, expected }) => {
       expect(matchesTarget(target, channel, { name: node, tags })).toBe(expected);
     },
   );
 
-  it.each(vectors.malformed)('%j is malformed', (target) => {
+  it.each(vectors.malformed)('refuse %j as malformed', (target) => {
     const { code } = refusal(() => {
       checkTarget(target);
     });
     expect(code).toBe('malformed');
   });
 
-  it('hold every kind of condition with both answers', () => {
+  it('have every kind of condition with both answers', () => {
     for (const condition of [/^share=/, /^!share=/, /^node=/, /^!node=/, /^role=/, /^!role=/])
       for (const expected of [true, false])
         expect(
@@ -145,11 +145,11 @@ describe('the grammar', () => {
       checkTarget(`share=${character.repeat(1_000_000)}`);
     });
     expect(message).toContain('column 65');
-    // Anything quadratic would take minutes.
+    // A quadratic parser would take minutes.
     expect(performance.now() - start).toBeLessThan(10_000);
   });
 
-  // The page's ABNF, written down a second time, without a line of the parser.
+  // The ABNF of docs/announcement.md, written a second time, without a line of the parser.
   const number = '(?:0|[1-9][0-9]{0,2})(?:\\.[0-9]{1,2})?';
   const value = '[^!,=|\\s](?:[^!,=|]*[^!,=|\\s])?';
   const condition = `!?(?:share=(?<percent>${number})%|(?!share=)[A-Za-z0-9._-]+=${value}(?:\\|${value})*)`;
@@ -166,7 +166,7 @@ describe('the grammar', () => {
     ...['share=', 'node=', 'role=', 'a', 'b c', '10', '0', '.', '5', '%', '=', '!', '|', ',', ' '],
   );
 
-  it('takes what the page allows and nothing else', () => {
+  it('takes the targets that the ABNF allows, and no others', () => {
     let taken = 0;
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 9 }), (pieces) => {
@@ -210,7 +210,7 @@ describe('evaluation', () => {
     expect(matchesTarget('__proto__=b', 'default', node)).toBe(false);
   });
 
-  it('is all conditions together, and a condition negated is its opposite', () => {
+  it('needs all conditions to hold, and inverts a negated one', () => {
     const node = { name: 'pi-07', tags: { a: 'b', b: 'a', x: 'abc' } };
     const matches = (target: string) => matchesTarget(target, 'default', node);
     fc.assert(
@@ -232,7 +232,7 @@ describe('a share', () => {
   const percent = fc.integer({ min: 1, max: 10_000 }).map((hundredths) => hundredths / 100);
   const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 30 });
 
-  it('holds every node of a narrower one', () => {
+  it('has every node of a narrower share', () => {
     fc.assert(
       fc.property(
         percent,
@@ -248,13 +248,13 @@ describe('a share', () => {
     );
   });
 
-  it('of 100% is the fleet', () => {
+  it('has the whole fleet at 100%', () => {
     expect(share('100').size).toBe(fleet.length);
   });
 
   // 10,000 independent draws at 10 % have a standard deviation of 30; these bounds are five of it.
   it.each(['default', 'acme-hello', 'keyset', 'a'])(
-    'of 10% has close to 10% of 10,000 nodes on channel %s',
+    'has close to 10% of 10,000 nodes at 10% on channel %s',
     (channel) => {
       expect(Math.abs(share('10', channel).size - 1000)).toBeLessThan(150);
     },
@@ -267,7 +267,7 @@ describe('a share', () => {
     expect(Math.abs(both.length - 100)).toBeLessThan(50);
   });
 
-  it('is the same nodes every time', () => {
+  it('has the same nodes every time', () => {
     expect(share('10')).toEqual(share('10.00'));
   });
 });

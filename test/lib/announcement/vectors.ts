@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Announcement } from '../../../lib/announcement/fields.ts';
 
-/** The test vectors as docs/announcement.md publishes them, so that page and code cannot drift. */
+/** The test vectors, read out of docs/announcement.md so that page and code cannot differ. */
 export interface Vectors {
   fleet: string;
   keys: { name: string; seed: string; publicKey: string; id: string }[];

@@ -51,7 +51,7 @@ describe('an honest archive', () => {
         { name: `implied/${'long'.repeat(40)}` },
       ]),
     ],
-  ])('%s is unpacked with plain modes, under any umask', async (name, bytes) => {
+  ])('is unpacked from %s with plain modes, under any umask', async (name, bytes) => {
     const umask = process.umask(0o077);
     try {
       await unpackArchive(place(name, bytes), join(dir, 'out'));
@@ -71,26 +71,29 @@ describe('an honest archive', () => {
       'a global header',
       tarOf([{ name: 'g', typeFlag: 'g', content: paxRecord('comment', 'c') }, { name: longName }]),
     ],
-  ])('%s is understood', async (_, bytes) => {
+  ])('is read when it has %s', async (_, bytes) => {
     const listing = await checkArchive(place('a.tar', bytes));
     expect(listing.get(longName)).toBe('file');
     expect(listing.size).toBe(61);
   });
 });
 
-describe('a hostile or damaged archive is refused, and nothing is written', () => {
-  test.each(hostileArchives)('$name', async ({ name, reason, bytes }) => {
-    const path = place(name, bytes);
-    for (const attempt of ['first', 'second']) {
-      const error: unknown = await unpackArchive(path, join(dir, 'out')).catch((e: unknown) => e);
-      expect(error, attempt).toBeInstanceOf(UpdateError);
-      expect(error, attempt).toMatchObject({ code: 'malformed' });
-      expect((error as UpdateError).message).toMatch(reason);
-      // Nothing in it that a terminal would obey.
-      expect((error as UpdateError).message).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
-      expect(readdirSync(dir)).toEqual([name]);
-    }
-  });
+describe('a hostile or damaged archive', () => {
+  test.each(hostileArchives)(
+    'is refused, and nothing is written: $name',
+    async ({ name, reason, bytes }) => {
+      const path = place(name, bytes);
+      for (const attempt of ['first', 'second']) {
+        const error: unknown = await unpackArchive(path, join(dir, 'out')).catch((e: unknown) => e);
+        expect(error, attempt).toBeInstanceOf(UpdateError);
+        expect(error, attempt).toMatchObject({ code: 'malformed' });
+        expect((error as UpdateError).message).toMatch(reason);
+        // No character in it controls a terminal.
+        expect((error as UpdateError).message).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
+        expect(readdirSync(dir)).toEqual([name]);
+      }
+    },
+  );
 });
 
 describe('limits', () => {
@@ -103,7 +106,7 @@ describe('limits', () => {
     ['bomb.zip', zipBomb],
     ['many.tar', many],
     ['deep.tar', deep],
-  ])('%s is refused', async (name, bytes) => {
+  ])('refuse %s', async (name, bytes) => {
     const limits = { maxEntries: 100, maxBytes: 4_000_000 };
     const path = place(name, bytes);
     await expect(unpackArchive(path, join(dir, 'out'), limits)).rejects.toMatchObject({
@@ -112,7 +115,7 @@ describe('limits', () => {
     expect(readdirSync(dir)).toEqual([name]);
   });
 
-  test('an archive exactly at them passes', async () => {
+  test('allow an archive that exactly reaches them', async () => {
     const path = place('fits.tar', tarOf([{ name: 'd/f', content: 'x'.repeat(10) }]));
     await expect(checkArchive(path, { maxEntries: 2, maxBytes: 10 })).resolves.toHaveProperty(
       'size',
@@ -121,13 +124,13 @@ describe('limits', () => {
   });
 });
 
-test('a destination that exists is not unpacked into', async () => {
+test('does not unpack into an existing destination', async () => {
   const path = place('a.tar', tarOf([{ name: 'ok', content: 'ok' }]));
   await expect(unpackArchive(path, dir)).rejects.toMatchObject({ code: 'EEXIST' });
   expect(readdirSync(dir)).toEqual(['a.tar']);
 });
 
-test('a missing archive is a file system error, not a malformed one', async () => {
+test('reports a missing archive as a file system error, not as malformed', async () => {
   for (const name of ['none.tar', 'none.zip'])
     await expect(checkArchive(join(dir, name))).rejects.toMatchObject({ code: 'ENOENT' });
 });
@@ -137,13 +140,13 @@ describe('findRoot', () => {
     new Map(paths.map((path) => [path, path.endsWith('.json') ? 'file' : 'directory']));
   test.each<[string, string[], string | undefined]>([
     ['at the top', ['metadata.json'], ''],
-    ['the top before a directory', ['metadata.json', 'a', 'a/metadata.json'], ''],
+    ['at the top and in a directory', ['metadata.json', 'a', 'a/metadata.json'], ''],
     ['below one top directory', ['a', 'a/metadata.json', '__MACOSX'], 'a'],
     ['below one, and deeper too', ['a', 'a/metadata.json', 'a/b', 'a/b/metadata.json'], 'a'],
     ['below two', ['a', 'a/metadata.json', 'b', 'b/metadata.json'], undefined],
     ['too deep', ['a', 'a/b', 'a/b/metadata.json'], undefined],
     ['nowhere', ['a'], undefined],
-  ])('%s', (_, paths, expected) => {
+  ])('finds the root of an archive with the file %s', (_, paths, expected) => {
     expect(findRoot(listing(...paths), 'metadata.json', 'file')).toBe(expected);
   });
 });

@@ -20,6 +20,7 @@ const announced: Update = {
   sha256: createHash('sha256').update(content).digest('hex'),
   pieceLength: 16_384,
   pieces: new Uint8Array(),
+  created: 1,
   notBefore: 0,
   expires: null,
   rerun: false,
@@ -38,7 +39,7 @@ describe('copyVerified', () => {
   it.each([
     ['an announcement', announced],
     ['a bare torrent', bare],
-  ])('copies what is as %s says, for nobody else to read', async (_, update) => {
+  ])('copies the content that %s announces, unreadable for other users', async (_, update) => {
     const directory = temporaryDirectory();
     const [source, target] = [join(directory, 'source'), join(directory, 'target')];
     writeFileSync(source, content);
@@ -103,7 +104,7 @@ describe('copyVerified', () => {
       },
       /not a regular file/,
     ],
-  ])('says why when the source %s', async (_, make, reason) => {
+  ])('returns the reason when the source %s', async (_, make, reason) => {
     for (const update of [announced, bare]) {
       const directory = temporaryDirectory();
       const source = join(directory, 'source');
@@ -113,7 +114,7 @@ describe('copyVerified', () => {
     }
   });
 
-  it('never overwrites or follows what is at the target', async () => {
+  it('never overwrites an existing target, and follows no link there', async () => {
     const directory = temporaryDirectory();
     const source = join(directory, 'source');
     writeFileSync(source, content);

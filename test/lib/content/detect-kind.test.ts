@@ -30,7 +30,7 @@ describe('detectKind', () => {
     ['m.tar', tarOf([{ name: 'hello/metadata.json', content: metadata('Acme-hello') }]), module],
     ['deep.tar', tarOf([{ name: 'a/b/metadata.json', content: metadata() }]), { kind: 'file' }],
     ['data.tar.gz', gzipSync(tarOf([{ name: 'data', content: 'x' }])), { kind: 'file' }],
-    // Delivered as it is, a backup may hold what a module may not.
+    // Delivered as it is, a backup may hold links and absolute names.
     ['backup.tar.gz', gzipSync(tarOf([link, { name: '/abs', content: 'x' }])), { kind: 'file' }],
     [
       'env.zip',
@@ -43,12 +43,12 @@ describe('detectKind', () => {
       { kind: 'environment', isDirectory: false },
     ],
     ['photos.zip', zipOf([{ name: 'a.jpg', content: 'x' }]), { kind: 'file' }],
-  ])('%s', async (name, bytes, expected) => {
+  ])('detects the kind of %s', async (name, bytes, expected) => {
     writeFileSync(join(dir, name), bytes);
     expect(await detectKind(join(dir, name))).toMatchObject(expected);
   });
 
-  test('a directory with manifests/ is an environment, any other is refused with a hint', async () => {
+  test('takes a directory with manifests/ for an environment, and refuses any other with a hint', async () => {
     writeTree(join(dir, 'env'), { 'manifests/site.pp': '' });
     expect(await detectKind(join(dir, 'env'))).toEqual({ kind: 'environment', isDirectory: true });
     writeTree(join(dir, 'other'), { manifests: 'a file' });
@@ -67,13 +67,13 @@ describe('detectKind', () => {
     ['json.tar', tarOf([{ name: 'metadata.json', content: '{' }]), /not JSON/],
     ['long.tar', tarOf([{ name: 'metadata.json', content: ' '.repeat(2 ** 20 + 1) }]), /too long/],
     ['escape.zip', zipOf([{ name: 'manifests/a.pp' }, { name: 'l', mode: 0o120777 }]), /link/],
-  ])('refuses %s before anything is signed', async (name, bytes, message) => {
+  ])('refuses %s, which nodes would refuse', async (name, bytes, message) => {
     writeFileSync(join(dir, name), bytes);
     await expect(detectKind(join(dir, name))).rejects.toThrow(message);
     await expect(detectKind(join(dir, name))).rejects.toMatchObject({ code: 'malformed' });
   });
 
-  test("a module's source is not taken for an environment", async () => {
+  test("refuses a module's source, which is no environment", async () => {
     const source = { 'metadata.json': metadata(), 'manifests/init.pp': '' };
     writeTree(join(dir, 'hello'), source);
     await expect(detectKind(join(dir, 'hello'))).rejects.toThrow(/source of a module/);
@@ -87,12 +87,12 @@ describe('detectKind', () => {
     expect(await detectKind(join(dir, 'hello'))).toMatchObject({ kind: 'environment' });
   });
 
-  test('a FIFO is refused, without waiting for a writer', async () => {
+  test('refuses a FIFO without waiting for its writer', async () => {
     execFileSync('mkfifo', [join(dir, 'pipe.pp')]);
     await expect(detectKind(join(dir, 'pipe.pp'))).rejects.toMatchObject({ code: 'malformed' });
   });
 
-  test('what does not exist is a file system error', async () => {
+  test('reports a missing file as a file system error', async () => {
     await expect(detectKind(join(dir, 'none'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 });

@@ -33,13 +33,13 @@ function infoIn(torrent: Uint8Array): string {
   return text.slice(text.indexOf('4:infod'), -1);
 }
 
-describe('a file', () => {
+describe('describeContent', () => {
   it.each([
     ['one byte', 1],
     ['one piece exactly', pieceLength],
     ['one piece and a byte', pieceLength + 1],
     ['more than one read', 3 * 2 ** 20 + 5],
-  ])('of %s is hashed as a whole and in pieces', async (_, length) => {
+  ])('hashes a file of %s as a whole and in pieces', async (_, length) => {
     const bytes = randomBytes(length);
     const described = await describeContent(fileOf(bytes), { name: 'x', pieceLength });
     expect(described).toMatchObject({
@@ -50,7 +50,7 @@ describe('a file', () => {
     expect(Buffer.from(described.pieces).equals(sha1OfPieces(bytes))).toBe(true);
   });
 
-  it('has the info dictionary and the info hash that create-torrent gives it under its name', async () => {
+  it('gives the info dictionary and the info hash that create-torrent gives under the same name', async () => {
     const bytes = randomBytes(100_000);
     const described = await describeContent(fileOf(bytes), { name: 'site.pp', pieceLength });
     const content = { ...described, name: 'site.pp' };
@@ -67,7 +67,7 @@ describe('a file', () => {
     expect(described.infoHash).toBe(hash.digest('hex'));
   });
 
-  it('tells its progress up to the end', async () => {
+  it('reports its progress up to the end', async () => {
     const told: [number, number][] = [];
     const length = 2.5 * 2 ** 20;
     await describeContent(fileOf(Buffer.alloc(length, 7)), {
@@ -81,7 +81,7 @@ describe('a file', () => {
   });
 });
 
-describe('refused', () => {
+describe('describeContent refuses', () => {
   const refused = (path: string) => describeContent(path, { name: 'x', pieceLength });
 
   it('a file that is not there', async () => {
@@ -111,7 +111,7 @@ describe('refused', () => {
     const path = join(temporaryDirectory(), 'secret');
     writeFileSync(path, 'x');
     chmodSync(path, 0o000);
-    // Root reads everything, so be someone else meanwhile.
+    // Root can read every file, so the test is another user meanwhile.
     const isRoot = process.geteuid?.() === 0;
     chmodSync(join(path, '..'), 0o755);
     if (isRoot) process.seteuid?.(65534);
@@ -141,7 +141,7 @@ describe('refused', () => {
         writeFileSync(path, Buffer.alloc(3 * 2 ** 20, 9));
       },
     ],
-  ])('a file that %s while it is read; accepted once it is at rest', async (_, change) => {
+  ])('a file that %s while it is read, and takes it once it is at rest', async (_, change) => {
     const path = fileOf(Buffer.alloc(3 * 2 ** 20, 7));
     utimesSync(path, 1, 1);
     let isChanged = false;

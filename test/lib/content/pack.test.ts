@@ -43,12 +43,12 @@ const files = {
 };
 
 describe('packDirectory', () => {
-  test('the same tree gives the same bytes, whenever and in whatever order it was made', async () => {
+  test('packs the same tree to the same bytes, independent of the time and order in which it was made', async () => {
     writeTree(join(dir, 'one'), files);
     writeTree(join(dir, 'two'), Object.fromEntries(Object.entries(files).reverse()));
     for (const path of readdirSync(join(dir, 'two'), { recursive: true }) as string[])
       utimesSync(join(dir, 'two', path), 1_000_000, 1_000_000);
-    // Neither the umask of the moment nor group bits count, nor what git keeps beside the files.
+    // Neither the umask nor group bits count, nor the .git directory beside the files.
     chmodSync(join(dir, 'two/large'), 0o600);
     writeTree(join(dir, 'two'), { '.git/HEAD': 'ref: refs/heads/main\n' });
 
@@ -57,7 +57,7 @@ describe('packDirectory', () => {
     expect(one.equals(two)).toBe(true);
   });
 
-  test('content, names and the executable bit count', async () => {
+  test('packs another content, name or executable bit to other bytes', async () => {
     const packed = new Set<string>();
     const variants: Record<string, string>[] = [
       { a: '1' },
@@ -74,7 +74,7 @@ describe('packDirectory', () => {
     expect(packed.size).toBe(5);
   });
 
-  test('is unpacked to the same tree, by us and by tar(1)', async () => {
+  test('makes an archive that unpackArchive and tar(1) unpack to the same tree', async () => {
     const source = join(dir, 'source');
     writeTree(source, files);
     chmodSync(join(source, '-dash'), 0o755);
@@ -90,7 +90,7 @@ describe('packDirectory', () => {
       if (!path.endsWith('/')) expect(tree[path]?.slice(4)).toBe(content);
   });
 
-  test('holds neither times nor owners', async () => {
+  test('stores neither times nor owners', async () => {
     writeTree(join(dir, 'source'), { a: '1', [longName]: '2' });
     const bytes = await pack(join(dir, 'source'));
     expect(bytes.readUInt32LE(4)).toBe(0); // MTIME, RFC 1952
@@ -107,7 +107,7 @@ describe('packDirectory', () => {
     expect(gunzipSync(bytes).includes('root')).toBe(false);
   });
 
-  test('a file with two names is packed twice, not as a link', async () => {
+  test('packs a file with two names twice, not as a link', async () => {
     writeTree(join(dir, 'source'), { a: 'same' });
     linkSync(join(dir, 'source/a'), join(dir, 'source/b'));
     await pack(join(dir, 'source'));
@@ -118,7 +118,7 @@ describe('packDirectory', () => {
   const socket = (path: string): Promise<void> =>
     new Promise((resolve) => {
       const server = createServer().listen(path, () => {
-        // The name stays when nobody calls unlink: close() would.
+        // Without close(), which would unlink the name.
         server.unref();
         resolve();
       });

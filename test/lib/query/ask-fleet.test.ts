@@ -7,7 +7,7 @@ interface Asked {
   nodes: readonly string[];
 }
 
-/** A fleet whose members answer by a function; undefined is silence. */
+/** Serves a fleet whose members answer by a function; undefined is silence. */
 function serveFleet(
   names: readonly string[],
   answer: (name: string, after: string, times: number) => string | undefined,
@@ -39,8 +39,8 @@ function page(channels: string[], more = false): string {
   });
 }
 
-describe('members', () => {
-  it('are named in the query as long as their names fit', async () => {
+describe('askMembers', () => {
+  it('names the members in the query as long as their names fit', async () => {
     const names = Array.from({ length: 300 }, (_, i) => `node-${i}`);
     const few = serveFleet(names, () => 'x');
     expect((await askMembers(few.serf, 'default@1', names.slice(0, 50))).size).toBe(50);
@@ -50,15 +50,15 @@ describe('members', () => {
     expect(many.asked[0]?.nodes).toEqual([]);
   });
 
-  it('are not asked when there are none', async () => {
+  it('sends no query when there are no members', async () => {
     const { serf, asked } = serveFleet(['n1'], () => 'x');
     expect((await askMembers(serf, 'default@1', [])).size).toBe(0);
     expect(asked).toEqual([]);
   });
 });
 
-describe('summaries', () => {
-  it('are put together from pages', async () => {
+describe('askSummaries', () => {
+  it('joins the pages of each member', async () => {
     const { serf, asked } = serveFleet(['n1', 'n2'], (name, after) => {
       if (name === 'n2') return page(['a']);
       return after === '' ? page(['a', 'b'], true) : page(['c']);
@@ -72,7 +72,7 @@ describe('summaries', () => {
     ]);
   });
 
-  it('are asked for once more, by name and with more patience, where none came', async () => {
+  it('asks silent members once more, by name and for a longer time', async () => {
     const { serf, asked } = serveFleet(['n1', 'n2', 'n3'], (name, _, times) =>
       name === 'n1' || (name === 'n2' && times === 1) ? page(['a']) : undefined,
     );
@@ -85,7 +85,7 @@ describe('summaries', () => {
     expect(asked[1]?.seconds).toBeGreaterThan(asked[0]?.seconds ?? 0);
   });
 
-  it('of a node that falls silent half-way are none', async () => {
+  it('has no summary of a member that falls silent half-way', async () => {
     const { serf } = serveFleet(['n1'], (_, after) =>
       after === '' ? page(['a'], true) : undefined,
     );
@@ -93,15 +93,15 @@ describe('summaries', () => {
   });
 
   it.each<[string, (after: string) => string]>([
-    ['that make no sense', () => 'rubbish'],
-    ['that go round in circles', () => page(['a'], true)],
-    ['out of order', () => page(['b', 'a'])],
-  ])('%s are told apart from silence', async (_, answer) => {
+    ['malformed pages', () => 'rubbish'],
+    ['pages that repeat', () => page(['a'], true)],
+    ['pages out of order', () => page(['b', 'a'])],
+  ])('tells %s apart from silence', async (_, answer) => {
     const { serf } = serveFleet(['n1'], (_name, after) => answer(after));
     expect((await askSummaries(serf, ['n1'])).get('n1')).toBeNull();
   });
 
-  it('without end are given up, and hold up nobody else', async () => {
+  it('stops asking a member for endless pages, which hold up no other member', async () => {
     let next = 0;
     const { serf, asked } = serveFleet(['n1', 'n2'], (name, after) =>
       name === 'n1'

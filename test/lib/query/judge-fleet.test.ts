@@ -5,7 +5,7 @@ import type { NodeState } from '../../../lib/query/update-status.ts';
 
 const now = 1_900_000_000;
 
-/** A channel whose newest version is applied; `change` replaces what is named. */
+/** A channel whose newest version is applied; `change` replaces fields. */
 function channel(change: Partial<ChannelFacts> & { state?: NodeState } = {}): ChannelFacts {
   const { state = 'APPLIED', ...facts } = change;
   const newest = facts.newest ?? 7;
@@ -35,7 +35,7 @@ function node(channels: ChannelFacts[], change: Partial<NodeSummary> = {}): Node
 
 type Status = 'alive' | 'failed' | 'left' | 'leaving' | 'none';
 
-/** Judges a fleet of n1, n2 and so on; undefined did not answer. */
+/** Judges a fleet of n1, n2 and so on; undefined: the node did not answer. */
 function judge(
   answers: (NodeSummary | null | undefined)[],
   statuses: Status[] = [],
@@ -53,11 +53,11 @@ function judge(
     ),
     channel: only,
     staleAfterSeconds,
-    now,
+    nowSeconds: now,
   });
 }
 
-describe('one channel of a node', () => {
+describe('a node', () => {
   it.each<[string, ChannelFacts, ChannelFacts, string]>([
     ['has applied the newest', channel(), channel(), 'converged'],
     ['is no target of any', channel({ current: null }), channel(), 'converged'],
@@ -68,7 +68,7 @@ describe('one channel of a node', () => {
     ['waits for its time', channel({ state: 'STAGED' }), channel(), 'pending'],
     ['has tries left', channel({ state: 'FAILED' }), channel(), 'pending'],
     ['has given up', channel({ state: 'POISONED' }), channel(), 'failed'],
-    ['got something else', channel({ state: 'REJECTED' }), channel(), 'failed'],
+    ['got other content', channel({ state: 'REJECTED' }), channel(), 'failed'],
     ['was too late', channel({ state: 'EXPIRED' }), channel(), 'failed'],
     ['has a damaged record', channel({ state: 'DAMAGED' }), channel(), 'failed'],
     ['has an older one', channel({ newest: 6 }), channel(), 'pending'],
@@ -90,7 +90,7 @@ describe('one channel of a node', () => {
     expect(status.verdict).toBe(verdict);
   });
 
-  it('that a node has never heard of is listed all the same', () => {
+  it('is pending on a channel that it has never heard of', () => {
     const status = judge([node([]), node([channel()])]);
     expect(status.nodes[0]).toMatchObject({
       verdict: 'pending',
@@ -98,7 +98,7 @@ describe('one channel of a node', () => {
     });
   });
 
-  it('that a node does not follow is not asked of it', () => {
+  it('need not hold a channel that it does not follow', () => {
     const lab = channel({ channel: 'lab' });
     const status = judge([node([lab], { isLimited: true }), node([channel(), lab])]);
     expect(status.verdict).toBe('converged');
@@ -124,7 +124,7 @@ describe('key sets', () => {
 });
 
 describe('members', () => {
-  it('that are down, silent or senseless are listed as such, and do not fail the fleet', () => {
+  it('that are down, silent or send malformed responses are listed as such, and do not fail the fleet', () => {
     const fine = node([channel()]);
     const status = judge([fine, undefined, undefined, null], ['alive', 'failed', 'alive', 'alive']);
     expect(
@@ -143,25 +143,25 @@ describe('members', () => {
     expect(status).toMatchObject({ verdict: 'converged', nodes: [{ name: 'n1' }] });
   });
 
-  it('are listed in the order in which people count', () => {
+  it('are listed in the order of their numbers', () => {
     const status = judge(Array.from({ length: 11 }, () => node([])));
     expect(status.nodes.map(({ name }) => name).slice(8)).toEqual(['n9', 'n10', 'n11']);
   });
 });
 
-describe('stale', () => {
+describe('the verdict stale', () => {
   it.each<[string, (number | null)[], number | null, string]>([
-    ['is nothing that is fresh enough', [now - 1000, now - 1000], 1000, 'converged'],
-    ['is a fleet without news', [now - 1001, now - 1001], 1000, 'stale'],
-    ['is one frozen node', [now - 1001, now - 5], 1000, 'stale'],
-    ['is nothing without a limit', [now - 1001, now - 1001], null, 'converged'],
-    ['is nothing where nothing was ever announced', [null, null], 1000, 'converged'],
+    ['is not given to a fleet with fresh news', [now - 1000, now - 1000], 1000, 'converged'],
+    ['is given to a fleet without news', [now - 1001, now - 1001], 1000, 'stale'],
+    ['is given for one frozen node', [now - 1001, now - 5], 1000, 'stale'],
+    ['is never given without a limit', [now - 1001, now - 1001], null, 'converged'],
+    ['is not given where nothing was ever announced', [null, null], 1000, 'converged'],
   ])('%s', (_, created, limit, verdict) => {
     const answers = created.map((newestCreated) => node([channel()], { newestCreated }));
     expect(judge(answers, [], limit).verdict).toBe(verdict);
   });
 
-  it('is not said of a node that follows few channels', () => {
+  it('is not given to a node that follows few channels', () => {
     const old = { newestCreated: now - 5000, isLimited: true };
     expect(judge([node([], old), node([channel()])]).verdict).toBe('converged');
   });

@@ -55,8 +55,8 @@ describe('an update in the fleet', () => {
     ['has failed on one, and goes on', [{ state: 'FAILED' }, { state: 'QUEUED' }], 'failed', false],
     ['has failed on one', [{ state: 'FAILED' }, applied], 'failed', true],
     ['waits for an answer', [applied, {}], 'pending', false],
-    ['does not wait for who is down', [applied, down], 'pending', true],
-    ['does not count who left', [applied, { status: 'left' }], 'converged', true],
+    ['does not wait for a node that is down', [applied, down], 'pending', true],
+    ['does not count a node that left', [applied, { status: 'left' }], 'converged', true],
     ['was applied by one that is down now', [{ ...applied, ...down }], 'converged', true],
   ])('%s', (_, nodes, verdict, isOver) => {
     expect(judge(nodes)).toMatchObject({ verdict, isOver });
@@ -76,7 +76,7 @@ describe('an update in the fleet', () => {
     expect(also).toMatchObject({ verdict: 'pending', nodes: [{ name: 'n1' }, { name: 'n3' }] });
   });
 
-  it('may be missed by any that is down where Serf knows no tags', () => {
+  it('may be missed by any machine that is down where Serf knows no tags', () => {
     expect(judge([applied, down], 'role=web')).toMatchObject({
       verdict: 'pending',
       nodes: [{ name: 'n1' }, { name: 'n2', outcome: 'waiting', reason: 'down' }],

@@ -42,7 +42,7 @@ function hold({ stateDir }: Config, ...changes: Partial<Announcement>[]): string
 const ask = (config: Config, text: string): Promise<string> =>
   answerRequest(parseRequest(text), config, now);
 
-/** Every page, as a neighbour turns them. */
+/** Reads every page, as a neighbour does. */
 async function pages(config: Config): Promise<Digest[]> {
   const all: Digest[] = [];
   for (let after: string | null = null; ;) {
@@ -60,7 +60,7 @@ const keysOf = async (config: Config): Promise<string[]> =>
   (await pages(config)).flatMap(({ items }) => items.map(({ key }) => key));
 
 describe('the digest', () => {
-  it('of 64 channels with the longest names arrives whole, page by page', async () => {
+  it('arrives whole, page by page, for 64 channels with the longest names', async () => {
     const config = makeNode();
     const names = Array.from(
       { length: 64 },
@@ -73,7 +73,7 @@ describe('the digest', () => {
     expect(new Set(all.map((page) => page.all)).size).toBe(1);
   });
 
-  it('of nothing says so', async () => {
+  it('of a node without announcements has no items', async () => {
     expect(await ask(makeNode(), 'digest')).toMatch(/^1 1 0 [0-9a-f]{8}$/);
   });
 
@@ -91,7 +91,7 @@ describe('the digest', () => {
   it.each<[string, Partial<Announcement>[], string[]]>([
     ['the newest of a channel', [{ version: 5 }, { version: 6 }], ['default@6']],
     [
-      'the newest for each target, and of trials, that are newer than the newest for all',
+      'the newest for each target, and of noops, that are newer than the newest for all',
       [
         ...[{ version: 1, target: 'role=db' }, { version: 2, noop: true }, { version: 3 }],
         ...[
@@ -106,7 +106,7 @@ describe('the digest', () => {
       ['default@3', 'default@5', 'default@6', 'default@7'],
     ],
     [
-      'nothing that has expired, and nothing older in its place',
+      'no expired announcement, and no older one in its place',
       [{ version: 5 }, { version: 6, created: now - 90, expires: now - 1 }],
       [],
     ],
@@ -116,7 +116,7 @@ describe('the digest', () => {
     expect(await keysOf(config)).toEqual(expected);
   });
 
-  it('offers every key set, also those that only the chain has left', async () => {
+  it('offers every key set, also those that are left in the chain only', async () => {
     const config = makeNode();
     const keySet = { kind: 'keyset', channel: keySetChannel } as const;
     hold(config, { ...keySet, epoch: 1, version: 2 });
@@ -145,7 +145,7 @@ describe('the digest', () => {
 });
 
 describe('get', () => {
-  it('answers in the order asked, as many as fit, and passes over what is not there', async () => {
+  it('answers in the order asked, as many as fit, and skips absent ones', async () => {
     const config = makeNode();
     const small = { pieces: new Uint8Array() };
     const channels = ['a', 'b', 'c', 'd'];
@@ -158,7 +158,7 @@ describe('get', () => {
     expect(text.length).toBeLessThanOrEqual(900);
   });
 
-  it('answers one of the longest', async () => {
+  it('answers an announcement of the greatest length', async () => {
     const config = makeNode();
     const [payload = ''] = hold(config, {
       version: 5,
@@ -170,13 +170,13 @@ describe('get', () => {
     expect(await ask(config, `get ${'c'.repeat(24)}@5`)).toBe(payload);
   });
 
-  it('answers nothing when it has none of them', async () => {
+  it('answers an empty text when it has none of them', async () => {
     expect(await ask(makeNode(), 'get a@1')).toBe('');
   });
 });
 
 describe('newest', () => {
-  it('is the highest version of the channel, whoever it is for; 0 without one', async () => {
+  it('is the highest version of the channel for any target; 0 without one', async () => {
     const config = makeNode();
     hold(config, { version: 5 }, { version: 7, target: 'role=web' }, { channel: 'b', version: 9 });
     expect(await ask(config, 'newest default')).toBe('7');
@@ -209,20 +209,20 @@ describe('a request', () => {
 describe('a reply', () => {
   const item = 'a@1 00000000 11111111';
   it.each([
-    ['nothing', ''],
+    ['an empty text', ''],
     ['another format', '2 1 0 00000000'],
-    ['a number that is none', '1 x 0 00000000'],
-    ['an item that is none', '1 1 1 00000000\na@1'],
+    ['a malformed number', '1 x 0 00000000'],
+    ['a malformed item', '1 1 1 00000000\na@1'],
     ['an item with control characters', '1 1 1 00000000\na\u0007@1 00000000 11111111'],
     ['a version above 2^53', '1 1 1 00000000\na@9999999999999999 00000000 11111111'],
     ['keys that do not ascend', `1 1 2 00000000\n${item}\n${item}`],
-    ['more after nothing', '1 1 1 00000000\nmore'],
-    ['more than a response can have', `1 1 1 00000000\n${item}${' '.repeat(1024)}`],
-  ])('that is %s is no digest', (_, text) => {
+    ['a page without items that says more', '1 1 1 00000000\nmore'],
+    ['longer than a response can be', `1 1 1 00000000\n${item}${' '.repeat(1024)}`],
+  ])('that has %s is no digest', (_, text) => {
     expect(parseDigest(text)).toBeUndefined();
   });
 
-  it('with keys before those that were asked for is no digest', () => {
+  it('with keys before the requested ones is no digest', () => {
     expect(parseDigest(`1 1 1 00000000\n${item}`)?.items).toHaveLength(1);
     expect(parseDigest(`1 1 1 00000000\n${item}`, 'a@1')).toBeUndefined();
   });
@@ -240,7 +240,7 @@ describe('a reply', () => {
     ['1e3', undefined],
     ['9007199254740993', undefined],
     ['17 18', undefined],
-  ])('%j to newest is %j', (text, expected) => {
+  ])('%j to newest is read as %j', (text, expected) => {
     expect(parseNewest(text)).toBe(expected);
   });
 });

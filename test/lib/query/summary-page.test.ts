@@ -1,19 +1,15 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { type UpdateId, updateKey } from '../../../lib/announcement/update.ts';
 import type { Config } from '../../../lib/config.ts';
-import {
-  newProgress,
-  outcomesDir,
-  updatesDir,
-  type Progress,
-} from '../../../lib/state/progress.ts';
-import { replaceRecord } from '../../../lib/system/record.ts';
-import { listAccepted } from '../../../lib/state/facts.ts';
 import { parsePage, summaryPage, type SummaryPage } from '../../../lib/query/summary-page.ts';
-import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
+import { listAccepted } from '../../../lib/state/facts.ts';
+import { outcomesDir, updatesDir } from '../../../lib/state/layout.ts';
+import { newProgress, type Progress } from '../../../lib/state/progress.ts';
+import { replaceRecord } from '../../../lib/system/record.ts';
 import { makeAnnouncement, signAnnouncement } from '../../support/fleet/announce.ts';
-import { makeLoneNode, type LoneNode } from '../../support/fleet/lone-node.ts';
+import { type LoneNode, makeLoneNode } from '../../support/fleet/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 
@@ -26,7 +22,7 @@ function page({ config }: { config: Config }, after = '', at = now): SummaryPage
   return parsed;
 }
 
-/** Writes down how far the node came, as the side that `directory` belongs to would. */
+/** Records a state, as the side that `directory` belongs to would. */
 function record(directory: string, id: UpdateId, change: Partial<Progress>): void {
   mkdirSync(directory, { recursive: true });
   const at = { [change.state ?? 'ACCEPTED']: new Date((now - 60) * 1000).toISOString() };
@@ -43,8 +39,8 @@ function plant(node: LoneNode, change: Parameters<typeof makeAnnouncement>[0]): 
 
 const run = { log: '/x', exitCode: 2, changed: 1, failed: 0 };
 
-describe('what a node says of itself', () => {
-  it('is little when it has nothing', () => {
+describe('the summary of a node', () => {
+  it('has no channels on a new node', () => {
     expect(page(makeLoneNode())).toEqual({
       software: 'source',
       epoch: 1,
@@ -56,7 +52,7 @@ describe('what a node says of itself', () => {
     });
   });
 
-  it('has the newest of each channel, and what is meant for this node', () => {
+  it('has the newest of each channel, and the newest that is meant for this node', () => {
     const node = makeLoneNode();
     const { stateDir, applyDir } = node.config;
     const old = plant(node, { version: now - 9, created: now - 9 });
@@ -104,7 +100,7 @@ describe('what a node says of itself', () => {
     expect(page(node, '', now + 10).channels[0]?.isNewestExpired).toBe(true);
   });
 
-  it('names what was applied before, also under a withdrawal', () => {
+  it('names the version applied before, also under a withdrawal', () => {
     const node = makeLoneNode();
     const first = plant(node, { version: now - 5 });
     const stop = plant(node, { version: now - 4 });
@@ -117,7 +113,7 @@ describe('what a node says of itself', () => {
     });
   });
 
-  it('lists the channels that it follows when it follows few, and no other', () => {
+  it('lists the followed channels, and no other, on a node that follows few', () => {
     const node = makeLoneNode({ channels: ['lab', 'web'] });
     plant(node, { version: now, channel: 'web' });
     plant(node, { version: now, channel: 'other' });
@@ -130,7 +126,7 @@ describe('what a node says of itself', () => {
   });
 });
 
-describe('what is damaged shows as such, and hides nothing else:', () => {
+describe('the summary of a damaged node', () => {
   it.each<[string, (node: LoneNode, id: UpdateId) => void, object]>([
     [
       'both generations of a record',
@@ -147,7 +143,7 @@ describe('what is damaged shows as such, and hides nothing else:', () => {
       },
       { state: 'DAMAGED', reason: 'its announcement is damaged' },
     ],
-  ])('%s', (_, damage, current) => {
+  ])('shows damage of %s, and hides no other channel', (_, damage, current) => {
     const node = makeLoneNode();
     const good = plant(node, { version: now, channel: 'good' });
     const bad = plant(node, { version: now, channel: 'bad' });
@@ -160,7 +156,7 @@ describe('what is damaged shows as such, and hides nothing else:', () => {
     ]);
   });
 
-  it('the key set', () => {
+  it('shows damage of the key set, and hides no channel', () => {
     const node = makeLoneNode();
     plant(node, { version: now });
     rmSync(node.config.keySetFile);
@@ -171,7 +167,7 @@ describe('what is damaged shows as such, and hides nothing else:', () => {
     });
   });
 
-  it('the directory of the announcements', () => {
+  it('shows damage of the directory of the announcements', () => {
     const node = makeLoneNode();
     writeFileSync(join(node.config.stateDir, 'announcements'), '');
     expect(page(node)).toMatchObject({
@@ -183,7 +179,7 @@ describe('what is damaged shows as such, and hides nothing else:', () => {
 });
 
 describe('the pages of a node', () => {
-  it('have 64 channels with long names and long, hostile reasons in all', () => {
+  it('have room for 64 channels with long names and long, hostile reasons', () => {
     const node = makeLoneNode();
     const { config } = node;
     for (let i = 0; i < 64; i += 1) {
@@ -222,7 +218,7 @@ describe('a response', () => {
     return { ...facts, channels: [changed] };
   };
 
-  it('is taken as it is when it is sound', () => {
+  it('that is well-formed is taken as it is', () => {
     expect(parsePage(JSON.stringify(withRow({})))?.channels).toHaveLength(1);
     expect(parsePage(JSON.stringify(withRow({ 2: 'XE' })))?.channels[0]).toMatchObject({
       isNewestExpired: true,
@@ -238,23 +234,23 @@ describe('a response', () => {
     ['a fraction', { ...facts, created: 1.5 }],
     ['a negative time', { ...facts, created: -1 }],
     ['no list of channels', { ...facts, channels: {} }],
-    ['a channel that is none', withRow({ 0: '../x' })],
+    ['a malformed channel', withRow({ 0: '../x' })],
     ['a name with control characters', withRow({ 0: 'a\u001b[2J' })],
-    ['a version beyond counting', withRow({ 1: 2 ** 60 })],
-    ['a state of its own', withRow({ 5: 'GREAT' })],
-    ['a state of JavaScript', withRow({ 5: 'constructor' })],
+    ['a version above 2^53', withRow({ 1: 2 ** 60 })],
+    ['an unknown state', withRow({ 5: 'GREAT' })],
+    ['a state named like a property of Object', withRow({ 5: 'constructor' })],
     ['a reason that is no text', withRow({ 7: {} })],
     ['a run of another shape', withRow({ 8: [2, 1] })],
     ['a run with text', withRow({ 8: [2, 1, 'x'] })],
-  ])('with %s is none', (_, value) => {
+  ])('with %s is malformed', (_, value) => {
     expect(parsePage(JSON.stringify(value))).toBeUndefined();
   });
 
-  it.each(['', 'rubbish', '{'])('that is %j is none', (text) => {
+  it.each(['', 'rubbish', '{'])('that is %j is malformed', (text) => {
     expect(parsePage(text)).toBeUndefined();
   });
 
-  it('cannot steer a terminal, nor fill it', () => {
+  it('cannot send control characters to a terminal, nor fill it', () => {
     const text = JSON.stringify({ ...withRow({ 7: '\u001b[2J'.repeat(100) }), software: '\u0007' });
     const parsed = parsePage(text);
     expect(parsed?.software).toBe('?');

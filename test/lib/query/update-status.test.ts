@@ -9,7 +9,7 @@ const many = Array.from(
 );
 
 describe('a response', () => {
-  it('fits what Serf lets through, and counts what it leaves out', () => {
+  it('fits the limit of Serf, and counts the properties that it leaves out', () => {
     const text = formatStatus({ ...noop, wouldChange: many });
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(900);
     const read = parseStatus(text);
@@ -27,11 +27,11 @@ describe('a response', () => {
   it.each([
     ...['', 'x', 'null', '[]', '{}', '{"state":1,"reason":"x"}', '{"state":"APPLIED"}'],
     ...['{"state":"MADE UP","reason":"x"}', '{"state":"constructor","reason":"x"}'],
-  ])('from a member that says %j is none', (text) => {
+  ])('of %j is malformed', (text) => {
     expect(parseStatus(text)).toBeUndefined();
   });
 
-  it('cannot steer a terminal', () => {
+  it('cannot send control characters to a terminal', () => {
     const text = JSON.stringify({
       state: 'FAILED',
       reason: 'a\n\u001b[2J',

@@ -21,7 +21,7 @@ const newest: DecisionInput = {
   knownChannels: new Set(['default']),
   allowedChannels: null,
   maxContentBytes: 1_000_000,
-  now,
+  nowSeconds: now,
   buildTime: now - 1_000_000,
 };
 
@@ -57,10 +57,10 @@ describe('decide', () => {
     ['a version too far ahead', { version: now + maxVersionStep + 1 }, 'refuse', /above/],
     ['the last version of all', { version: 2 ** 53 - 1 }, 'refuse', /above/],
     ['a withdrawal', { kind: 'withdraw', length: 0 }, 'accept', /newer/],
-    ['what is for other nodes', { isForUs: false }, 'accept', /not a target/],
+    ['an update for other nodes', { isForUs: false }, 'accept', /not a target/],
     ['large content for others', { isForUs: false, length: 2_000_000 }, 'accept', /not a target/],
     [
-      'a key set, whatever channels are followed',
+      'a key set on a node that follows other channels',
       { kind: 'keyset', channel: 'keyset', version: 2, mark: 1, allowedChannels: ['lab'] },
       'accept',
       /newer/,
@@ -74,12 +74,12 @@ describe('decide', () => {
     ['a clock before this software', { buildTime: now + 1 }, 'wait', /before this software/],
     ['an expiry judged by a wrong clock', { buildTime: now + 1, expires: 1 }, 'wait', /clock/],
     ['an old version under a wrong clock', { buildTime: now + 1, mark: now }, 'refuse', /older/],
-  ])('%s', (_, change, kind, reason) => {
+  ])('decides on %s', (_, change, kind, reason) => {
     const decision = decide({ ...newest, ...change });
     expect(decision).toMatchObject({ kind, reason: expect.stringMatching(reason) as string });
   });
 
-  it('tells a person what to do whenever it does not accept', () => {
+  it('gives a hint with every decision that does not accept', () => {
     const decision = decide({ ...newest, mark: now });
     expect(decision).toMatchObject({ hint: expect.stringMatching(/submit/) as string });
   });

@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const now = Math.floor(Date.now() / 1000);
 
-/** A node that has been sent many versions, and applied them one by one. */
+/** Makes a node that has received many versions, and applied them one by one. */
 async function makeUsedNode(count: number): Promise<{ node: ApplySide; updates: Update[] }> {
   const node = makeApplySide(temporaryDirectory());
   const updates: Update[] = [];
@@ -23,24 +23,24 @@ async function makeUsedNode(count: number): Promise<{ node: ApplySide; updates: 
   return { node, updates };
 }
 
-/** A pass of advance with a daemon that has none of it. */
+/** Runs a pass of advance with a daemon that has no torrents. */
 const pass = async ({ config }: ApplySide): Promise<void> => {
-  const chores = await advance(config, {
+  const tasks = await advance(config, {
     transmission: new MemoryTransmission(new Map(), config.downloadDir).connect(),
     announcePeers: () => Promise.resolve(),
-    now: () => now,
+    nowSeconds: () => now,
     buildTime: 0,
     log: () => undefined,
     warn: () => undefined,
     hook: '',
   });
-  await Promise.all(chores);
+  await Promise.all(tasks);
 };
 
 const names = (directory: string): string[] => readdirSync(directory).sort();
 
-describe('after many updates', () => {
-  it('a node holds the newest announcement, and refuses every one that it held before', async () => {
+describe('after many updates a node', () => {
+  it('holds the newest announcement, and refuses every one that it held before', async () => {
     const { node, updates } = await makeUsedNode(20);
     const { stateDir, downloadDir } = node.config;
     await pass(node);
@@ -50,13 +50,13 @@ describe('after many updates', () => {
     expect(names(downloadDir)).toHaveLength(1);
     for (const { payload } of updates.slice(0, -1)) {
       const { decision } = await acceptPayload(Buffer.from(payload), node.config, {
-        now,
+        nowSeconds: now,
         buildTime: 0,
       });
       expect(decision.kind).toBe('refuse');
       expect(decision.reason).toMatch(/older/);
     }
-    // Whoever owns the store puts them back: the mark of the apply side holds as well.
+    // Put back by the owner of the store: the high-water mark of the apply side holds as well.
     const applied = names(join(node.config.applyDir, 'outcomes'));
     for (const update of updates.slice(0, 3)) {
       node.receive({ kind: 'manifest', name: 'a.pp', version: update.version }, Buffer.from('# x'));
@@ -65,16 +65,16 @@ describe('after many updates', () => {
     expect(names(join(node.config.applyDir, 'outcomes'))).toEqual(applied);
   });
 
-  it('it has the newest 16 outcomes, their logs, and nothing staged', async () => {
+  it('keeps the newest 16 outcomes and their logs, and nothing staged', async () => {
     const { node, updates } = await makeUsedNode(20);
     const { applyDir } = node.config;
     const at = (...parts: string[]): string => join(applyDir, ...parts);
-    // What somebody else put there is not ours to remove.
+    // Foreign files are not ours to remove.
     for (const name of ['outcomes', 'runs', 'staging']) {
       writeFileSync(at(name, 'notes.txt'), '');
       mkdirSync(at(name, 'default'));
     }
-    // A kill came between the outcome and the removal of the copy.
+    // Killed between the outcome and the removal of the copy.
     const [first, last] = [updates[0], updates.at(-1)] as [Update, Update];
     mkdirSync(at('staging', updateKey(last)));
     writeFileSync(at('runs', `${updateKey(first)}-1.log`), '');

@@ -8,14 +8,14 @@ import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
 const id = (version: number, channel = 'c'): UpdateId => ({ channel, version });
 const keys = (...versions: number[]): string[] => versions.map((version) => updateKey(id(version)));
 
-describe('of announcements', () => {
+describe('retainedAnnouncements', () => {
   const held = (version: number, target: string | undefined, noop = false, channel = 'c') => ({
     id: id(version, channel),
     target,
     noop,
   });
 
-  it('the newest of each channel, target and noop stays', () => {
+  it('keeps the newest of each channel, target and noop', () => {
     const stay = retainedAnnouncements([
       ...[held(1, ''), held(2, ''), held(3, 'role=web'), held(4, 'role=web'), held(5, '', true)],
       ...[held(6, '', true), held(1, '', false, 'd')],
@@ -23,12 +23,12 @@ describe('of announcements', () => {
     expect([...stay].sort()).toEqual([...keys(2, 4, 6), updateKey(id(1, 'd'))].sort());
   });
 
-  it('every key set stays, and what is damaged', () => {
+  it('keeps every key set, and every damaged announcement', () => {
     const chain = [held(1, '', false, 'keyset'), held(2, '', false, 'keyset')];
     expect(retainedAnnouncements([...chain, held(1, undefined), held(2, '')]).size).toBe(4);
   });
 
-  it('no mark falls, whatever the tags of the node are or become', () => {
+  it('lets no high-water mark fall when the tags of the node change', () => {
     const announcement = fc.record({
       version: fc.integer({ min: 1, max: 40 }),
       target: fc.constantFrom('', 'a', 'b', 'c'),
@@ -55,7 +55,7 @@ describe('of announcements', () => {
   });
 });
 
-describe('of outcomes', () => {
+describe('retainedOutcomes', () => {
   const outcome = (state: State, noop = false, sha256 = 'ab'.repeat(32)): Progress => ({
     ...newProgress({ infoHash: '', sha256, noop }),
     state,
@@ -67,12 +67,12 @@ describe('of outcomes', () => {
     return [...retainedOutcomes(ids, ({ version }) => outcomes.get(version))].sort();
   };
 
-  it('the newest 16 stay', () => {
+  it('keeps the newest 16', () => {
     const all = new Map(range(1, 20).map((version) => [version, outcome('APPLIED')]));
     expect(stay(all)).toEqual(keys(...range(5, 20)));
   });
 
-  it('so do the mark, and what was applied last, behind any number of trials', () => {
+  it('keeps the high-water mark, and the content applied last, behind any number of noops', () => {
     const all = new Map<number, Progress | undefined>([
       [1, outcome('APPLIED')],
       [2, outcome('APPLIED')],
@@ -83,7 +83,7 @@ describe('of outcomes', () => {
     expect(stay(all)).toEqual(keys(2, 4, ...range(15, 30)));
   });
 
-  it('and so does what is damaged, or lost but for its log, and may have been the mark', () => {
+  it('keeps a damaged outcome, or the log of a lost one, which may have been the high-water mark', () => {
     const all = new Map<number, Progress | undefined>([
       [1, undefined],
       [2, outcome('APPLIED')],

@@ -8,7 +8,7 @@ import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const now = 1_800_000_000;
 
-/** The newest version, and the warnings, where this is known here and that is answered. */
+/** Finds the newest version, and the warnings, for a version known here and these answers of members. */
 async function find(here: number | undefined, answers: Record<string, string> | 'down') {
   const directory = temporaryDirectory();
   const config = { stateDir: join(directory, 'state'), publishDir: join(directory, 'publish') };
@@ -34,38 +34,38 @@ async function find(here: number | undefined, answers: Record<string, string> | 
   return { newest, warnings };
 }
 
-describe('the newest version', () => {
+describe('findNewest', () => {
   it.each<[string, number | undefined, Record<string, string> | 'down', number]>([
     ['known here, when Serf is down', 5, 'down', 5],
-    ['known nowhere', undefined, { n1: '0' }, 0],
-    ['that any member says', 5, { n1: '7', n2: '6' }, 7],
+    ['0 when none is known', undefined, { n1: '0' }, 0],
+    ['that a member holds, when it is the highest', 5, { n1: '7', n2: '6' }, 7],
     ['known here, when the members have older ones', 9, { n1: '7' }, 9],
     ['known here, when the members answer rubbish', 9, { n1: 'x', n2: '', n3: '1e9' }, 9],
-  ])('is the one %s', async (_, here, answers, newest) => {
+  ])('finds the version %s', async (_, here, answers, newest) => {
     expect(await find(here, answers)).toEqual({ newest, warnings: [] });
   });
 
-  it('is none that leaves no room for a next one, and that is said', async () => {
+  it('ignores a version that leaves no room for a next one, and warns of it', async () => {
     const most = now + 2 ** 20 - 600;
     expect((await find(5, { n1: String(most) })).newest).toBe(most);
     const { newest, warnings } = await find(5, { 'n\n1': String(most + 1), n2: '6' });
     expect(newest).toBe(6);
     expect(warnings).toEqual([`n?1 says that ${most + 1} is the newest of web: ignored`]);
-    // What is known here was accepted, whatever the clock says.
+    // A version that is known here was accepted, so it counts.
     expect((await find(now + 2 ** 20, { n1: String(most + 1) })).newest).toBe(now + 2 ** 20);
   });
 });
 
-describe('the next version', () => {
+describe('chooseVersion', () => {
   it.each([
     [undefined, 5, now],
     [undefined, now + 7, now + 8],
     [6, 5, 6],
-  ])('wanted %j after %i is %i', (wanted, newest, expected) => {
+  ])('chooses for the wish %j, after %i, the version %i', (wanted, newest, expected) => {
     expect(chooseVersion(wanted, newest, 'web', now)).toBe(expected);
   });
 
-  it('is never one that is not above the newest', () => {
+  it('refuses a version that is not above the newest', () => {
     expect(() => chooseVersion(5, 5, 'web', now)).toThrow('version 5 is not above 5');
   });
 });

@@ -24,7 +24,7 @@ function fill(directory: string): void {
   appendFileSync(eventLogFile(directory), `${' '.repeat(mebibyte)}\n`);
 }
 
-test('a short log stays, a long one is set aside, and five are kept', () => {
+test('leaves a short log, sets a long one aside, and keeps five', () => {
   const directory = temporaryDirectory();
   for (let round = 1; round <= 7; round += 1) {
     logEvent(directory, event(`round ${round}`));
@@ -38,7 +38,7 @@ test('a short log stays, a long one is set aside, and five are kept', () => {
   expect(reasons(directory)).toEqual(['round 4', 'round 5', 'round 6', 'round 7', 'last']);
 });
 
-test('a rotation that was cut short anywhere loses nothing but the oldest', () => {
+test('loses only the oldest log to a rotation that is interrupted anywhere', () => {
   const directory = temporaryDirectory();
   const file = eventLogFile(directory);
   // Killed after events.log.1 became events.log.2, before events.log became events.log.1.
@@ -51,7 +51,7 @@ test('a rotation that was cut short anywhere loses nothing but the oldest', () =
   expect(reasons(directory)).toEqual(['old', 'new']);
 });
 
-test('writers lose no line to a rotation', async () => {
+test('loses no line of a writer to a rotation', async () => {
   const directory = temporaryDirectory();
   const write = `
     import { logEvent } from ${JSON.stringify(join(repository, 'lib/system/event-log.ts'))};
@@ -79,7 +79,7 @@ test('writers lose no line to a rotation', async () => {
   expect(new Set(reasons(directory)).size).toBe(600);
 }, 30_000);
 
-test('a line that a power cut has torn costs itself only', () => {
+test('leaves out a line that a power cut has torn, and no other', () => {
   const directory = temporaryDirectory();
   logEvent(directory, event('before'));
   appendFileSync(eventLogFile(directory), '{"time":"2026-01-01T00:00:00.000Z","hand');
@@ -102,7 +102,7 @@ test.each([
       mkdirSync(file);
     },
   ],
-])('reads nothing through %s in the place of a log', (_, place) => {
+])('reads no lines through %s in the place of a log', (_, place) => {
   const directory = temporaryDirectory();
   const elsewhere = temporaryDirectory();
   logEvent(elsewhere, event('secret'));
@@ -110,7 +110,7 @@ test.each([
   expect(readEvents(directory)).toEqual([]);
 });
 
-test('a new log has the mode of its directory', () => {
+test('gives a new log the read permissions of its directory', () => {
   const directory = join(temporaryDirectory(), 'state');
   mkdirSync(directory, { mode: 0o750 });
   logEvent(directory, event('first'));

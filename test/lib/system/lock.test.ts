@@ -6,7 +6,7 @@ import { runExclusively } from '../../../lib/system/lock.ts';
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 describe('runExclusively', () => {
-  it('leaves the work to whoever holds the lock', async () => {
+  it('leaves the work to the process that holds the lock', async () => {
     const file = join(temporaryDirectory(), 'lock');
     let isWorkDone = false;
     const outer = await runExclusively(
@@ -61,7 +61,7 @@ describe('runExclusively', () => {
     ).toBe(true);
   });
 
-  it('is freed by kill -9 of the holder, and a child of the holder does not keep it', async () => {
+  it('frees the lock at kill -9 of the holder, whose children do not keep it', async () => {
     const file = join(temporaryDirectory(), 'lock');
     const lock = join(import.meta.dirname, '../../../lib/system/lock.ts');
     const script = `

@@ -11,14 +11,14 @@ import {
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 describe('createDurably', () => {
-  it('creates a file once, and leaves what is there', () => {
+  it('creates a file once, and leaves an existing one alone', () => {
     const file = join(temporaryDirectory(), 'fact');
     expect(createDurably(file, 'first')).toBe(true);
     expect(createDurably(file, 'second')).toBe(false);
     expect(readFileSync(file, 'utf8')).toBe('first');
   });
 
-  it('leaves no temporary file, and nobody else may read the result', () => {
+  it('leaves no temporary file, and a result that other users cannot read', () => {
     const directory = temporaryDirectory();
     createDurably(join(directory, 'fact'), 'x');
     createDurably(join(directory, 'fact'), 'y');
@@ -43,7 +43,7 @@ describe('records', () => {
     expect(decodeRecord(encodeRecord(value), 'file')).toEqual({ value });
   });
 
-  it('are known to be damaged whatever byte is flipped, cut or added', () => {
+  it('are known to be damaged when any byte is flipped, cut or added', () => {
     const bytes = Buffer.from(encodeRecord(value));
     for (let index = 0; index < bytes.length; index += 1) {
       for (const bit of [1, 0x10, 0x80]) {
@@ -53,7 +53,7 @@ describe('records', () => {
         try {
           read = decodeRecord(flipped.toString('latin1'), 'file');
         } catch (error) {
-          // The format number itself was hit: then it says that newer software is needed.
+          // A hit on the format number itself: the error says that newer software is needed.
           expect(error).toMatchObject({ code: 'configuration' });
           continue;
         }

@@ -55,7 +55,7 @@ async function isAlive(pid: number): Promise<boolean> {
 }
 
 describe('runCommand', () => {
-  test('gives exit status, both outputs in order, and a private log', async () => {
+  test('returns the exit status and both outputs in order, and writes a private log', async () => {
     const outcome = await run('echo one; echo two >&2; echo three; exit 3');
     expect(outcome).toMatchObject({
       exitCode: 3,
@@ -67,7 +67,7 @@ describe('runCommand', () => {
     expect(statSync(join(dir, 'log')).mode & 0o777).toBe(0o600);
   });
 
-  test('passes arguments as they are, and nothing of our environment', async () => {
+  test('passes arguments as they are, and no variable of our environment', async () => {
     const hostile = ['a b', '$(touch escaped)', '; exit 9', "'", '"', '-n', '*', 'new\nline', ''];
     const { output } = await run('', {
       args: ['-c', 'printf "<%s>" "$@"; umask; env', 'sh', ...hostile],
@@ -84,14 +84,14 @@ describe('runCommand', () => {
     ]);
   });
 
-  test('the command has no standard input and leads its own session', async () => {
+  test('gives the command no standard input and a session of its own', async () => {
     const { output } = await run('wc -c; cut -d" " -f1,5,6 /proc/$$/stat', {});
     const [bytes, stat] = output.trim().split('\n');
     expect(bytes).toBe('0');
     expect(new Set(stat?.split(' ')).size).toBe(1);
   });
 
-  test('nothing runs before onStart has returned', async () => {
+  test('runs nothing before onStart has returned', async () => {
     const marker = join(dir, 'ran');
     let seen: unknown;
     const { exitCode } = await run(`: > "${marker}"`, {
@@ -107,7 +107,7 @@ describe('runCommand', () => {
     expect(existsSync(marker)).toBe(true);
   });
 
-  test('nothing runs at all when the start cannot be recorded', async () => {
+  test('runs nothing at all when the start cannot be recorded', async () => {
     let identity: ProcessIdentity | undefined;
     const refused = run(`: > "${dir}/ran"`, {
       onStart: (started) => {
@@ -120,7 +120,7 @@ describe('runCommand', () => {
     expect(await isAlive(identity?.processGroup ?? 0)).toBe(false);
   });
 
-  test('nothing runs when we are killed before the start is on record', async () => {
+  test('runs nothing when it is killed before the start is on record', async () => {
     const module = new URL('../../../lib/system/run-command.ts', import.meta.url).href;
     const script = `
       import { runCommand } from ${JSON.stringify(module)};
@@ -141,7 +141,7 @@ describe('runCommand', () => {
     expect(existsSync(join(dir, 'ran'))).toBe(false);
   });
 
-  test('after the time-out all is ended: the group, other sessions, orphans', async () => {
+  test('ends the group, other sessions and orphans after the time-out', async () => {
     const outcome = await run(
       `sleep 600 & echo $! > "${dir}/child"
        setsid sh -c 'echo $$ > "${dir}/session"; sleep 600' &
@@ -156,7 +156,7 @@ describe('runCommand', () => {
     expect(readFileSync(join(dir, 'log'), 'utf8')).toContain('[ended after 1 s]');
   });
 
-  test('a background child that holds the output does not hold us, and lives on', async () => {
+  test('does not wait for a background child that holds the output, and lets it live on', async () => {
     const { exitCode } = await run(`sleep 600 & echo $! > "${dir}/service"; exit 0`);
     expect(exitCode).toBe(0);
     const pid = await pidIn('service');
@@ -164,7 +164,7 @@ describe('runCommand', () => {
     process.kill(pid, 'SIGKILL');
   });
 
-  test('the log ends at its limit, and the command does not', async () => {
+  test('ends the log at its limit, and lets the command go on', async () => {
     const outcome = await run(`head -c ${maxLogBytes + 1_000_000} /dev/zero; echo end >&2; exit 5`);
     expect(outcome.exitCode).toBe(5);
     const log = readFileSync(join(dir, 'log'));
@@ -172,13 +172,13 @@ describe('runCommand', () => {
     expect(log.subarray(-100).toString()).toContain(`beyond ${maxLogBytes} bytes is not kept]`);
   });
 
-  test('a link in place of the log is not followed', async () => {
+  test('does not follow a link in the place of the log', async () => {
     symlinkSync(join(dir, 'elsewhere'), join(dir, 'log'));
     await expect(run('true')).rejects.toMatchObject({ code: 'ELOOP' });
     expect(existsSync(join(dir, 'elsewhere'))).toBe(false);
   });
 
-  test('a time-out longer than a timer can hold does not fire at once', async () => {
+  test('does not end a command at once when its time-out is longer than a timer can hold', async () => {
     await expect(run('sleep 0.2', { timeoutMs: 2 ** 40 })).resolves.toMatchObject({ exitCode: 0 });
   });
 });
@@ -201,7 +201,7 @@ describe('endProcessGroup', () => {
     await endProcessGroup(identity);
   });
 
-  test('finds what is left in another session when the leader is dead', async () => {
+  test('ends processes in another session when the leader is dead', async () => {
     const identity = await abandon(
       `setsid sh -c 'echo $$ > "${dir}/orphan"; sleep 600' & echo $$ > "${dir}/leader"; sleep 600`,
     );
@@ -212,17 +212,17 @@ describe('endProcessGroup', () => {
     expect(await isAlive(orphan)).toBe(false);
   });
 
-  test('what ignores SIGTERM gets SIGKILL', async () => {
+  test('sends SIGKILL to a process that ignores SIGTERM', async () => {
     const identity = await abandon(
       `trap '' TERM; echo $$ > "${dir}/leader"; while :; do sleep 1; done`,
     );
-    // Only once it is there is the trap set.
+    // The file appears once the trap is set.
     const leader = await pidIn('leader');
     await endProcessGroup(identity, { graceMs: 300 });
     expect(await isAlive(leader)).toBe(false);
   });
 
-  test('leaves alone who got the same number later', async () => {
+  test('leaves alone a process that got the same number later', async () => {
     const child = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' });
     strays.push(child);
     const pid = child.pid ?? 0;
@@ -238,12 +238,12 @@ describe('endProcessGroup', () => {
     { processGroup: 1, startTime: '0' },
     { processGroup: -1, startTime: '1' },
     { processGroup: 2 ** 31, startTime: '1' },
-  ])('a record that names nobody is harmless: %o', async (identity) => {
+  ])('does nothing for a record that names no process: %o', async (identity) => {
     await expect(endProcessGroup(identity)).resolves.toBeUndefined();
   });
 });
 
-test('findCommand looks along the path for what can be executed', async () => {
+test('findCommand finds an executable along the path', async () => {
   writeFileSync(join(dir, 'plain'), '');
   expect(await findCommand('sh', '/nowhere:/bin')).toBe('/bin/sh');
   expect(await findCommand('plain', dir)).toBeUndefined();

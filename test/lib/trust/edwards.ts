@@ -1,5 +1,5 @@
 /**
- * Just enough of RFC 8032, section 5.1, to make hostile points and signatures from the definition,
+ * The part of RFC 8032, section 5.1, that makes hostile points and signatures from the definition,
  * and not from the table that is under test.
  */
 
@@ -18,7 +18,7 @@ interface Point {
 
 /** Affine y and the sign of x of the eight points whose order divides 8. */
 export function smallOrderPoints(): { x: bigint; y: bigint }[] {
-  // The torsion part of a random point has the full order 8 half of the time.
+  // The torsion part of a random point has the full order 8 with a probability of one half.
   for (let y = 2n; ; y += 1n) {
     const point = pointWithY(y);
     const torsion = point && multiply(point, groupOrder);

@@ -38,7 +38,7 @@ function keySet(change: Partial<KeySet> = {}): KeySet {
   };
 }
 
-describe('the next key set', () => {
+describe('nextKeySet', () => {
   it.each<[string, KeyChange, Partial<KeySet>, string[]]>([
     [
       'adds a release key for all channels',
@@ -79,7 +79,7 @@ describe('the next key set', () => {
       { releaseKeys: [release(k1), release(k2)] },
       [`release key ${k2.id}: channel web -> all channels`],
     ],
-  ])('%s', (_, change, expected, words) => {
+  ])('makes a key set that %s', (_, change, expected, words) => {
     const current = keySet();
     const next = nextKeySet(current, change);
     expect(next).toEqual({ ...current, epoch: 8, ...expected });
@@ -89,7 +89,7 @@ describe('the next key set', () => {
 
   const three = keySet({ releaseKeys: [release(k1), release(k2), release(k3)] });
   it.each<[string, KeySet, KeyChange, string, RegExp]>([
-    ['nothing', keySet(), {}, 'refused', /would be the same/],
+    ['no change', keySet(), {}, 'refused', /would be the same/],
     ['the same threshold', keySet(), { rootThreshold: 2 }, 'refused', /would be the same/],
     ['no release key', keySet(), { remove: [k1.id, k2.id] }, 'refused', /no release key/],
     ['no root key', keySet(), { remove: [r1.id, r2.id] }, 'refused', /no root key/],
@@ -144,7 +144,13 @@ describe('the next key set', () => {
     ],
     ['an unknown id', keySet(), { remove: ['00000000'] }, 'usage', /no key has the id/],
     ['no id at all', keySet(), { remove: [''] }, 'usage', /no key has the id ""/],
-    ['what is no id', keySet(), { remove: ['\u001b[2J'] }, 'usage', /no key has the id "\\u001b/],
+    [
+      'text that is no id',
+      keySet(),
+      { remove: ['\u001b[2J'] },
+      'usage',
+      /no key has the id "\\u001b/,
+    ],
     [
       'channels of a root key',
       keySet(),
@@ -166,14 +172,14 @@ describe('the next key set', () => {
       'refused',
       /no channel would have the 2 release keys/,
     ],
-  ])('is refused with %s', (_, current, change, code, message) => {
+  ])('refuses a change to %s', (_, current, change, code, message) => {
     const error = refusal(() => nextKeySet(current, change));
     expect(error).toMatchObject({ code });
     expect(error.message).toMatch(message);
     expect(error.hint).not.toBe('');
   });
 
-  it('takes a key by the beginning of its id, unless others share it', () => {
+  it('finds a key by the beginning of its id, unless others share it', () => {
     const named = (id: string): PublicKey => ({ ...fresh, id });
     const current = keySet({
       releaseKeys: [release(named('aa11000000000000')), release(named('aa22000000000000'))],
@@ -192,31 +198,40 @@ describe('the next key set', () => {
     [[release(k1, 'a', 'b'), release(k2, 'b', 'c')], 2, ['b']],
     [[release(k1, 'a'), release(k2, 'b')], 1, ['a', 'b']],
     [[release(k1, 'a'), release(k2, 'b')], 2, []],
-  ])('tells the channels that enough keys may sign for: %#', (releaseKeys, threshold, channels) => {
-    const set = keySet({ releaseKeys, releaseThreshold: threshold });
-    expect(signableChannels(set)).toEqual(channels);
-  });
+  ])(
+    'leaves the channels that enough keys may sign for: %#',
+    (releaseKeys, threshold, channels) => {
+      const set = keySet({ releaseKeys, releaseThreshold: threshold });
+      expect(signableChannels(set)).toEqual(channels);
+    },
+  );
 });
 
-describe('who signs the next key set', () => {
+describe('chooseSigners', () => {
   const two = { rootThreshold: 2, rootKeys: [r1, r2] };
   const ofThree = { rootThreshold: 2, rootKeys: [r1, r2, r3] };
   it.each<[string, Partial<KeySet>, string[], string[], string[]]>([
-    ['the only one', { rootThreshold: 1, rootKeys: [r1] }, [r1.id], [], [r1.id]],
-    ['one of two, with a threshold of 1', { rootThreshold: 1 }, [r2.id], [], [r2.id]],
-    ['all, when all are needed', two, [r2.id], [], [r1.id, r2.id]],
-    ['who is named', ofThree, [r3.id], [r1.id.slice(0, 12)], [r1.id, r3.id]],
-    ['more than needed, when named', ofThree, [r3.id], [r1.id, r2.id], [r1.id, r2.id, r3.id]],
-    ['all that are given', ofThree, [r1.id, r2.id, r3.id], [], [r1.id, r2.id, r3.id]],
-  ])('%s', (_, change, given, others, expected) => {
+    ['the only root key', { rootThreshold: 1, rootKeys: [r1] }, [r1.id], [], [r1.id]],
+    ['one root key of two, with a threshold of 1', { rootThreshold: 1 }, [r2.id], [], [r2.id]],
+    ['all root keys, when all are needed', two, [r2.id], [], [r1.id, r2.id]],
+    ['the root keys that are named', ofThree, [r3.id], [r1.id.slice(0, 12)], [r1.id, r3.id]],
+    [
+      'more root keys than needed, when they are named',
+      ofThree,
+      [r3.id],
+      [r1.id, r2.id],
+      [r1.id, r2.id, r3.id],
+    ],
+    ['all root keys that sign now', ofThree, [r1.id, r2.id, r3.id], [], [r1.id, r2.id, r3.id]],
+  ])('chooses %s', (_, change, given, others, expected) => {
     expect(chooseSigners(keySet(change), given, others)).toEqual(expected);
   });
 
   it.each<[string, string[], string[], RegExp]>([
-    ['nobody is named', [r1.id], [], /asks for 2 root keys, and 1 would sign/],
-    ['the same one is named', [r1.id], [r1.id], /asks for 2 root keys, and 1 would sign/],
+    ['no other key is named', [r1.id], [], /asks for 2 root keys, and 1 would sign/],
+    ['the same key is named', [r1.id], [r1.id], /asks for 2 root keys, and 1 would sign/],
     ['a release key is named', [r1.id], [k1.id], /no root key has the id/],
-  ])('must be said when %s', (_, given, others, message) => {
+  ])('asks for the signers when %s', (_, given, others, message) => {
     const error = refusal(() => chooseSigners(keySet(ofThree), given, others));
     expect(error).toMatchObject({ code: 'usage' });
     expect(error.message).toMatch(message);

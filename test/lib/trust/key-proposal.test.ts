@@ -48,7 +48,7 @@ function edited(proposal: KeyProposal, change: Record<string, unknown>): string 
 const base64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
 describe('a proposal', () => {
-  it('is the announcement of the next key set, for every node at any time', () => {
+  it('holds the announcement of the next key set, for every node and without an expiry', () => {
     expect(unsigned.announcement).toMatchObject({
       kind: 'keyset',
       channel: 'keyset',
@@ -67,7 +67,7 @@ describe('a proposal', () => {
     expect(unsigned.announcement.length).toBe(unsigned.text.length);
   });
 
-  it('goes from one signer to the next, through its file, until it is complete', () => {
+  it('goes through its file from one signer to the next, until it is complete', () => {
     const first = parseProposal(formatProposal(signProposal(unsigned, roots[1])), current);
     expect(missingSigners(first)).toEqual([roots[0].id]);
     expect(refusal(() => completePayload(first, current))).toMatchObject({
@@ -107,17 +107,17 @@ describe('a proposal', () => {
     rootKeys: makeSigners(3).map(({ key }) => publicKeyOf(key)),
   };
   it.each<[string, KeySet, string, RegExp]>([
-    ['another fleet', other, 'untrusted', /is for fleet example/],
-    ['an epoch that is over', later, 'refused', /for key set 8, and 8 is in force here/],
-    ['an epoch to come', earlier, 'refused', /for key set 8, and 6 is in force here/],
-    ['a machine with other root keys', strangers, 'untrusted', /is not a root key of key set 7/],
+    ['the key set of another fleet', other, 'untrusted', /is for fleet example/],
+    ['a later key set', later, 'refused', /for key set 8, and 8 is in force here/],
+    ['an earlier key set', earlier, 'refused', /for key set 8, and 6 is in force here/],
+    ['other root keys', strangers, 'untrusted', /is not a root key of key set 7/],
     [
-      'a machine with a higher threshold',
+      'a higher threshold',
       { ...current, rootThreshold: 3 },
       'untrusted',
       /only 2 would sign, and 3 root keys must/,
     ],
-  ])('is refused by %s', (_, trusted, code, message) => {
+  ])('is refused on a machine with %s', (_, trusted, code, message) => {
     const error = refusal(() => parseProposal(formatProposal(complete), trusted));
     expect(error).toMatchObject({ code });
     expect(error.message).toMatch(message);
@@ -131,7 +131,7 @@ describe('a proposal', () => {
     ['rubbish', 'hello', 'malformed', /not a proposal/],
     ['a list', '[]', 'malformed', /not a proposal/],
     ['other JSON', '{"a":1}', 'malformed', /not a proposal/],
-    ['too much', `"${'x'.repeat(40_000)}"`, 'malformed', /too long/],
+    ['more than 32,768 characters', `"${'x'.repeat(40_000)}"`, 'malformed', /too long/],
     ['a later form', { p2pUpdateKeyProposal: 2 }, 'malformed', /newer software needed/],
     ['an unknown field', { more: 1 }, 'malformed', /damaged/],
     ['no key set', { keySet: null }, 'malformed', /damaged/],
@@ -162,13 +162,13 @@ describe('a proposal', () => {
       /only 1 would sign/,
     ],
     [
-      'a signature of nobody asked',
+      'a signature of a key that is not a signer',
       { signatures: { [roots[2].id]: signature } },
       'malformed',
-      /who is not asked to sign/,
+      /which is not one of its signers/,
     ],
     [
-      'a signature of somebody else',
+      'a signature of another key',
       { signatures: { [roots[1].id]: signature } },
       'untrusted',
       /signature/,
@@ -187,7 +187,7 @@ describe('a proposal', () => {
     ],
     ['a signature cut off', { signatures: { [roots[0].id]: 'AAAA' } }, 'malformed', /is damaged/],
     ['a signature of no text', { signatures: { [roots[0].id]: 7 } }, 'malformed', /is damaged/],
-  ])('is not taken with %s', (_, change, code, message) => {
+  ])('is refused with %s', (_, change, code, message) => {
     const json = typeof change === 'string' ? change : edited(complete, change);
     const error = refusal(() => parseProposal(json, current));
     expect(error).toMatchObject({ code });
@@ -195,7 +195,7 @@ describe('a proposal', () => {
     expect(error.hint).not.toBe('');
   });
 
-  it('is not taken with any character of its body or signatures changed', () => {
+  it('is refused with any character of its body or signatures changed', () => {
     const fields = JSON.parse(formatProposal(complete)) as {
       body: string;
       signatures: Record<string, string>;

@@ -24,7 +24,7 @@ const published: KeySet = {
 };
 
 describe('the text of a key set', () => {
-  it('is the published one', () => {
+  it('is the published text', () => {
     expect(formatKeySet(published)).toBe(keySetText);
     expect(parseKeySet(keySetText)).toEqual(published);
   });
@@ -60,7 +60,7 @@ describe('the text of a key set', () => {
     expect(parseKeySet(formatKeySet(largest))).toEqual(largest);
   });
 
-  it('can be signed as it is', () => {
+  it('is printable ASCII that can be signed as it is', () => {
     const bytes = Buffer.from(keySetText, 'utf8');
     expect(keySetText).toMatch(/^[ -~\n]*\n$/);
     const signature = sign(null, bytes, vectorKey(root.id));
@@ -68,7 +68,7 @@ describe('the text of a key set', () => {
     expect(verify(null, again, createPublicKey(vectorKey(root.id)), signature)).toBe(true);
   });
 
-  it('reads no byte changed, unless as the form of another key set', () => {
+  it('is refused with any byte changed, unless it is the text of another key set then', () => {
     const lines = keySetText.split('\n');
     const accepted: string[] = [];
     for (let i = 0; i < keySetText.length; i += 1)
@@ -82,14 +82,14 @@ describe('the text of a key set', () => {
           expect(error).toMatchObject({ name: 'UpdateError' });
         }
       }
-    // What remains says something else, in its one form: who may sign is guarded by signatures.
+    // The others are texts of other key sets: against those a key set is guarded by its signatures.
     expect(new Set(accepted.map((line) => line.replace(/ .*/, '')))).toEqual(
       new Set(['fleet', 'epoch', 'release']),
     );
   });
 });
 
-describe('formatting refuses', () => {
+describe('formatKeySet', () => {
   const all = [a, b, c].map((key) => ({ key, channels: null }));
   const limited = (channels: string[]) => [{ key: a, channels }];
   it.each<[string, Partial<KeySet>, RegExp]>([
@@ -125,14 +125,14 @@ describe('formatting refuses', () => {
     ],
     ['a channel that is none', { releaseKeys: limited(['a b']) }, /1 to 64 channels/],
     ['a channel twice', { releaseKeys: limited(['x', 'x']) }, /twice/],
-  ])('%s', (_, changed, message) => {
+  ])('refuses %s', (_, changed, message) => {
     const { code, message: said } = refusal(() => formatKeySet({ ...published, ...changed }));
     expect(code).toBe('malformed');
     expect(said).toMatch(message);
   });
 });
 
-describe('parsing refuses', () => {
+describe('parseKeySet', () => {
   const lines = keySetText.split('\n');
   const swapped = (i: number, j: number): string =>
     lines.map((line, at) => (at === i ? lines[j] : at === j ? lines[i] : line)).join('\n');
@@ -178,7 +178,7 @@ describe('parsing refuses', () => {
       /root threshold/,
     ],
     ['more than 8,192 characters', keySetText.padEnd(8193, '\n'), /longer than 8192/],
-  ])('%s', (_, text, message) => {
+  ])('refuses %s', (_, text, message) => {
     const { code, message: said } = refusal(() => parseKeySet(text));
     expect(said).toMatch(message);
     expect(code).toBe('malformed');
@@ -191,12 +191,12 @@ describe('parsing refuses', () => {
     ['a short key', rawOf(a).slice(2)],
     ['a long key', `${rawOf(a)}00`],
     ['a key that is not hexadecimal', 'g'.repeat(64)],
-  ])('%s', (_, hex) => {
+  ])('refuses %s', (_, hex) => {
     expect(refusal(() => parseKeySet(changed(rawOf(a), hex))).code).toBe('untrusted');
   });
 });
 
-describe('fleet ids', () => {
+describe('isFleetId', () => {
   it.each([
     ['example', true],
     ['!~', true],
@@ -204,7 +204,7 @@ describe('fleet ids', () => {
     ['a b', false],
     ['a\n', false],
     ['f'.repeat(65), false],
-  ])('%j is one: %s', (text, expected) => {
+  ])('judges %j: %s', (text, expected) => {
     expect(isFleetId(text)).toBe(expected);
   });
 });

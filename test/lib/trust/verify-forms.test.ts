@@ -11,7 +11,7 @@ import {
   smallOrderPoints,
 } from './edwards.ts';
 
-// What Wycheproof's vectors look for (wycheproof.test.ts), made from RFC 8032, section 5.1.
+// The cases of Wycheproof's vectors (wycheproof.test.ts), made from RFC 8032, section 5.1.
 
 const fieldPrime = 2n ** 255n - 19n;
 const message = Buffer.from('p2p-update');
@@ -81,15 +81,18 @@ const nonCanonical = [
 const badPoints = [...smallOrder, ...nonCanonical];
 
 describe('a signature', () => {
-  it.each(rfcVectors)('is good: %s of RFC 8032', (_, seedHex, publicKey, text, signature) => {
-    const known = publicKeyFromRaw(Buffer.from(publicKey, 'hex'));
-    expect(publicKeyOf(privateKey(seedHex))).toEqual(known);
-    const bytes = Buffer.from(text, 'hex');
-    expect(isGoodSignature(bytes, known, Buffer.from(signature, 'hex'))).toBe(true);
-    expect(isGoodSignature(Buffer.concat([bytes, bytes, r]), known, genuine)).toBe(false);
-  });
+  it.each(rfcVectors)(
+    'is good when it is %s of RFC 8032',
+    (_, seedHex, publicKey, text, signature) => {
+      const known = publicKeyFromRaw(Buffer.from(publicKey, 'hex'));
+      expect(publicKeyOf(privateKey(seedHex))).toEqual(known);
+      const bytes = Buffer.from(text, 'hex');
+      expect(isGoodSignature(bytes, known, Buffer.from(signature, 'hex'))).toBe(true);
+      expect(isGoodSignature(Buffer.concat([bytes, bytes, r]), known, genuine)).toBe(false);
+    },
+  );
 
-  it('is good when made by our own arithmetic, which the cases below rest on', () => {
+  it('is good when made by our own arithmetic, as in the cases below', () => {
     expect(signWith(r, nonce)).toEqual(genuine);
     expect(isGoodSignature(message, key, genuine)).toBe(true);
   });
@@ -145,30 +148,33 @@ describe('a signature', () => {
   });
 
   const special = [0n, 1n, groupOrder - 1n, groupOrder, fieldPrime - 1n, fieldPrime, 2n ** 255n];
-  it.each(special.flatMap((a) => special.map((b) => [a, b])))('is refused: R %i, S %i', (a, b) => {
-    const signature = Buffer.concat([littleEndian(a), littleEndian(b)]);
-    expect(isGoodSignature(message, key, signature)).toBe(false);
-  });
+  it.each(special.flatMap((a) => special.map((b) => [a, b])))(
+    'is refused with R %i and S %i',
+    (a, b) => {
+      const signature = Buffer.concat([littleEndian(a), littleEndian(b)]);
+      expect(isGoodSignature(message, key, signature)).toBe(false);
+    },
+  );
 
-  it.each(badPoints)("is refused with R the $name, by the key's own holder", ({ encoded }) => {
+  it.each(badPoints)("is refused with the $name as R, from the key's own holder", ({ encoded }) => {
     expect(isGoodSignature(message, key, signWith(encoded, 0n))).toBe(false);
   });
 });
 
 describe('a public key', () => {
-  it('has 48 encodings to be refused, each one once', () => {
+  it('has 48 different encodings that must be refused', () => {
     expect(new Set(badPoints.map(({ encoded }) => encoded.toString('hex'))).size).toBe(48);
   });
 
-  it.each(badPoints)('is refused: $name', ({ encoded }) => {
+  it.each(badPoints)('is refused when it is the $name', ({ encoded }) => {
     expect(refusal(() => publicKeyFromRaw(encoded)).code).toBe('untrusted');
   });
 
-  // Such a key passes: only who knows the scalar can sign under it, for one message in two, four
+  // Such a key passes: only the holder of the scalar can sign under it, for one message in two, four
   // or eight, and the signature of another message is no more valid than under an honest key. To
   // tell them apart takes a multiplication on the curve, which node:crypto does not offer.
   it.each(mixedOrderKeys(key.raw).map((raw, i) => ({ raw, i })))(
-    'of mixed order passes, and trusts no other key: $i',
+    'passes when it is of mixed order, and verifies no signature of another key: $i',
     ({ raw }) => {
       const mixed = publicKeyFromRaw(raw);
       expect(mixed.id).not.toBe(key.id);

@@ -49,13 +49,13 @@ function verdict(announcement: SignedAnnouncement, trusted: KeySet = keySet): st
   }
 }
 
-/** The signed bytes as docs/announcement.md says, made without lib/. */
+/** The signed bytes of docs/announcement.md#signatures, made without lib/. */
 function pageSignedBytes(body: Uint8Array): Buffer {
   const fleetHash = createHash('sha256').update(vectors.fleet).digest();
   return Buffer.concat([Buffer.from('p2p-update/announcement/v1\0'), fleetHash, body]);
 }
 
-describe('public keys', () => {
+describe('publicKeyFromRaw', () => {
   it.each(vectors.keys)('names $name by the hash of its SPKI', ({ seed, publicKey, id }) => {
     const spki = createPublicKey(vectorKey(id)).export({ format: 'der', type: 'spki' });
     expect(createHash('sha256').update(spki).digest('hex').slice(0, 16)).toBe(id);
@@ -68,7 +68,7 @@ describe('public keys', () => {
 
   const points = smallOrderPoints();
 
-  it('knows eight points of small order', () => {
+  it('is tested with eight different points of small order', () => {
     expect(new Set(points.map(({ x, y }) => `${x},${y}`)).size).toBe(8);
   });
 
@@ -81,8 +81,8 @@ describe('public keys', () => {
   });
 
   it.each([
-    ['0 with x = 0 denied', 1n, 1n],
-    ['-1 with x = 0 denied', 2n ** 255n - 20n, 1n],
+    ['1 with the sign bit for x = 0', 1n, 1n],
+    ['-1 with the sign bit for x = 0', 2n ** 255n - 20n, 1n],
   ])('refuses y = %s', (_, y, sign) => {
     expect(refusal(() => publicKeyFromRaw(encodePoint(y, sign))).code).toBe('untrusted');
   });
@@ -96,16 +96,16 @@ describe('public keys', () => {
         });
   });
 
-  it.each([0, 31, 33])('refuses %i bytes', (length) => {
+  it.each([0, 31, 33])('refuses a key of %i bytes', (length) => {
     expect(refusal(() => publicKeyFromRaw(Buffer.alloc(length, 5))).code).toBe('untrusted');
   });
 
-  it('are refused when of small order, whether node:crypto takes a signature of nobody or not', () => {
+  it('refuses a key of small order, whether node:crypto takes a signature that no key made or not', () => {
     expect(refusal(() => publicKeyFromRaw(encodePoint(1n, 0n))).code).toBe('untrusted');
   });
 });
 
-/** Whether node:crypto takes a signature that anybody can make, under a key of small order; before Node 24 it does. */
+/** True where node:crypto takes a signature that no key made, under a key of small order; before Node 24 it does. */
 function takesSmallOrder(): boolean {
   const identity = encodePoint(1n, 0n);
   const der = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), identity]);
@@ -114,7 +114,7 @@ function takesSmallOrder(): boolean {
   return verify(null, Buffer.from('anything'), key, signature);
 }
 
-describe('public key files', () => {
+describe('publicKeyFromPem', () => {
   const pem = createPublicKey(vectorKey(a)).export({ format: 'pem', type: 'spki' }).toString();
   const spkiPem = (der: Buffer): string =>
     `-----BEGIN PUBLIC KEY-----\n${der.toString('base64')}\n-----END PUBLIC KEY-----\n`;
@@ -151,7 +151,7 @@ describe('public key files', () => {
     expect(refusal(() => publicKeyFromPem(text)).code).toBe('untrusted');
   });
 
-  it('tells a private key apart, without repeating it', () => {
+  it('names a private key as such, without repeating it', () => {
     const text = vectorKey(a).export({ format: 'pem', type: 'pkcs8' }).toString();
     const { message, hint } = refusal(() => publicKeyFromPem(text));
     expect(message).toContain('a private key');
@@ -159,15 +159,15 @@ describe('public key files', () => {
   });
 });
 
-describe('signing', () => {
-  it('signs the bytes that the page says', () => {
+describe('signBody', () => {
+  it('signs the bytes of docs/announcement.md#signatures', () => {
     const body = encodeBody(fields, vector.signers);
     expect(pageSignedBytes(body).toString('hex')).toBe(vector.signedBytes);
     const signature = signBody(body, vectors.fleet, vectorKey(a));
     expect(Buffer.from(signature)).toEqual(sign(null, pageSignedBytes(body), vectorKey(a)));
   });
 
-  it('refuses another kind of key', () => {
+  it('refuses a key that is not Ed25519', () => {
     const { privateKey } = generateKeyPairSync('ed448');
     expect(refusal(() => signBody(Buffer.alloc(9), 'example', privateKey)).code).toBe(
       'configuration',
@@ -176,8 +176,8 @@ describe('signing', () => {
   });
 });
 
-describe('verifying', () => {
-  it.each(vectors.announcements)('accepts the vector: $title', ({ text }) => {
+describe('verifyAnnouncement', () => {
+  it.each(vectors.announcements)('accepts the test vector $title', ({ text }) => {
     expect(verdict(decodeAnnouncement(text))).toBe('accepted');
   });
 
@@ -189,16 +189,16 @@ describe('verifying', () => {
   const cases: [string, SignedAnnouncement, KeySet, string, RegExp?][] = [
     ['the only signer', signed([a]), keySet, 'accepted'],
     ['more signers than needed', signed([a, b, c]), keySet, 'accepted'],
-    ['two of two', signed([a, c]), twoOfThree, 'accepted'],
-    ['one of two', signed([a]), twoOfThree, 'untrusted', /1 of the 2 release signatures/],
+    ['two signers of two', signed([a, c]), twoOfThree, 'accepted'],
+    ['one signer of two', signed([a]), twoOfThree, 'untrusted', /1 of the 2 release signatures/],
     ['a channel of the signer', signed([c], { channel: 'acme-hello' }), keySet, 'accepted'],
     ['another channel', signed([c], { channel: 'web' }), keySet, 'untrusted', new RegExp(`${c} .*web`)],
-    ['another channel of one signer', signed([a, c], { channel: 'web' }), keySet, 'untrusted', new RegExp(c)],
-    ['a root key', signed([root]), keySet, 'untrusted', new RegExp(`${root} is not a release key`)],
+    ['a channel that one signer may not sign for', signed([a, c], { channel: 'web' }), keySet, 'untrusted', new RegExp(c)],
+    ['a root key as signer', signed([root]), keySet, 'untrusted', new RegExp(`${root} is not a release key`)],
     ['one signer too many, unknown', signed([a, root]), keySet, 'untrusted', new RegExp(root)],
-    ['a key set by a root key', signed([root], asKeySet), keySet, 'accepted'],
-    ['a key set by a release key', signed([a], asKeySet), keySet, 'untrusted', new RegExp(`${a} is not a root key`)],
-    ['a key set by a root and a release key', signed([a, root], asKeySet), keySet, 'untrusted', new RegExp(a)],
+    ['a key set of a root key', signed([root], asKeySet), keySet, 'accepted'],
+    ['a key set of a release key', signed([a], asKeySet), keySet, 'untrusted', new RegExp(`${a} is not a root key`)],
+    ['a key set of a root and a release key', signed([a, root], asKeySet), keySet, 'untrusted', new RegExp(a)],
     ['an older epoch', signed([a], { epoch: 1 }), later, 'accepted'],
     ['an older epoch, the key removed', signed([b], { epoch: 1 }), later, 'untrusted', new RegExp(b)],
     ['a later epoch', signed([a], { epoch: 8 }), keySet, 'try-later', /key set 8; this node has 7/],
@@ -206,17 +206,20 @@ describe('verifying', () => {
     ['another fleet', signed([a], {}, 'exampl3'), keySet, 'untrusted', new RegExp(`${a} does not verify`)],
     ['a longer fleet id', signed([a], {}, 'example '), keySet, 'untrusted', new RegExp(a)],
   ];
-  it.each(cases)('judges %s', (_, announcement, trusted, expected, message) => {
-    expect(verdict(announcement, trusted)).toBe(expected);
-    if (message !== undefined)
-      expect(
-        refusal(() => {
-          verifyAnnouncement(announcement, trusted);
-        }).message,
-      ).toMatch(message);
-  });
+  it.each(cases)(
+    'judges an announcement with %s',
+    (_, announcement, trusted, expected, message) => {
+      expect(verdict(announcement, trusted)).toBe(expected);
+      if (message !== undefined)
+        expect(
+          refusal(() => {
+            verifyAnnouncement(announcement, trusted);
+          }).message,
+        ).toMatch(message);
+    },
+  );
 
-  it('says that the fleet may be another', () => {
+  it('hints that the announcement may be for another fleet', () => {
     const { hint } = refusal(() => {
       verifyAnnouncement(signed([a], {}, 'other'), keySet);
     });

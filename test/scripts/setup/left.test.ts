@@ -29,6 +29,8 @@ function machine(all: Record<string, string>, uid = 999): Machine {
     groups: new Map(),
     look: (path) => (path in all ? found : undefined),
     read: (path) => all[path],
+    follow: () => undefined,
+    isReadOnly: () => false,
     list: (path) =>
       Object.keys(all)
         .filter((each) => each.startsWith(`${path}/`))
@@ -112,7 +114,7 @@ describe('decideLeft', () => {
       systemd,
       without('/etc/p2p-update/keyset.txt'),
       [],
-      [`${codeDir}/node_modules/.bin/tsx ${codeDir}/scripts/setup.ts --keyset FILE`],
+      [`${codeDir}/dist/p2p-update.cjs setup --keyset FILE`],
     ],
     [
       'the key set is placed in this run',

@@ -71,6 +71,8 @@ function machine(entries: Entries, accounts: Partial<Machine> = {}): Machine {
     ]),
     look: (path) => all.get(path)?.found,
     read: (path) => all.get(path)?.text,
+    follow: () => undefined,
+    isReadOnly: () => false,
     list: (path) =>
       [...all.keys()]
         .filter((each) => each.startsWith(`${path}/`))
@@ -86,6 +88,8 @@ function brief(step: SetupStep): string {
       return `add-user ${step.user}`;
     case 'add-to-group':
       return `add-to-group ${step.group}`;
+    case 'make-link':
+      return `make-link ${step.path}`;
     default: {
       const { owner, group, mode } = step.ownership;
       return `${step.kind} ${step.path} ${owner}:${group} ${formatMode(mode)}`;

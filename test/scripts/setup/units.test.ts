@@ -1,26 +1,12 @@
 import { cpSync, existsSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../lib/config.ts';
 import { schedulerFiles } from '../../../scripts/setup/scheduler.ts';
 import { repository } from '../../support/run/repository.ts';
-import {
-  bundleSetup,
-  Image,
-  type Outcome,
-  runProgram,
-  whyNoImage,
-} from '../../support/split/setup-image.ts';
+import { Image, type Outcome, runProgram, whyNoImage } from '../../support/split/setup-image.ts';
 
 const code = '/opt/p2p-update';
-
-let bundle = '';
-beforeAll(async () => {
-  bundle = await bundleSetup();
-});
-afterAll(() => {
-  rmSync(dirname(bundle), { recursive: true });
-});
 
 describe('what setup installs to wake the node', () => {
   const obstacle = whyNoImage();
@@ -29,7 +15,7 @@ describe('what setup installs to wake the node', () => {
   });
 
   it('installs lines for cron that run the same, each as its user, at boot and every minute', async () => {
-    const image = new Image(bundle);
+    const image = new Image();
     const { stdout } = await image.setup(['--cron']);
     expect(existsSync(image.at('/etc/systemd'))).toBe(false);
     expect(image.tree('/var/lib')['/var/lib/serf']).toMatch(/^\d+:\d+ 0700$/);
@@ -45,19 +31,19 @@ describe('what setup installs to wake the node', () => {
       // A % is a newline to cron.
       expect(command, line).toMatch(/^[^%]+$/);
       expect((await runProgram('/bin/sh', ['-n', '-c', command])).status).toBe(0);
-      jobs.push([when, user, command.replace(`umask 077; exec ${code}/dist/scripts/`, '')]);
+      jobs.push([when, user, command.replace(`umask 077; exec ${code}/dist/`, '')]);
     }
     expect(jobs).toEqual([
-      ['@reboot', 'p2p-update', 'reconcile.cjs'],
-      ['@reboot', 'root', 'apply.cjs'],
-      ['* * * * *', 'p2p-update', 'reconcile.cjs'],
-      ['* * * * *', 'root', 'apply.cjs'],
+      ['@reboot', 'p2p-update', 'p2p-update.cjs reconcile'],
+      ['@reboot', 'root', 'p2p-update.cjs apply'],
+      ['* * * * *', 'p2p-update', 'p2p-update.cjs reconcile'],
+      ['* * * * *', 'root', 'p2p-update.cjs apply'],
     ]);
     expect(stdout).toContain('apt-get install cron');
   });
 
   it('names the other scheduler when both would do the work', async () => {
-    const image = new Image(bundle);
+    const image = new Image();
     await image.setup(['--cron']);
     expect((await image.setup(['--systemd'])).stdout).toContain('rm /etc/cron.d/p2p-update');
     expect((await image.setup(['--cron'])).stdout).toContain('systemctl disable --now');
@@ -80,7 +66,7 @@ describe('what setup installs to wake the node', () => {
         skip('needs systemd-analyze: install the Debian package systemd');
     });
     const withSystemd = async (): Promise<Image> => {
-      const image = new Image(bundle);
+      const image = new Image();
       // Where the package left them; /lib is a link on most machines.
       cpSync(units, image.at(units), { recursive: true, verbatimSymlinks: true });
       for (const program of ['serf', 'install']) image.write(`/usr/bin/${program}`, '', 0o755);
@@ -102,10 +88,10 @@ describe('what setup installs to wake the node', () => {
       const image = await withSystemd();
       const file = '/etc/systemd/system/p2p-update-apply.service';
       image.write(file, `${image.read(file)}KillMod=none\n`);
-      rmSync(image.at(`${code}/dist/scripts/reconcile.cjs`));
+      rmSync(image.at(`${code}/dist/p2p-update.cjs`));
       const { stderr } = await verify(image, installed);
       expect(stderr).toMatch(/p2p-update-apply\.service:\d+: Unknown key.*'KillMod'/);
-      expect(stderr).toMatch(/reconcile\.cjs is not executable/);
+      expect(stderr).toMatch(/p2p-update\.cjs is not executable/);
     });
   });
 });
@@ -138,7 +124,7 @@ describe("systemd's files", () => {
         'StartLimitIntervalSec=0',
         'Type=oneshot',
         'User=p2p-update',
-        `ExecStart=${code}/dist/scripts/reconcile.cjs`,
+        `ExecStart=${code}/dist/p2p-update.cjs reconcile`,
         'KillMode=control-group',
         'UMask=0077',
         'NoNewPrivileges=yes',
@@ -151,7 +137,7 @@ describe("systemd's files", () => {
       [
         'StartLimitIntervalSec=0',
         'Type=oneshot',
-        `ExecStart=${code}/dist/scripts/apply.cjs`,
+        `ExecStart=${code}/dist/p2p-update.cjs apply`,
         'TimeoutStartSec=infinity',
         'KillMode=control-group',
         'UMask=0077',

@@ -29,7 +29,7 @@ export function makeKeys(fleet = 'test-fleet', signers = 1): TestKeys {
   return { keySet, releaseKeys, rootKeys };
 }
 
-/** A private key as keygen writes it. */
+/** PEM text of a private key, as keygen writes it. */
 export function pemOf(key: KeyObject): string {
   return key.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
@@ -65,7 +65,7 @@ export function makeAnnouncement(change: Partial<Announcement> = {}): Announceme
 
 /**
  * The payload of the event: an announcement signed by all release keys, a key set by all root keys;
- * or by `keys`, whoever may trust them.
+ * or by `keys`, trusted or not.
  */
 export function signAnnouncement(
   announcement: Announcement,

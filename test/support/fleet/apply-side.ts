@@ -10,8 +10,9 @@ import {
 import { type Config, parseConfig } from '../../../lib/config.ts';
 import { applyReady } from '../../../lib/reconciler/apply/apply.ts';
 import { keepAccepted } from '../../../lib/state/facts.ts';
+import { outcomesDir } from '../../../lib/state/layout.ts';
 import { markComplete } from '../../../lib/state/markers.ts';
-import { outcomesDir, type Progress, readProgress } from '../../../lib/state/progress.ts';
+import { type Progress, readProgress } from '../../../lib/state/progress.ts';
 import type { LoggedEvent } from '../../../lib/system/event-log.ts';
 import {
   makeAnnouncement,
@@ -21,18 +22,18 @@ import {
   writeKeySet,
 } from './announce.ts';
 
-/** One node without daemons: what the apply side finds after a download, and the apply side itself. */
+/** One node without daemons: its files as after a download, and the real apply side. */
 export interface ApplySide {
   config: Config;
   keys: TestKeys;
   /** Signs, stores and marks as complete, as if Transmission had just downloaded it. */
   receive(change: Partial<Announcement>, content: Uint8Array): Update;
-  /** One pass of the real apply code, at `now` in unix seconds; returns what it logged. */
+  /** Runs one pass of the real apply code, at `now` in unix seconds; returns the logged events. */
   apply(now?: number): Promise<Omit<LoggedEvent, 'handler'>[]>;
   outcomeOf(update: Update): Progress | undefined;
 }
 
-/** Makes one below `directory`. Puppet is a stand-in that only tells that it was called. */
+/** Makes an apply side below `directory`. Puppet is a stand-in that only records its calls. */
 export function makeApplySide(
   directory: string,
   change: Partial<Config> = {},
@@ -88,14 +89,14 @@ export function makeApplySide(
       keepAccepted(config.stateDir, update, { payload, acceptedAt: new Date().toISOString() });
       const { file } = contentLocation(update, config.downloadDir);
       mkdirSync(dirname(file), { recursive: true });
-      // What has these bytes in its name may be there already, or may be what a test has put there.
+      // A file with these bytes in its name may be there already, or may have been put there by a test.
       if (lstatSync(file, { throwIfNoEntry: false }) === undefined) writeFileSync(file, content);
       markComplete(config.applyDir, update.infoHash);
       return update;
     },
     async apply(at = now()) {
       const events: Omit<LoggedEvent, 'handler'>[] = [];
-      await applyReady(config, { now: () => at, log: (event) => events.push(event) });
+      await applyReady(config, { nowSeconds: () => at, log: (event) => events.push(event) });
       return events;
     },
     outcomeOf: (update) => readProgress(outcomesDir(config.applyDir), update),

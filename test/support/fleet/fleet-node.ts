@@ -1,12 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Config } from '../../../lib/config.ts';
 import { type Member, parseMembers } from '../../../lib/daemons/serf/members.ts';
 import { eventLogFile, type LoggedLine, readEvents } from '../../../lib/system/event-log.ts';
-import { run, type CommandOptions, type CommandResult } from '../run/command.ts';
+import { type CommandOptions, type CommandResult, run } from '../run/command.ts';
 import { repository } from '../run/repository.ts';
-import { scriptCommand } from '../run/script.ts';
 import { Daemon, tail } from './daemon.ts';
 import {
   type NodeSettings,
@@ -74,15 +72,15 @@ export class FleetNode {
 
   /** Runs a command on this node, in the repository unless told otherwise. */
   run(argv: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
-    const env = { ...this.env, ...options.env };
+    // As npm test has it for every use of tsx.
+    const env = { ...this.env, TSX_DISABLE_CACHE: '1', ...options.env };
     const command = ['ip', 'netns', 'exec', this.namespace, ...argv];
     return run(command, { cwd: repository, ...options, env });
   }
 
-  /** Runs a script of scripts/, such as `submit`, as an operator on this node would. */
+  /** Runs a command of p2p-update, such as `submit`, as an operator on this node would. */
   script(name: string, args: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
-    const env = { TMPDIR: tmpdir(), ...options.env };
-    return this.run([...scriptCommand(name), ...args], { ...options, env });
+    return this.run([join(repository, 'dist/p2p-update.cjs'), name, ...args], options);
   }
 
   /** Runs Serf's own command against this node's agent. */
@@ -97,7 +95,7 @@ export class FleetNode {
     return parseMembers(JSON.parse(stdout)).filter((member) => member.status === 'alive');
   }
 
-  /** What both sides of this node have logged so far, in the order of time. */
+  /** Lines logged so far by both sides of this node, in the order of time. */
   events(): LoggedLine[] {
     const { stateDir, applyDir } = this.config;
     return [stateDir, applyDir]

@@ -22,7 +22,7 @@ export interface FleetOptions {
   config?: Partial<Config>;
   /** Members of Serf's configuration that differ from serf.json. */
   serf?: Record<string, unknown>;
-  /** Whether nodes notice who joins; without that only what is sent changes their state. */
+  /** Whether nodes notice joins; without that only events change their state. */
   joins?: boolean;
   /** Whether to start Transmission. */
   transmission?: boolean;
@@ -30,7 +30,7 @@ export interface FleetOptions {
   absent?: readonly string[];
   /** Runs a daemon, such as `n1-serf`, by another command, such as strace. */
   daemonCommand?: (command: readonly string[], name: string) => readonly string[];
-  /** Where its files are to be, and to stay; without it they are temporary. */
+  /** Directory for its files, which stay; without it they are temporary. */
   keepIn?: string;
 }
 

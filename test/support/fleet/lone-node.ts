@@ -21,7 +21,7 @@ import { runSync } from '../run/command.ts';
 
 const handler = join(repository, 'dist/handlers/update.cjs');
 
-/** What an attacker or a test sends, and what comes of it. */
+/** Effect of a payload that an attacker or a test has sent. */
 export interface Answer {
   status: number | null;
   stderr: string;
@@ -39,13 +39,13 @@ export interface LoneNode extends ApplySide {
   send(payload: string | Buffer, env?: Record<string, string>): Answer;
   /** Signs by the node's own keys, and sends. */
   announce(change?: Partial<Announcement>, keys?: TestKeys): Answer;
-  /** Writes a payload into the store, as whoever has taken over its owner would. */
+  /** Writes a payload into the store, as an attacker who has taken over its owner would. */
   plant(payload: string): void;
-  /** Takes every announcement out of the store, as the same one would. */
+  /** Removes every announcement from the store, as the same attacker would. */
   forget(): void;
   /** The files in the delivery directory. */
   delivered(): string[];
-  /** Puts content where Transmission would, and marks it as complete. */
+  /** Puts content where Transmission would have it, and marks it as complete. */
   download(payload: string, content: Uint8Array): Update;
 }
 

@@ -1,6 +1,6 @@
 import { mustRun, runSync } from '../run/command.ts';
 
-/** Where one machine of the network is. */
+/** Place of one machine in the network. */
 export interface Place {
   /** The name of its network namespace, for `ip netns exec`. */
   namespace: string;

@@ -4,7 +4,7 @@ import { type Config, parseConfig } from '../../../lib/config.ts';
 import { repository } from '../run/repository.ts';
 import type { Place } from './network.ts';
 
-/** What the nodes of one fleet share. */
+/** Secrets that the nodes of one fleet share. */
 export interface FleetSecrets {
   /** Serf's encrypt_key. */
   encryptKey: string;
@@ -31,7 +31,7 @@ export interface NodeSettings {
   serf: Record<string, unknown>;
   /** Whether members that join are noticed. */
   joins: boolean;
-  /** What a daemon, such as `n1-serf`, is run by. */
+  /** Wraps the command of a daemon, such as `n1-serf`. */
   daemonCommand: (command: readonly string[], name: string) => readonly string[];
 }
 

@@ -1,22 +1,21 @@
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { build } from 'esbuild';
-import { afterAll, beforeAll, onTestFinished } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { type UpdateId, updateKey } from '../../../lib/announcement/update.ts';
 import { type Config, parseConfig } from '../../../lib/config.ts';
 import { encodeRecord } from '../../../lib/system/record.ts';
 import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { formatKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
-import { repository } from '../run/repository.ts';
+import { programArgv } from '../run/program.ts';
 import { temporaryDirectory } from '../run/temporary.ts';
 
-/** How a script ended. */
+/** End of a script. */
 export interface Outcome {
   status: number | null;
   stdout: string;
@@ -45,44 +44,26 @@ export interface Operator {
   file(name: string, content: string): string;
   /** The payloads of the events that Serf was asked to send. */
   sent(): string[];
-  /** What `serf members` says; undefined: the agent is down. */
+  /** Response of `serf members`; undefined: the agent is down. */
   setMembers(
     members: { name: string; tags: Record<string, string>; status?: string }[] | undefined,
   ): void;
 }
 
-/**
- * The scripts as one file each, which start in a third of the time that tsx takes; registers its own
- * clean-up.
- */
-export function bundleScripts(
-  ...names: string[]
-): (
-  script: string,
+/** Runs a command of the built program, on an operator's machine where one is given. */
+export function runCommand(
+  command: string,
   args: readonly string[],
   operator?: { env: Record<string, string>; directory: string },
-) => Promise<Outcome> {
-  const directory = mkdtempSync(join(tmpdir(), 'p2p-update-scripts-'));
-  const bundle = (name: string): string => join(directory, `${name}.cjs`);
-  beforeAll(async () => {
-    for (const name of names) {
-      const entryPoints = [join(repository, 'scripts', `${name}.ts`)];
-      const how = { bundle: true, platform: 'node', format: 'cjs' } as const;
-      await build({ entryPoints, outfile: bundle(name), ...how });
-    }
-  });
-  afterAll(() => {
-    rmSync(directory, { recursive: true });
-  });
-  return (script, args, operator) =>
-    new Promise((resolve) => {
-      const env = { PATH: process.env['PATH'], ...operator?.env };
-      const cwd = operator?.directory ?? directory;
-      const argv = [bundle(script), ...args];
-      const child = execFile(process.execPath, argv, { env, cwd }, (_, stdout, stderr) => {
-        resolve({ status: child.exitCode, stdout, stderr });
-      });
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const env = { PATH: process.env['PATH'], ...operator?.env };
+    const cwd = operator?.directory ?? tmpdir();
+    const [node = '', ...argv] = [...programArgv(`p2p-update.cjs ${command}`), ...args];
+    const child = execFile(node, argv, { env, cwd }, (_, stdout, stderr) => {
+      resolve({ status: child.exitCode, stdout, stderr });
     });
+  });
 }
 
 /** A new key pair, its files below `directory`. */
@@ -135,7 +116,7 @@ export function makeOperator(options: OperatorOptions = {}): Operator {
     signingKeyFiles: releases.map(({ key }) => key),
     serf: { command: at('serf') },
     transmission: {
-      // Port 1 is nobody's.
+      // Nothing listens on port 1.
       url: options.transmissionUrl ?? 'http://127.0.0.1:1/transmission/rpc',
       credentialsFile: null,
     },
@@ -187,7 +168,7 @@ esac
 `;
 }
 
-/** A daemon that seeds at once whatever it is given; the content must be there and be readable. */
+/** A daemon that seeds at once any torrent that it is given; the content must be there and be readable. */
 export async function serveTransmission(): Promise<{ url: string; added: string[] }> {
   const added: string[] = [];
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {

@@ -7,7 +7,7 @@ import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
 import type { LoggedLine } from '../../../lib/system/event-log.ts';
 import type { FleetNode } from './fleet-node.ts';
 
-/** What `submit --json` prints. */
+/** Output of `submit --json`. */
 export interface Submitted extends UpdateId {
   kind: string;
   name: string;
@@ -35,7 +35,7 @@ export function hasEvent(node: FleetNode, update: UpdateId, decision: string): b
   return eventsOf(node, update).some((line) => line.decision === decision);
 }
 
-/** What a node's apply side recorded of an update; undefined when it did not begin. */
+/** Outcome of an update on a node; undefined when its apply side did not begin. */
 export function outcomeOf(node: FleetNode, update: UpdateId): Progress | undefined {
   const file = join(node.config.applyDir, 'outcomes', updateKey(update));
   try {

@@ -67,7 +67,7 @@ interface RpcTorrent {
   peersConnected: number;
 }
 
-/** The torrents that a node's daemon has, by info hash; the dummy for kicks is left out. */
+/** The torrents that a node's daemon has, by info hash, without the dummy for a rechoke. */
 export async function torrentsOn(node: FleetNode): Promise<Map<string, RpcTorrent>> {
   const fields = ['hashString', 'name', 'percentDone', 'metadataPercentComplete'];
   fields.push('rateDownload', 'peersConnected');
@@ -108,7 +108,7 @@ export function announcementOf(
   });
 }
 
-/** Has a node's daemon seed the content of an announcement, whatever its p2p-update makes of it. */
+/** Has a node's daemon seed the content of an announcement, past the node's p2p-update. */
 export async function seed(
   node: FleetNode,
   announcement: Announcement,

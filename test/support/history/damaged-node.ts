@@ -12,7 +12,7 @@ const make = (channel: string, version: number, content: string): Announced => (
   ...{ noop: false, rerun: false, epoch: 2, expires: startedAt + 100_000 },
 });
 
-/** What the fleet announces; of each the node of {@link makeSeasonedNode} is at another place. */
+/** Updates of the fleet, each in another state on the node of {@link makeSeasonedNode}. */
 export const a1 = make('a', 1, 'one');
 /** The newest of its channel: applied. */
 export const a2 = make('a', 2, 'two');
@@ -40,7 +40,7 @@ export class DamagedNode {
     this.node = new HistoryNode(this.directory, { announced, hasSecondKeySet: true, steps: [] });
   }
 
-  /** One with two generations of every record, key set 2 in force, and something under way. */
+  /** Makes a node with two generations of every record, key set 2 in force, and an update under way. */
   static async make(): Promise<DamagedNode> {
     const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
     const directory = mkdtempSync(join(base, 'p2p-damage-'));
@@ -60,14 +60,14 @@ export class DamagedNode {
     for (let steps = 1; node.stateOf(b4) !== 'STAGED'; steps += 1) await node.apply(steps);
     await node.deliver(c5, true);
     const { stateDir, applyDir } = node.config;
-    // What the program around this code leaves.
+    // Left by the program around this code.
     writeFileSync(join(applyDir, 'apply.lock'), '');
     replaceRecord(join(stateDir, 'catch-up'), { startedAt, epoch: 2, refused: [] });
     cpSync(made.directory, made.#saved, { recursive: true, preserveTimestamps: true });
     return made;
   }
 
-  /** As it was when it was made; Transmission has forgotten everything. */
+  /** Restores it as it was made; Transmission has forgotten everything. */
   restore(): HistoryNode {
     rmSync(this.directory, { recursive: true, force: true });
     cpSync(this.#saved, this.directory, { recursive: true, preserveTimestamps: true });
@@ -75,7 +75,7 @@ export class DamagedNode {
     return this.node;
   }
 
-  /** Both sides, until nothing is left to do: returns the contents that were put in place. */
+  /** Runs both sides until nothing is left to do; returns the contents that were put in place. */
   async reconcile(): Promise<{ ran: string[]; errors: unknown[] }> {
     const { node } = this;
     const errors: unknown[] = [];

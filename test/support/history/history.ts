@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 
-/** What the design says of one announcement, and no more. */
+/** One announcement, with the fields that the reference model decides by. */
 export interface Announced {
   channel: string;
   version: number;
@@ -28,12 +28,12 @@ export type Step =
   | { do: 'download'; isHookLost: boolean }
   /** A pass of the apply side, killed after so many steps. */
   | { do: 'apply'; stepsLeft: number }
-  /** What the neighbours hold is delivered: catch-up. */
+  /** Catch-up: the neighbours' announcements are delivered. */
   | { do: 'catch up' }
   | { do: 'wait'; seconds: number };
 
 export interface History {
-  /** In the order of their versions, whatever the channel. */
+  /** In the order of their versions, across channels. */
   announced: Announced[];
   /** Whether the fleet changes its keys: announcements of epoch 2 are signed by those of key set 2. */
   hasSecondKeySet: boolean;

@@ -13,23 +13,25 @@ import { chooseServed, itemOf } from '../../../lib/query/holdings.ts';
 import { advance } from '../../../lib/reconciler/advance/advance.ts';
 import { applyReady } from '../../../lib/reconciler/apply/apply.ts';
 import { acceptPayload } from '../../../lib/state/accept.ts';
+import { HeldUpdates } from '../../../lib/state/held.ts';
 import { markFor } from '../../../lib/state/high-water-mark.ts';
 import { currentKeySet } from '../../../lib/state/key-chain.ts';
+import { outcomesDir } from '../../../lib/state/layout.ts';
 import { markComplete } from '../../../lib/state/markers.ts';
-import { outcomesDir, readProgress } from '../../../lib/state/progress.ts';
+import { readProgress } from '../../../lib/state/progress.ts';
 import type { State } from '../../../lib/state/states.ts';
 import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { formatKeySet } from '../../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, type TestKeys } from '../fleet/announce.ts';
 import { makeApplySide } from '../fleet/apply-side.ts';
-import { type Announced, type History, startedAt } from './history.ts';
 import { MemoryTransmission, type SwarmContent } from '../fleet/memory-transmission.ts';
+import { type Announced, type History, startedAt } from './history.ts';
 
 /** One real run that was seen from outside: a file put in its place, or a call of Puppet. */
 export interface SeenRun {
   channel: string;
   noop: boolean;
-  /** Which update Puppet was called for. */
+  /** The update for which Puppet was called. */
   version?: number;
   /** Of the file. */
   content?: string;
@@ -72,7 +74,7 @@ export class HistoryNode {
     this.transmission = new MemoryTransmission(swarm, config.downloadDir);
     const all = hasSecondKeySet ? [...announced, secondKeySet] : announced;
     this.#payloads = new Map(all.map((each) => [each, sign(each, swarm)]));
-    // What was there before is no run of ours.
+    // Earlier files are no runs of this history.
     this.seeRuns();
   }
 
@@ -88,11 +90,11 @@ export class HistoryNode {
     this.#now += seconds;
   }
 
-  /** What a real node answers to an event, in the model's words. */
+  /** Decision of a real node on an event, in the model's words. */
   async deliver(announced: Announced, isClockWrong = false): Promise<string> {
     const payload = this.payloadOf(announced);
     try {
-      const clock = { now: this.#now, buildTime: isClockWrong ? this.#now + 1 : 0 };
+      const clock = { nowSeconds: this.#now, buildTime: isClockWrong ? this.#now + 1 : 0 };
       return (await acceptPayload(Buffer.from(payload), this.config, clock)).decision.kind;
     } catch (error) {
       if (error instanceof UpdateError && error.code === 'untrusted') return 'untrusted';
@@ -101,7 +103,7 @@ export class HistoryNode {
     }
   }
 
-  /** What neighbours that have heard everything serve. */
+  /** The announcements that neighbours with every event serve. */
   async served(): Promise<Announced[]> {
     const all = [...this.#payloads];
     const holdings = await Promise.all(all.map(([, payload]) => itemOf(payload)));
@@ -113,7 +115,7 @@ export class HistoryNode {
     const deps = {
       transmission: this.transmission.connect(callsLeft),
       announcePeers: () => Promise.resolve(),
-      now: () => this.#now,
+      nowSeconds: () => this.#now,
       buildTime: 0,
       log: refuseIllegalSteps,
       warn: () => undefined,
@@ -131,7 +133,7 @@ export class HistoryNode {
       if (!isHookLost) markComplete(this.config.applyDir, infoHash);
   }
 
-  /** A pass of the apply side, killed when it looks at the clock or logs once too often. */
+  /** Runs a pass of the apply side, killed when it reads the clock or logs once too often. */
   async apply(stepsLeft = Infinity): Promise<SeenRun[]> {
     let left = stepsLeft;
     const step = (): void => {
@@ -140,7 +142,7 @@ export class HistoryNode {
     };
     try {
       await applyReady(this.config, {
-        now: () => {
+        nowSeconds: () => {
           step();
           return this.#now;
         },
@@ -155,7 +157,7 @@ export class HistoryNode {
     return this.seeRuns();
   }
 
-  /** What was run since this was last asked, also by a pass that failed. */
+  /** Runs since the last call, also of a pass that failed. */
   seeRuns(): SeenRun[] {
     return [...this.#seeFiles(), ...this.#seePuppet()];
   }
@@ -166,8 +168,8 @@ export class HistoryNode {
 
   mark(announced: Announced): number {
     const { update } = parseAnnouncement(this.payloadOf(announced));
-    // Of what nobody has offered yet.
-    return markFor(this.config, { ...update, version: Number.MAX_SAFE_INTEGER });
+    // Of an update that was not offered yet.
+    return markFor(new HeldUpdates(this.config), { ...update, version: Number.MAX_SAFE_INTEGER });
   }
 
   stateOf(id: UpdateId): State | undefined {

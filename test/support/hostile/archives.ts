@@ -4,9 +4,9 @@ import { hostileZips } from './zips.ts';
 
 /** An archive that must be refused. */
 export interface HostileArchive {
-  /** What is wrong with it, and the ending that says what it is. */
+  /** Its fault, and the ending that names its format. */
   name: string;
-  /** What the error must say. */
+  /** Text that the error must have. */
   reason: RegExp;
   bytes: Buffer;
 }
@@ -24,7 +24,7 @@ const metadata = JSON.stringify({
   dependencies: [],
 });
 /**
- * What makes it a module as well as an environment. It comes first, since a check that comes after
+ * Entries that make it a module as well as an environment. They come first, since a check that comes after
  * unpacking would leave it behind; and without the check the archive would be installed.
  */
 export const honestEntries = [

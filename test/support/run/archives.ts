@@ -73,7 +73,7 @@ export interface ZipEntry {
   crc?: number;
   /** 8 is deflated. */
   method?: number;
-  /** Compressed data as it is, with `content` as what it seems to be. */
+  /** Raw compressed data; `content` is then only its claimed content. */
   data?: Buffer;
   /** The name in the local header, where it is another. */
   localName?: string;

@@ -18,7 +18,7 @@ const withDaemons = /^test\/(integration|attacks)\//;
 const atOnce = availableParallelism() * 2 + 1;
 /** A hang; beside eight busy loops the longest takes half of it. */
 const limitMs = 1_200_000;
-/** Where Vitest says what failed, and the first lines of why. */
+/** Lines of Vitest that name the failures, with the first lines of the reasons. */
 const failureBlocks = /^ FAIL .*\n(?:(?! FAIL |⎯).*\n){0,16}/gm;
 /** These begin first, the longest before the others, so that nothing long is left at the end. */
 const longest = [
@@ -69,7 +69,7 @@ interface Result {
   passed: number;
   failed: number;
   skipped: number;
-  /** What a person should see again at the end. */
+  /** Output that a person should see again at the end. */
   failures: string[];
 }
 
@@ -149,7 +149,7 @@ const queue: Job[] = [
   ...alone.filter((path) => !long.includes(path)).map((path) => tests(path, [path])),
 ];
 
-// What is ended counts as failed.
+// An ended sandbox counts as failed.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
     queue.length = 0;

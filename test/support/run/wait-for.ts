@@ -6,7 +6,7 @@ const defaultTimeoutMs = 240_000;
 /**
  * Asks again until a condition gives something other than false or undefined, and returns that.
  *
- * @param description what is waited for, for the error
+ * @param description the awaited condition, for the error
  * @param timeoutMs when to give up, in milliseconds
  * @param explain adds what is known about the failure, such as the tail of a log
  */

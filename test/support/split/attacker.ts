@@ -11,11 +11,11 @@ export interface Offer {
   announcement: Announcement;
   payload: string;
   content: Buffer;
-  /** What it would change, were it applied: the file that its manifest writes. */
+  /** Its effect, were it applied: the file that its manifest writes. */
   mark: string;
 }
 
-/** Of somebody who is no operator, for the right fleet. */
+/** Keys of an attacker, for the right fleet. */
 export const strangersKeys = makeKeys('test-fleet');
 
 /** A manifest that writes `text` to a file of root's, signed. */
@@ -39,7 +39,7 @@ export const contentFile = ({ announcement }: Offer): string =>
 export const markerFile = ({ announcement }: Offer): string =>
   `${applyDir}/complete/${announcement.infoHash}`;
 
-/** Everything that p2p-update's user can do on a node, by the hand of somebody who became it. */
+/** An attacker who has become p2p-update's user on a node, with all that this user can do. */
 export class Attacker {
   readonly #machine: SplitNode;
 
@@ -74,8 +74,8 @@ export class Attacker {
 }
 
 /**
- * All that is root's on a machine and that an apply could change: names, owners, modes, sizes, links
- * and times. Outcomes, logs and locks are apply's to write.
+ * Describes all that is root's on a machine and that an apply could change: names, owners, modes, sizes,
+ * links and times. Outcomes, logs and locks are apply's to write.
  */
 export async function rootsFiles({ machine }: ProductionNode): Promise<string> {
   const places = `/etc /root /home /opt/p2p-update/dist /var/lib/p2p-update`;

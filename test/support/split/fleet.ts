@@ -19,12 +19,12 @@ import { whyNoImage } from './setup-image.ts';
 export const stateDir = '/var/lib/p2p-update/state';
 export const applyDir = '/var/lib/p2p-update/apply';
 export const downloadDir = parseConfig('{}', '').downloadDir;
-/** The operator, and what is his on the node where he submits. */
+/** The operator, with his files on the node where he submits. */
 export const operator = 'alice';
 const publishDir = '/var/lib/p2p-update/publish';
-const tsx = `${codeDir}/node_modules/.bin/tsx`;
+const program = `${codeDir}/dist/p2p-update.cjs`;
 
-/** A production node: the machine, and what stands for its systemd. */
+/** A production node: the machine, and a stand-in for its systemd. */
 export interface ProductionNode {
   machine: SplitNode;
   manager: ServiceManager;
@@ -46,15 +46,15 @@ export function whyNoUsers(): string | undefined {
   if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside') return 'needs test/support/run/sandbox.sh';
   const reason = whyNoImage();
   if (reason !== undefined) return reason;
-  const foreign = ['', 'dist', 'scripts', 'node_modules', 'dist/scripts/apply.cjs']
+  const foreign = ['', 'dist', 'scripts', 'node_modules', 'dist/commands/reconcile.cjs']
     .map((name) => join(repository, name))
     .find((path) => statSync(path).uid !== 0);
   return foreign === undefined ? undefined : `${foreign} does not belong to root`;
 }
 
 /**
- * Brings up production nodes: machines with the three users, set up by scripts/setup.ts with the
- * default paths, with the shipped settings and what the guides say to edit.
+ * Brings up production nodes: machines with the three users, set up by p2p-update setup with the
+ * default paths, with the shipped settings and the edits of the guides.
  *
  * @param daemons whether to start Serf, Transmission and the units
  */
@@ -142,11 +142,11 @@ async function install(
   await place('/etc/p2p-update/config.json', JSON.stringify(config), '644', 'root');
 }
 
-/** Runs scripts/setup.ts as root of a machine. */
+/** Runs p2p-update setup as root of a machine. */
 export async function setUp(machine: SplitNode, ...args: string[]): Promise<string> {
-  const command = [tsx, `${codeDir}/scripts/setup.ts`, ...args];
+  const command = [program, 'setup', ...args];
   const { status, stdout, stderr } = await machine.runAs('root', command);
-  if (status !== 0) throw new Error(`setup.ts: ${status}: ${stderr}`);
+  if (status !== 0) throw new Error(`setup: ${status}: ${stderr}`);
   return stdout;
 }
 
@@ -183,7 +183,7 @@ async function aliveMembers(machine: SplitNode): Promise<number> {
   return parseMembers(JSON.parse(stdout)).filter((member) => member.status === 'alive').length;
 }
 
-/** What `submit --json` prints, run by the operator. */
+/** Output of `submit --json`, run by the operator. */
 export async function submitAs(
   { machine }: ProductionNode,
   file: string,
@@ -195,15 +195,15 @@ export async function submitAs(
   infoHash: string;
   sha256: string;
 }> {
-  const command = [tsx, `${codeDir}/scripts/submit.ts`, file, '--json', ...args];
+  const command = [program, 'submit', file, '--json', ...args];
   const { status, stdout, stderr } = await machine.runAs(operator, command);
-  if (status !== 0 || stderr !== '') throw new Error(`submit.ts: ${status}: ${stderr}`);
+  if (status !== 0 || stderr !== '') throw new Error(`submit: ${status}: ${stderr}`);
   return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Awaited<
     ReturnType<typeof submitAs>
   >;
 }
 
-/** What a node's apply side recorded of an update; undefined when it did not begin. */
+/** Outcome of an update on a node; undefined when its apply side did not begin. */
 export function outcomeOn({ machine }: ProductionNode, id: UpdateId): Progress | undefined {
   const file = `${applyDir}/outcomes/${updateKey(id)}`;
   if (!existsSync(machine.at(file))) return undefined;

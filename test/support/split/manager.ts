@@ -23,9 +23,9 @@ exec "$@"
 `;
 
 /**
- * A stand-in for systemd on one machine: does what the installed units say, one run of a service at
- * a time. What changes in a watched directory during a run starts none, as in systemd, which then
- * does not watch (systemd 252, src/core/path.c); that is for the timer.
+ * A stand-in for systemd on one machine: follows the installed units, one run of a service at a time. A
+ * change in a watched directory during a run starts none, as in systemd, which then does not watch
+ * (systemd 252, src/core/path.c); that is for the timer.
  */
 export class ServiceManager {
   /** Of every service that has ended, in order. */
@@ -39,7 +39,7 @@ export class ServiceManager {
   >();
   readonly #timerMs: number;
 
-  /** @param timerMs what stands for a minute of the timers */
+  /** @param timerMs milliseconds that stand for a minute of the timers */
   constructor(node: SplitNode, timerMs: number) {
     this.#node = node;
     this.#timerMs = timerMs;
@@ -183,7 +183,7 @@ export class ServiceManager {
   }
 }
 
-/** As systemd, which waits in the directory above for what is not there yet. */
+/** Watches as systemd does, which waits in the parent of a path that does not exist yet. */
 function watchPath(path: string, trigger: () => void): FSWatcher {
   if (existsSync(path)) return watch(path, trigger);
   return watch(dirname(path), (_event, name) => {
@@ -191,7 +191,7 @@ function watchPath(path: string, trigger: () => void): FSWatcher {
   });
 }
 
-/** What daemons and services have printed, for the error of a failed wait. */
+/** Output of daemons and services, for the error of a failed wait. */
 export function journalOf(node: SplitNode): string {
   const units = ['serf', 'transmission-daemon', 'p2p-update-advance', 'p2p-update-apply'];
   const logs = [

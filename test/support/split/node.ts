@@ -13,14 +13,14 @@ import { run, type CommandResult } from '../run/command.ts';
 import type { Place } from '../fleet/network.ts';
 import { repository } from '../run/repository.ts';
 
-/** Where a production node has the code. */
+/** Directory of the code on a production node. */
 export const codeDir = '/opt/p2p-update';
-/** What systemd gives a service of the system (systemd.exec(5), Environment). */
+/** Environment that systemd gives a service of the system (systemd.exec(5), Environment). */
 export const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** What a node has of its own; all else is the machine's, read-only. The test's directory is in /tmp. */
+/** Directories of a node's own; all others are the machine's, read-only. The test's directory is in /tmp. */
 const own = ['etc', 'var', 'home', 'root', 'run', 'opt', 'tmp'];
-/** What the packages of Transmission and Puppet bring along in /var. */
+/** Directories in /var of the packages of Transmission and Puppet. */
 const packaged = ['lib/transmission-daemon', 'cache/puppet'];
 
 // The machine's own programs in /opt (Puppet, Node) stay where they are.
@@ -114,7 +114,7 @@ export class SplitNode {
     return new SplitNode(name, place, directory, holder);
   }
 
-  /** Where the test sees a file of this machine. */
+  /** Path at which the test sees a file of this machine. */
   at(path: string): string {
     return join(this.directory, path.replace(/^\/opt\/p2p-update\/dist/, '/dist'));
   }

@@ -14,32 +14,17 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { build } from 'esbuild';
 import { repository } from '../run/repository.ts';
 import { temporaryDirectory } from '../run/temporary.ts';
 import { run, type CommandResult } from '../run/command.ts';
 
 const code = '/opt/p2p-update';
 const programs = [
-  'scripts/reconcile',
-  'scripts/apply',
+  'p2p-update',
+  'commands/reconcile',
   'handlers/update',
   'handlers/transmission-done',
 ];
-
-/** setup.ts as one file, which starts in a third of the time that tsx takes. */
-export async function bundleSetup(): Promise<string> {
-  const outfile = join(mkdtempSync(join(tmpdir(), 'p2p-update-setup-')), 'setup.cjs');
-  await build({
-    entryPoints: [join(repository, 'scripts/setup.ts')],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    define: { 'import.meta.dirname': '__dirname' },
-  });
-  return outfile;
-}
 
 /** Why the image cannot be set up here; undefined when it can. Giving files away needs more than uid 0. */
 export function whyNoImage(): string | undefined {
@@ -65,16 +50,18 @@ export function runProgram(command: string, args: readonly string[]): Promise<Co
 export class Image {
   readonly root: string;
 
-  constructor(bundle: string) {
+  constructor() {
     this.root = temporaryDirectory();
     chmodSync(this.root, 0o755);
     this.write('/etc/passwd', 'root:x:0:0:root:/root:/bin/sh\ndebian-transmission:x:106:107::/:\n');
     this.write('/etc/group', 'root:x:0:\ndebian-transmission:x:107:\n');
     for (const program of programs)
       this.write(`${code}/dist/${program}.cjs`, `#!${process.execPath}\n`, 0o755);
+    // The real program beside the stand-ins, so that it runs whatever a test does to them.
+    for (const name of ['p2p-update.cjs', 'commands/setup.cjs'])
+      cpSync(join(repository, 'dist', name), this.at(`${code}/built/${name}`));
     this.write(process.execPath, '', 0o755);
     this.write('/lib/systemd/systemd', '', 0o755);
-    cpSync(bundle, this.at(`${code}/scripts/setup.cjs`));
     cpSync(join(repository, 'scripts/setup'), this.at(`${code}/scripts/setup`), {
       recursive: true,
     });
@@ -96,8 +83,8 @@ export class Image {
   /** Runs its setup on it. */
   setup(args: readonly string[] = [], umask = '022'): Promise<CommandResult> {
     const command = ['-c', `umask ${umask}; exec "$@"`, 'sh', process.execPath];
-    const script = this.at(`${code}/scripts/setup.cjs`);
-    return runProgram('/bin/sh', [...command, script, '--root', this.root, ...args]);
+    const program = this.at(`${code}/built/p2p-update.cjs`);
+    return runProgram('/bin/sh', [...command, program, 'setup', '--root', this.root, ...args]);
   }
 
   /** Everything below some paths: `uid:gid mode`, and the text of a file or the end of a link. */

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What our units and those of Serf and Transmission say, as far as a stand-in for systemd acts on it. */
+/** Settings of our units and those of Serf and Transmission on which a stand-in for systemd acts. */
 export interface Unit {
   execStart: string[];
   execStartPre: string[][];
@@ -19,7 +19,7 @@ export interface Unit {
   pathChanged: string[];
 }
 
-/** What a stand-in need not act on: it changes nothing that a test could see. */
+/** Settings that a stand-in may ignore: they change nothing that a test could see. */
 const without = new Set(
   `Description Documentation After Before Type TimeoutStartSec KillMode KillSignal Restart RestartSec
   StartLimitIntervalSec TriggerLimitIntervalSec WantedBy OnBootSec OnUnitInactiveSec AccuracySec

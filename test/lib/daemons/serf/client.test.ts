@@ -6,7 +6,7 @@ import { UpdateError } from '../../../../lib/errors.ts';
 import { type SerfSettings, connectSerf } from '../../../../lib/daemons/serf/client.ts';
 import { parseMembers } from '../../../../lib/daemons/serf/members.ts';
 
-// What only a real agent can show is in test/integration/serf.test.ts.
+// Behaviour that only a real agent can show is in test/integration/serf.test.ts.
 
 const dir = mkdtempSync(join(tmpdir(), 'serf-client-'));
 afterAll(() => {
@@ -22,8 +22,8 @@ const n1 = {
   protocol: { max: 5, min: 2, version: 5 },
 };
 
-describe('the list of members', () => {
-  it('is read from the JSON of serf members', () => {
+describe('parseMembers', () => {
+  it('parses the JSON of serf members', () => {
     expect(parseMembers({ members: [n1] })).toEqual([
       {
         name: 'n1',
@@ -39,9 +39,9 @@ describe('the list of members', () => {
     ['IPv6', { addr: '[2001:db8::1]:7946' }, { address: '2001:db8::1' }],
     ['no tags', { tags: null }, { tags: {} }],
     ['a tag that is no text', { tags: { bt: 51413, role: 'web' } }, { tags: { role: 'web' } }],
-    ['a failed member', { status: 'failed' }, { status: 'failed' }],
+    ['the status failed', { status: 'failed' }, { status: 'failed' }],
     ['a name in another script', { name: 'knoten-ä' }, { name: 'knoten-ä' }],
-  ])('understands %s', (_, change, expected) => {
+  ])('takes a member with %s', (_, change, expected) => {
     expect(parseMembers({ members: [{ ...n1, ...change }] })).toMatchObject([expected]);
   });
 
@@ -56,31 +56,31 @@ describe('the list of members', () => {
     ['port 0', { ...n1, addr: '192.0.2.1:0' }],
     ['port 65536', { ...n1, addr: '192.0.2.1:65536' }],
     ['an unknown status', { ...n1, status: 'excellent' }],
-  ])('leaves out a member that makes no sense, and keeps the others: %s', (_, member) => {
+  ])('leaves out a malformed member, and keeps the others: %s', (_, member) => {
     expect(parseMembers({ members: [member, n1] }).map(({ name }) => name)).toEqual(['n1']);
   });
 
-  it('has no more than 10,000 members', () => {
+  it('returns 10,000 members at most', () => {
     expect(parseMembers({ members: Array.from({ length: 10_001 }, () => n1) })).toHaveLength(
       10_000,
     );
   });
 
-  it('of an agent that knows nobody is empty', () => {
+  it('returns no members for an agent that knows none', () => {
     expect(parseMembers({ members: null })).toEqual([]);
   });
 
   it.each([
     ['null', null],
     ['a list', [n1]],
-    ['no list', { members: {} }],
+    ['an object without a list', { members: {} }],
     ['text', 'n1'],
-  ])('is refused when it is %s', (_, reply) => {
+  ])('refuses a reply that is %s', (_, reply) => {
     expect(() => parseMembers(reply)).toThrow(UpdateError);
   });
 });
 
-describe('the serf command', () => {
+describe('connectSerf', () => {
   it.each([
     ['prints no JSON', 'echo hello', 'unavailable', 'malformed response'],
     ['prints without end', 'exec yes', 'unavailable', 'malformed response'],
@@ -89,7 +89,7 @@ describe('the serf command', () => {
       'fails with control characters',
       String.raw`printf 'a\033[2Jb\n\n'; exit 1`,
       'unavailable',
-      ': a [2Jb',
+      String.raw`: a\u001b[2Jb`,
     ],
     [
       'knows our key to be wrong',
@@ -97,19 +97,19 @@ describe('the serf command', () => {
       'configuration',
       'refuses our RPC key',
     ],
-  ])('that %s is reported as what it is', async (_, script, code, message) => {
+  ])('reports a serf command that %s', async (_, script, code, message) => {
     const error = await failureOf(connectSerf(stub(script)).members());
     expect(error.code).toBe(code);
     expect(error.message).toContain(message);
   });
 
-  it('that hangs is ended', async () => {
+  it('ends a serf command that hangs', async () => {
     const error = await failureOf(connectSerf(stub('exec sleep 60', 0.2)).members());
     expect(error.code).toBe('unavailable');
     expect(error.message).toContain('does not answer within 0.2 s');
   });
 
-  it('that is not installed is named, with what to do', async () => {
+  it('names a serf command that is not installed, and hints to install it', async () => {
     const serf = connectSerf({ ...stub('true'), command: join(dir, 'no-serf') });
     const error = await failureOf(serf.members());
     expect(error.code).toBe('unavailable');
@@ -117,7 +117,7 @@ describe('the serf command', () => {
     expect(error.hint).toContain('install Serf');
   });
 
-  it('gets the key by its environment alone, and no other variable of ours', async () => {
+  it('gives the key to the serf command by its environment alone, and no other variable', async () => {
     const rpcAuthFile = join(dir, 'rpc.key');
     writeFileSync(rpcAuthFile, 'a secret key\n');
     const report = join(dir, 'report');
@@ -138,7 +138,7 @@ describe('the serf command', () => {
     ['missing', undefined, 'cannot be read'],
     ['empty', '\n', 'is not one line of text'],
     ['of two lines', 'key\nkey\n', 'is not one line of text'],
-  ])('is not run with a key file that is %s', async (what, content, message) => {
+  ])('refuses to call with a key file that is %s', async (what, content, message) => {
     const rpcAuthFile = join(dir, `${what}.key`);
     if (content !== undefined) writeFileSync(rpcAuthFile, content);
     const error = await failureOf(connectSerf({ ...stub('true'), rpcAuthFile }).members());
@@ -149,7 +149,7 @@ describe('the serf command', () => {
   it.each([
     ['with a NUL byte', 'a\0b', 'NUL'],
     ['larger than any Serf takes', 'x'.repeat(9217), 'limit of 9216 bytes'],
-  ])('is not run for a payload %s', async (_, payload, message) => {
+  ])('refuses to send a payload %s', async (_, payload, message) => {
     const error = await failureOf(connectSerf(stub('exit 1')).sendEvent('update', payload));
     expect(error.code).toBe('malformed');
     expect(error.message).toContain(message);
@@ -159,7 +159,7 @@ describe('the serf command', () => {
     ['no name', '{"agent":{}}'],
     ['no agent', '{}'],
     ['a list', '[]'],
-  ])('that answers with %s does not say who we are', async (_, reply) => {
+  ])('refuses %s as the answer to selfName', async (_, reply) => {
     const error = await failureOf(connectSerf(stub(`echo '${reply}'`)).selfName());
     expect(error.message).toContain('malformed response');
   });

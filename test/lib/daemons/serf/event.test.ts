@@ -13,7 +13,7 @@ afterAll(() => {
   rmSync(dir, { recursive: true });
 });
 
-describe('the environment of a handler', () => {
+describe('parseSerfEnvironment', () => {
   const self = { SERF_SELF_NAME: 'pi-07' };
   const user = { ...self, SERF_EVENT: 'user', SERF_USER_EVENT: 'update', SERF_USER_LTIME: '42' };
   const query = { ...self, SERF_EVENT: 'query', SERF_QUERY_NAME: 'update-latest' };
@@ -30,17 +30,17 @@ describe('the environment of a handler', () => {
       { ...query, SERF_QUERY_LTIME: '7' },
       { kind: 'query', name: 'update-latest', lamportTime: 7, selfName: 'pi-07' },
     ],
-  ])('is understood: %s', (_, env, event) => {
+  ])('reads %s', (_, env, event) => {
     expect(parseSerfEnvironment(env)).toEqual(event);
   });
 
-  it.each(['join', 'leave', 'failed', 'update', 'reap'])('is understood: member-%s', (event) => {
+  it.each(['join', 'leave', 'failed', 'update', 'reap'])('reads member-%s', (event) => {
     const env = { ...self, SERF_EVENT: `member-${event}` };
     expect(parseSerfEnvironment(env)).toEqual({ kind: 'member', event, selfName: 'pi-07' });
   });
 
   it.each([
-    ['no Serf at all', {}, 'SERF_SELF_NAME is not set'],
+    ['an environment without Serf', {}, 'SERF_SELF_NAME is not set'],
     ['no event', self, 'SERF_EVENT is not set'],
     ['an empty event', { ...self, SERF_EVENT: '' }, 'SERF_EVENT is not set'],
     ['an unknown event', { ...self, SERF_EVENT: 'member-explode' }, 'is "member-explode"'],
@@ -50,7 +50,7 @@ describe('the environment of a handler', () => {
     ['a clock that is no number', { ...user, SERF_USER_LTIME: '-1' }, 'is not a number'],
     ['a query without a clock', query, 'SERF_QUERY_LTIME is not set'],
     ['no node name', { ...user, SERF_SELF_NAME: undefined }, 'SERF_SELF_NAME is not set'],
-  ])('is refused: %s', (_, env, why) => {
+  ])('refuses %s', (_, env, why) => {
     const refusal = refusalOf(() => parseSerfEnvironment(env));
     expect(refusal.code).toBe('usage');
     expect(refusal.message).toContain('is run by Serf');
@@ -58,7 +58,7 @@ describe('the environment of a handler', () => {
   });
 });
 
-describe('the payload on stdin', () => {
+describe('readPayload', () => {
   it.each([
     ['nothing', '', ''],
     ['an empty line', '\n', ''],
@@ -68,7 +68,7 @@ describe('the payload on stdin', () => {
     ['a carriage return', 'AQEA\r\n', 'AQEA\r'],
     ['bytes that are not text', '\x00\xff\n', '\x00\xff'],
     ['exactly the limit', `${'x'.repeat(16)}\n`, 'x'.repeat(16)],
-  ])('comes without the newline that Serf appends: %s', (_, input, payload) => {
+  ])('removes the newline that Serf appends, from %s', (_, input, payload) => {
     expect(reading(input, 16).toString('latin1')).toBe(payload);
   });
 
@@ -77,7 +77,7 @@ describe('the payload on stdin', () => {
     ['one byte over, and the newline', `${'x'.repeat(17)}\n`],
     ['a newline at the limit and another', `${'x'.repeat(16)}\n\n`],
     ['far over', 'x'.repeat(10_000)],
-  ])('is refused when it is too long: %s', (_, input) => {
+  ])('refuses a payload that is too long: %s', (_, input) => {
     const refusal = refusalOf(() => reading(input, 16));
     expect(refusal.code).toBe('malformed');
     expect(refusal.message).toBe('the payload is longer than 16 bytes');
@@ -88,14 +88,14 @@ describe('the payload on stdin', () => {
     expect(() => reading('x'.repeat(2049))).toThrow(UpdateError);
   });
 
-  it('is gathered from small writes on a pipe in non-blocking mode', () => {
-    // The writer starts after the first read, which therefore says EAGAIN.
+  it('gathers a payload from small writes on a pipe in non-blocking mode', () => {
+    // The writer starts after the first read, which therefore fails with EAGAIN.
     const { fd } = pipeFrom('printf one; printf " two"; printf " three\\n"');
     expect(readPayload(fd).toString()).toBe('one two three');
     closeSync(fd);
   });
 
-  it('is not waited for without end', () => {
+  it('gives up on a payload that is not complete after 10 s', () => {
     const { fd, child } = pipeFrom('printf one; exec cat');
     const start = Date.now();
     const clock = vi
@@ -110,21 +110,21 @@ describe('the payload on stdin', () => {
     child.kill();
   });
 
-  it('of 10 MB is left unread, and its writer released', async () => {
+  it('leaves a payload of 10 MB unread, and releases its writer', async () => {
     const { fd, child } = pipeFrom('exec head -c 10000000 /dev/zero');
     const ended = once(child, 'close');
     expect(() => readPayload(fd)).toThrow('the payload is longer than 2048 bytes');
     expect(await ended).toEqual([null, 'SIGPIPE']);
   });
 
-  it('that cannot be read is an error', () => {
+  it('reports a descriptor that cannot be read', () => {
     const fd = openSync(dir, 'r');
     expect(refusalOf(() => readPayload(fd)).code).toBe('unavailable');
     closeSync(fd);
   });
 });
 
-/** What readPayload makes of a descriptor with this content. */
+/** The result of readPayload for a descriptor with this content. */
 function reading(content: string, maxBytes?: number): Buffer {
   const file = join(dir, 'stdin');
   writeFileSync(file, content, 'latin1');

@@ -11,7 +11,7 @@ import {
 import { refusal } from '../../../support/run/refusal.ts';
 import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
-// What only the real daemon can show is in test/integration/transmission.test.ts.
+// Behaviour that only the real daemon can show is in test/integration/transmission.test.ts.
 
 const infoHash = 'ab'.repeat(20);
 const magnet = `magnet:?xt=urn:btih:${infoHash}`;
@@ -24,7 +24,7 @@ interface Call {
 }
 type Answer = (response: ServerResponse, call: Call) => void;
 
-/** Something in the place of the daemon; keeps what it was asked. */
+/** A server in the place of the daemon, which keeps its calls. */
 async function serve(answer: Answer): Promise<{ url: string; calls: Call[] }> {
   const calls: Call[] = [];
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
@@ -89,7 +89,7 @@ describe('a session id', () => {
     ]);
   });
 
-  it('that is refused again is an error after the second try, not a loop', async () => {
+  it('is an error when it is refused twice, not a loop', async () => {
     const { url, calls } = await serve((response) => {
       response.writeHead(409, { 'x-transmission-session-id': `id-${calls.length}` }).end();
     });
@@ -100,7 +100,7 @@ describe('a session id', () => {
     expect(calls).toHaveLength(2);
   });
 
-  it('that is missing from a 409 is an error at once', async () => {
+  it('is an error at once when a 409 has none', async () => {
     const { url, calls } = await serve(status(409));
     await expect(client(url).list()).rejects.toMatchObject({ code: 'unavailable' });
     expect(calls).toHaveLength(1);
@@ -145,7 +145,7 @@ describe('a failure', () => {
       'unavailable',
       /cannot reach it/,
     ],
-  ])('is told for what it is: %s', async (_, answer, code, message) => {
+  ])('is reported with its code and reason: %s', async (_, answer, code, message) => {
     const { url, calls } = await serve(answer);
     await expect(client(url).list()).rejects.toMatchObject({
       code,
@@ -157,7 +157,7 @@ describe('a failure', () => {
   it.each<[string, Answer]>([
     ['no reply', () => undefined],
     ['half a reply', (response) => void response.write('{"result":')],
-  ])('is told when the time is over: %s', async (_, answer) => {
+  ])('is reported when the time is over: %s', async (_, answer) => {
     const { url } = await serve(answer);
     await expect(client(url, { timeoutSeconds: 0.1 }).list()).rejects.toMatchObject({
       code: 'unavailable',
@@ -165,7 +165,7 @@ describe('a failure', () => {
     });
   });
 
-  it('is told with its cause when the daemon is down', async () => {
+  it('is reported with its cause when the daemon is down', async () => {
     const { url } = await serve(status(500));
     const { port } = new URL(url);
     const nobody = url.replace(port, '1');
@@ -176,7 +176,7 @@ describe('a failure', () => {
     });
   });
 
-  it('names the credentials file when they are wrong', async () => {
+  it('names the credentials file when the credentials are wrong, and does not quote it', async () => {
     const { url } = await serve(status(401));
     const file = credentials('{"username":"a","password":"secret"}');
     const failure = client(url, { file }).list();
@@ -224,32 +224,35 @@ describe('credentials', () => {
   });
 });
 
-describe('the address', () => {
+describe('the RPC URL', () => {
   it.each([
-    ['no URL', '127.0.0.1:9091'],
-    ['https', 'https://127.0.0.1:9091/transmission/rpc'],
+    ['no scheme', '127.0.0.1:9091'],
+    ['the scheme https', 'https://127.0.0.1:9091/transmission/rpc'],
     ['a password', 'http://a:hush@127.0.0.1:9091/transmission/rpc'],
-    ['another machine', 'http://192.0.2.1:9091/transmission/rpc'],
-    ['a name that begins like ours', 'http://127.0.0.1.example.org:9091/transmission/rpc'],
-  ])('is refused: %s', (_, url) => {
+    ['the address of another machine', 'http://192.0.2.1:9091/transmission/rpc'],
+    [
+      'a host name that begins like 127.0.0.1',
+      'http://127.0.0.1.example.org:9091/transmission/rpc',
+    ],
+  ])('is refused when it has %s', (_, url) => {
     const error = refusal(() => client(url));
     expect(error.code).toBe('configuration');
     expect(error.message).not.toContain('hush');
   });
 
   it.each(['http://localhost:9091/rpc', 'http://[::1]:9091/rpc', 'http://127.1.2.3:9091/rpc'])(
-    'is taken: %s',
+    'is taken when it is %s',
     (url) => {
       expect(() => client(url)).not.toThrow();
     },
   );
 });
 
-describe('adding', () => {
+describe('add', () => {
   it.each([
     ['torrent-added', 'added'],
     ['torrent-duplicate', 'duplicate'],
-  ])('says what came of it: %s', async (key, outcome) => {
+  ])('sends the torrent, and resolves the reply %s to %s', async (key, outcome) => {
     const { url, calls } = await serve(success({ [key]: { id: 1, hashString: infoHash } }));
     const metainfo = Buffer.from('d4:infode');
     expect(await client(url).add({ metainfo, downloadDir: '/srv/a b' })).toBe(outcome);
@@ -271,13 +274,13 @@ describe('adding', () => {
       'malformed',
     ],
     ['a path, which it would open', { magnet: '/etc/passwd', downloadDir: '/d' }, 'malformed'],
-  ])('is refused before anything is sent: %s', async (_, torrent, code) => {
+  ])('refuses %s before any request is sent', async (_, torrent, code) => {
     const { url, calls } = await serve(success({}));
     await expect(client(url).add(torrent)).rejects.toMatchObject({ code });
     expect(calls).toEqual([]);
   });
 
-  it('fails when the reply says neither', async () => {
+  it('fails when the reply has neither outcome', async () => {
     const { url } = await serve(success({}));
     await expect(client(url).add({ magnet, downloadDir: '/d' })).rejects.toMatchObject({
       code: 'unavailable',
@@ -304,7 +307,7 @@ const raw = {
   trackers: [{ id: 0, announce: 'http://127.0.0.1:1/', scrape: '', tier: 0 }],
 };
 
-it('tells for how long the daemon has been running, and not all of its runs', async () => {
+it('secondsActive counts this run of the daemon, and not all of its runs', async () => {
   const stats = {
     'cumulative-stats': { secondsActive: 999 },
     'current-stats': { secondsActive: 7 },
@@ -348,12 +351,12 @@ describe('a torrent', () => {
     [4, 'downloading'],
     [5, 'queued'],
     [6, 'seeding'],
-  ])('of status %i is %s', async (number, name) => {
+  ])('with status %i is %s', async (number, name) => {
     const { url } = await serve(success({ torrents: [{ ...raw, status: number }] }));
     expect(await client(url).list()).toMatchObject([{ status: name }]);
   });
 
-  it('is undefined when there is none, or another', async () => {
+  it('is undefined when the reply has none, or another', async () => {
     const none = await serve(success({ torrents: [] }));
     expect(await client(none.url).get(infoHash)).toBeUndefined();
     const other = await serve(success({ torrents: [{ ...raw, hashString: 'cd'.repeat(20) }] }));
@@ -372,14 +375,14 @@ describe('a torrent', () => {
     ['an info hash that is none', { torrents: [{ ...raw, hashString: '../x' }] }],
     ['a file without a length', { torrents: [{ ...raw, files: [{ name: 'a' }] }] }],
     ['a tracker without an id', { torrents: [{ ...raw, trackers: [{ announce: 'x' }] }] }],
-  ])('that makes no sense is an error: %s', async (_, args) => {
+  ])('is refused when the reply is malformed: %s', async (_, args) => {
     const { url } = await serve(success(args));
     await expect(client(url).list()).rejects.toMatchObject({ code: 'unavailable' });
   });
 });
 
 it.each(['start', 'stop', 'verify', 'reannounce', 'get'] as const)(
-  '%s takes one info hash, never what might mean every torrent',
+  '%s takes one info hash, never an id that might mean every torrent',
   async (method) => {
     const { url, calls } = await serve(success({ torrents: [] }));
     for (const bad of ['', 'recently-active', infoHash.slice(1), infoHash.toUpperCase()]) {
@@ -391,7 +394,7 @@ it.each(['start', 'stop', 'verify', 'reannounce', 'get'] as const)(
   },
 );
 
-it('the free space is an error where the daemon knows none', async () => {
+it('freeSpace fails where the daemon knows none', async () => {
   const { url } = await serve(success({ path: '/d', 'size-bytes': -1 }));
   await expect(client(url).freeSpace('/d')).rejects.toMatchObject({ code: 'unavailable' });
 });

@@ -22,8 +22,8 @@ const member = (change: Partial<Member> = {}): Member => ({
   ...change,
 });
 
-describe('the peers', () => {
-  it('are the living members but ourselves', () => {
+describe('peersFromMembers', () => {
+  it('returns the alive members but this node', () => {
     const members = [
       member({ name: 'n1', address: '192.0.2.1' }),
       member(),
@@ -47,7 +47,7 @@ describe('the peers', () => {
     ['', 51413],
     ['1e3', 51413],
     ['51413 ', 51413],
-  ])('listen where the tag bt says, if it is a port: %j', (bt, port) => {
+  ])('takes the port from the tag bt, if it is one: %j', (bt, port) => {
     expect(peersFromMembers([member({ tags: { bt } })], 'n1')).toMatchObject([{ port }]);
   });
 });
@@ -98,8 +98,8 @@ function answering(options: {
 
 const bytes = (...values: number[]): string => String.fromCharCode(...values);
 
-describe('the answer to an announce', () => {
-  it('names the peers in compact form, and then nobody listens any more', async () => {
+describe('serveOneAnnounce', () => {
+  it('replies with the peers in compact form, and then stops listening', async () => {
     let url = '';
     const answered = await answering({
       peers: [
@@ -126,7 +126,7 @@ describe('the answer to an announce', () => {
     await expect(ask(url + query)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 
-  it('names a random 80 of many peers', async () => {
+  it('replies with a random 80 of many peers', async () => {
     const peers = Array.from({ length: 300 }, (_, i) => ({
       address: `10.0.${i >> 8}.${i & 255}`,
       port: 51413,
@@ -141,7 +141,7 @@ describe('the answer to an announce', () => {
     expect(lists[0]).not.toBe(lists[1]);
   });
 
-  it('is asked for with bytes as they are, or percent-encoded', async () => {
+  it('reads an info hash of plain and percent-encoded bytes', async () => {
     const answered = await answering({
       async use(url) {
         const plain = `?info_hash=%00%FF~%25${'%ab'.repeat(16)}`;
@@ -164,7 +164,7 @@ describe('the answer to an announce', () => {
     ['another info hash', 'GET', (url) => url + otherHash],
     ['a shorter info hash', 'GET', (url) => `${url}?info_hash=%00%ff`],
     ['POST', 'POST', (url) => url + query],
-  ])('is refused for %s, and given to the right request afterwards', async (_, method, change) => {
+  ])('refuses %s, and replies to the right request afterwards', async (_, method, change) => {
     const answered = await answering({
       async use(url) {
         const target = new URL(change(url), url).href;
@@ -175,7 +175,7 @@ describe('the answer to an announce', () => {
     expect(answered).toBe(true);
   });
 
-  it('comes in spite of rubbish, half requests and connections that are held open', async () => {
+  it('replies in spite of rubbish, half requests and connections that are held open', async () => {
     const answered = await answering({
       async use(url) {
         const { pathname } = new URL(url);
@@ -195,7 +195,7 @@ describe('the answer to an announce', () => {
     expect(answered).toBe(true);
   });
 
-  it('leaves no connection open behind it', async () => {
+  it('leaves no connection open', async () => {
     const held: Promise<unknown>[] = [];
     await answering({
       async use(url) {
@@ -206,7 +206,7 @@ describe('the answer to an announce', () => {
     await Promise.all(held);
   });
 
-  it('is given up when nobody asks in time', async () => {
+  it('gives up when no request comes in time', async () => {
     let url = '';
     const use = (announceUrl: string) => {
       url = announceUrl;
@@ -216,14 +216,14 @@ describe('the answer to an announce', () => {
     await expect(ask(url + query)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 
-  it('is given up when the wrong ones ask, however often', async () => {
+  it('gives up when only wrong requests come, however often', async () => {
     const use = async (url: string) => {
       await Promise.all(Array.from({ length: 20 }, () => ask(url)));
     };
     expect(await answering({ use, timeoutMs: 300 })).toBe(false);
   });
 
-  it('fails, and nobody listens, when the torrent cannot be told of it', async () => {
+  it('fails, and stops listening, when the URL cannot be given to the torrent', async () => {
     let url = '';
     const use = (announceUrl: string) => {
       url = announceUrl;
@@ -233,7 +233,7 @@ describe('the answer to an announce', () => {
     await expect(ask(url + query)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 
-  it('fails, and nobody listens, when the peers are not known', async () => {
+  it('fails, and stops listening, when the peers are not known', async () => {
     let url = '';
     const answer = serveOneAnnounce({
       infoHash,
@@ -249,7 +249,7 @@ describe('the answer to an announce', () => {
   });
 });
 
-describe('an announce address', () => {
+describe('isOurAnnounceUrl', () => {
   const token = '0123456789abcdef0123456789abcdef';
   it.each([
     [`http://127.0.0.1:40000/announce/${token}`, true],
@@ -258,7 +258,7 @@ describe('an announce address', () => {
     [`https://127.0.0.1:40000/announce/${token}`, false],
     [`http://127.0.0.1:40000/announce`, false],
     ['udp://tracker.example.org:6969', false],
-  ])('is ours or not: %s', (url, expected) => {
+  ])('judges %s: %s', (url, expected) => {
     expect(isOurAnnounceUrl(url)).toBe(expected);
   });
 });

@@ -19,6 +19,7 @@ const update: Update = {
   sha256: 'b'.repeat(64),
   pieceLength: 16_384,
   pieces: new Uint8Array(20),
+  created: now,
   notBefore: 0,
   expires: now + 1000,
   rerun: false,
@@ -64,7 +65,7 @@ const input = (change: Partial<StepInput>): StepInput => ({
   progress: undefined,
   outcome: undefined,
   isMarked: false,
-  now,
+  nowSeconds: now,
   ...change,
 });
 
@@ -72,49 +73,49 @@ type Row = [name: string, change: Partial<StepInput>, step: object];
 
 describe('decideStep', () => {
   it.each<Row>([
-    ['adds what Transmission does not have', {}, { kind: 'add', copy: true }],
+    ['adds a torrent that Transmission does not have', {}, { kind: 'add', copy: true }],
     [
-      'adds again what was applied and has vanished, and needs no copy of it',
+      'adds an applied torrent that has vanished, and needs no space for a copy',
       { progress: progress('COMPLETE'), outcome: progress('APPLIED') },
       { kind: 'add', copy: false },
     ],
     [
-      'waits for what a daemon that has just started may not have loaded yet',
+      'waits for a torrent that a daemon may not have loaded yet, since it has just started',
       { progress: progress('QUEUED'), daemonSeconds: 7 },
       { kind: 'wait', seconds: 3 },
     ],
     [
-      'gives a new update to a daemon that has just started',
+      'adds a new update to a daemon that has just started',
       { progress: progress('ACCEPTED'), daemonSeconds: 0 },
       { kind: 'add' },
     ],
     [
-      'gives anew what came back in another directory',
+      're-adds a torrent that came back in another directory',
       { torrent: lonely, place: 'other', progress: progress('QUEUED') },
       { kind: 're-add' },
     ],
     [
-      'leaves alone what is applied and seeded from another directory',
+      'leaves an applied torrent alone that is seeded from another directory',
       { torrent: seeding, place: 'other', outcome: progress('APPLIED') },
       { kind: 'complete' },
     ],
     [
-      'gives anew what is damaged where the daemon may only read',
+      're-adds a torrent that is damaged where the daemon may only read',
       { torrent: lonely, place: 'publish', progress: progress('QUEUED') },
       { kind: 're-add', where: 'download' },
     ],
     [
-      'gives anew what is said to be complete and is not on disk',
+      're-adds a complete torrent whose data is not on disk',
       { torrent: seeding, data: 'missing', outcome: progress('APPLIED') },
       { kind: 're-add', copy: false },
     ],
     [
-      'gives anew, its data elsewhere, what came back in the wrong one of two directories',
+      're-adds a torrent that came back in the wrong one of two directories, its data in the other one',
       { torrent: lonely, data: 'elsewhere', progress: progress('COMPLETE') },
       { kind: 're-add', where: 'where it is' },
     ],
     [
-      'does so once only, as what is there may be damaged',
+      're-adds it once only, since the data there may be damaged',
       { torrent: { ...lonely, percentDone: 0 }, data: 'elsewhere', progress: progress('QUEUED') },
       { kind: 'download' },
     ],
@@ -124,22 +125,22 @@ describe('decideStep', () => {
       { kind: 'download' },
     ],
     [
-      'has checked what is shorter than it should be',
+      'has data checked that is shorter than announced',
       { torrent: seeding, data: 'cut', progress: progress('COMPLETE') },
       { kind: 'verify' },
     ],
     [
-      'has checked what was complete and is not any more',
+      'has a torrent checked that was complete and is not any more',
       { torrent: lonely, progress: progress('COMPLETE') },
       { kind: 'verify', resume: false },
     ],
     [
-      'has it started again, too, when it came back stopped',
+      'has that torrent started again, too, when it came back stopped',
       { torrent: { ...lonely, status: 'stopped' }, progress: progress('COMPLETE') },
       { kind: 'verify', resume: true },
     ],
     [
-      'has checked what was under way when the daemon was started again',
+      'has a download checked that was under way when the daemon was started again',
       { torrent: lonely, progress: progress('QUEUED'), daemonSeconds: 5 },
       { kind: 'verify' },
     ],
@@ -149,7 +150,7 @@ describe('decideStep', () => {
       { kind: 'download' },
     ],
     [
-      'has nothing checked that has no metadata yet',
+      'has no torrent checked that has no metadata yet',
       {
         torrent: { ...lonely, hasMetadata: false },
         progress: progress('QUEUED'),
@@ -158,28 +159,28 @@ describe('decideStep', () => {
       { kind: 'download' },
     ],
     [
-      'starts what is complete and was stopped',
+      'starts a complete torrent that was stopped',
       { torrent: { ...seeding, status: 'stopped' }, outcome: progress('APPLIED') },
       { kind: 'complete', resume: true },
     ],
     [
-      'drops what expired while it was downloaded again',
+      'drops an update that expired while it was downloaded again',
       { update: { ...update, expires: now }, outcome: progress('QUEUED'), torrent: lonely },
       { kind: 'drop', state: 'EXPIRED' },
     ],
     [
-      'begins anew what had expired by a wrong clock',
+      'begins an update anew that had expired by a wrong clock',
       { progress: progress('EXPIRED') },
       { kind: 'add' },
     ],
     [
-      'begins anew, and tells, what was superseded and counts again',
+      'marks an update as complete that was superseded and counts again',
       { progress: progress('SUPERSEDED'), outcome: progress('SUPERSEDED'), torrent: seeding },
       { kind: 'complete', mark: true },
     ],
     ['lets a download go on', { torrent: downloading }, { kind: 'download', announcePeers: false }],
     [
-      'feeds a download without peers',
+      'announces peers to a download without any',
       { torrent: lonely },
       { kind: 'download', announcePeers: true },
     ],
@@ -189,12 +190,12 @@ describe('decideStep', () => {
       { kind: 'download', resume: true },
     ],
     [
-      'says that a download is stalled after a minute without peers',
+      'records a download as stalled after a minute without peers',
       { torrent: lonely, progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }) },
       { kind: 'download', state: 'STALLED', announcePeers: true },
     ],
     [
-      'says so also when it has peers, who lack it too',
+      'records it as stalled also when it has peers, which may lack the content too',
       {
         torrent: { ...downloading, rateDownload: 0 },
         progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }),
@@ -202,7 +203,7 @@ describe('decideStep', () => {
       { kind: 'download', state: 'STALLED', announcePeers: false },
     ],
     [
-      'does not say so when something came within the minute',
+      'does not record it as stalled when something came within the minute',
       {
         torrent: { ...downloading, rateDownload: 0, activeAt: now - 59 },
         progress: progress('QUEUED', { at: { QUEUED: iso(now - 99) } }),
@@ -211,10 +212,10 @@ describe('decideStep', () => {
     ],
     ...(
       [
-        ['adds again what nobody has brought a byte of for a minute', 61, 61, 're-add'],
+        ['re-adds a torrent without peers of which nothing came for a minute', 61, 61, 're-add'],
         ['waits twice as long after that', 122, 61, 'download'],
-        ['and then adds it again', 123, 62, 're-add'],
-        ['at least every 15 min', 9000, 901, 're-add'],
+        ['and then re-adds it', 123, 62, 're-add'],
+        ['re-adds it at least every 15 min', 9000, 901, 're-add'],
       ] as const
     ).map(([name, queued, added, kind]): Row => [
       name,
@@ -226,7 +227,7 @@ describe('decideStep', () => {
       { kind, state: 'STALLED' },
     ]),
     [
-      'leaves alone what has begun, or has peers',
+      'does not re-add a torrent that has peers',
       {
         torrent: { ...lonely, percentDone: 0, peersConnected: 1, addedAt: now - 61 },
         progress: progress('STALLED', { at: { QUEUED: iso(now - 61) } }),
@@ -234,23 +235,27 @@ describe('decideStep', () => {
       { kind: 'download', state: 'STALLED' },
     ],
     [
-      'says that a stalled download goes on',
+      'records that a stalled download goes on',
       { torrent: downloading, progress: progress('STALLED', { at: { QUEUED: iso(now - 99) } }) },
       { kind: 'download', state: 'QUEUED' },
     ],
-    ['tells the apply side once complete', { torrent: seeding }, { kind: 'complete', mark: true }],
     [
-      'does not tell it twice',
+      'marks a complete torrent for the apply side',
+      { torrent: seeding },
+      { kind: 'complete', mark: true },
+    ],
+    [
+      'does not mark a torrent twice',
       { torrent: seeding, isMarked: true },
       { kind: 'complete', mark: false },
     ],
     [
-      'does not tell it of what it has staged',
+      'does not mark a torrent that is staged already',
       { torrent: seeding, outcome: progress('STAGED') },
       { kind: 'complete', mark: false },
     ],
     [
-      'calls the others after the daemon was started again: they may have given it up',
+      'announces peers after the daemon was started again, since they may not try to reach it',
       {
         torrent: seeding,
         daemonSeconds: 5,
@@ -259,7 +264,7 @@ describe('decideStep', () => {
       { kind: 'complete', announcePeers: true },
     ],
     [
-      'calls nobody where the daemon was there all the time',
+      'announces no peers where the daemon was up all the time',
       {
         torrent: seeding,
         daemonSeconds: 89,
@@ -268,7 +273,7 @@ describe('decideStep', () => {
       { kind: 'complete', announcePeers: false },
     ],
     [
-      'calls nobody long after the start',
+      'announces no peers long after the start',
       {
         torrent: seeding,
         daemonSeconds: 90,
@@ -277,7 +282,7 @@ describe('decideStep', () => {
       { kind: 'complete', announcePeers: false },
     ],
     [
-      'calls the others for what came back stopped',
+      'announces peers to a complete torrent that came back stopped',
       { torrent: { ...seeding, status: 'stopped' }, progress: progress('COMPLETE') },
       { kind: 'complete', resume: true, announcePeers: true },
     ],
@@ -308,22 +313,22 @@ describe('decideStep', () => {
       { kind: 'drop', state: 'REJECTED' },
     ],
     [
-      'tells the apply side of a withdrawal, which has nothing to download',
+      'marks a withdrawal, which has nothing to download',
       { update: { ...update, kind: 'withdraw' } },
       { kind: 'mark-complete', mark: true },
     ],
     [
-      'does not tell it again of a withdrawal that it has seen',
+      'does not mark a withdrawal again that the apply side has seen',
       { update: { ...update, kind: 'withdraw' }, outcome: progress('APPLIED') },
       { kind: 'nothing' },
     ],
     [
-      'drops what expired before it was applied',
+      'drops an update that expired before it was applied',
       { update: { ...update, expires: now }, torrent: downloading },
       { kind: 'drop', state: 'EXPIRED' },
     ],
     [
-      'keeps seeding what was applied in time',
+      'keeps seeding an update that was applied in time',
       { update: { ...update, expires: now }, torrent: seeding, outcome: progress('APPLIED') },
       { kind: 'complete', mark: false },
     ],
@@ -333,7 +338,7 @@ describe('decideStep', () => {
       { kind: 'verify', badContent: 1 },
     ],
     [
-      'tells the apply side again after that check',
+      'marks that torrent again after the check',
       {
         torrent: seeding,
         outcome: progress('QUEUED', { badContent: 1 }),
@@ -342,17 +347,17 @@ describe('decideStep', () => {
       { kind: 'complete', mark: true },
     ],
     [
-      'drops what the apply side rejected',
+      'drops an update that the apply side rejected',
       { torrent: seeding, outcome: progress('REJECTED', { badContent: 3 }) },
       { kind: 'drop', state: 'REJECTED' },
     ],
     [
-      'takes out what was rejected, when that was interrupted',
+      'drops a rejected update again when that was interrupted',
       { progress: progress('REJECTED'), torrent: seeding },
       { kind: 'drop', state: 'REJECTED' },
     ],
     [
-      'takes out what has expired, when that was interrupted',
+      'drops an expired update again when that was interrupted',
       { progress: progress('EXPIRED'), update: { ...update, expires: now }, torrent: seeding },
       { kind: 'drop', state: 'EXPIRED' },
     ],

@@ -7,12 +7,8 @@ import type { TransmissionClient } from '../../../../lib/daemons/transmission/cl
 import type { Torrent } from '../../../../lib/daemons/transmission/torrent.ts';
 import { decideStep } from '../../../../lib/reconciler/advance/next-step.ts';
 import { type AdvanceDeps, takeStep } from '../../../../lib/reconciler/advance/take-step.ts';
-import {
-  newProgress,
-  type Progress,
-  readProgress,
-  updatesDir,
-} from '../../../../lib/state/progress.ts';
+import { updatesDir } from '../../../../lib/state/layout.ts';
+import { newProgress, type Progress, readProgress } from '../../../../lib/state/progress.ts';
 import type { State } from '../../../../lib/state/states.ts';
 import { replaceRecord } from '../../../../lib/system/record.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../../../support/fleet/announce.ts';
@@ -77,11 +73,11 @@ const transmission = {
   freeSpace: () => Promise.resolve(2 ** 40),
 } as unknown as TransmissionClient;
 const deps: AdvanceDeps = {
-  ...{ transmission, announcePeers: done, now: () => now, buildTime: 0, hook: '' },
+  ...{ transmission, announcePeers: done, nowSeconds: () => now, buildTime: 0, hook: '' },
   ...{ log: () => undefined, warn: () => undefined },
 };
 
-it('whatever is found on disk and in Transmission, the step is legal, and leads to what it says', async () => {
+it('takes a legal step, which has its effect, from any state of the disk and of Transmission', async () => {
   const directory = temporaryDirectory();
   const config = {
     ...parseConfig('{}', 'the defaults'),
@@ -100,7 +96,7 @@ it('whatever is found on disk and in Transmission, the step is legal, and leads 
         place: fc.constantFrom('download', 'publish', 'other'),
         daemonSeconds: fc.constantFrom(1, 50, 3600),
         isMarked: fc.boolean(),
-        now: fc.constantFrom(now, now + 10 ** 9),
+        nowSeconds: fc.constantFrom(now, now + 10 ** 9),
       }),
       async (found) => {
         const file = `${updatesDir(config.stateDir)}/${updateKey(update)}`;

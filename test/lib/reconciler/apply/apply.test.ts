@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../../../support/run/temporary.ts';
 const now = Math.floor(Date.now() / 1000);
 
 describe('Puppet that is ended from outside each time, as for want of memory', () => {
-  it('is started again ever more seldom, and that is no failed try', async () => {
+  it('is started again at ever longer intervals, and the update has no failed try', async () => {
     const directory = temporaryDirectory();
     const node = makeApplySide(directory);
     const runs = join(directory, 'runs');

@@ -23,7 +23,7 @@ function makeFile(...parts: string[]): { top: string; file: string } {
 }
 
 describe('a path that root relies on', () => {
-  it('passes when it and all above it are ours and closed to others', () => {
+  it('is accepted when it and all its parents are ours and closed to others', () => {
     const { file } = makeFile('etc', 'config.json');
     requireUnwritable(file);
   });
@@ -55,7 +55,7 @@ describe('a path that root relies on', () => {
     ).toContain('open');
   });
 
-  it('may lie in a sticky directory of root, where nobody can replace it', () => {
+  it('may lie in a sticky directory of root, where no other user can replace it', () => {
     const { top, file } = makeFile('etc', 'config.json');
     chmodSync(top, 0o1777);
     requireUnwritable(file);
@@ -75,42 +75,39 @@ describe('a path that root relies on', () => {
 });
 
 describe('the apply side', () => {
-  it.runIf(canGiveAway)(
-    'checks what it relies on where another user advances, and only there',
-    () => {
-      const top = temporaryDirectory();
-      const at = (name: string): string => join(top, name);
-      for (const name of ['state', 'apply', 'files', 'conf', 'modules']) mkdirSync(at(name));
-      writeFileSync(at('keyset.txt'), '');
-      const config = {
-        ...parseConfig('{}', ''),
-        stateDir: at('state'),
-        applyDir: at('apply'),
-        deliveryDir: at('files'),
-        keySetFile: at('keyset.txt'),
-      };
-      const { puppet } = config;
-      const own = {
-        ...config,
-        puppet: { ...puppet, confDir: at('conf'), moduleDir: at('modules') },
-      };
-      chmodSync(at('keyset.txt'), 0o666);
-      requireOwnership(own, []);
-      chownSync(at('state'), lesserUser, lesserUser);
-      expect(isOurs(at('state'))).toBe(false);
-      expect(
-        refusal(() => {
-          requireOwnership(own, []);
-        }).code,
-      ).toBe('configuration');
-      chmodSync(at('keyset.txt'), 0o644);
-      requireOwnership(own, []);
-      chmodSync(at('apply'), 0o777);
-      expect(
-        refusal(() => {
-          requireOwnership(own, []);
-        }).message,
-      ).toContain('apply');
-    },
-  );
+  it.runIf(canGiveAway)('checks its paths where another user runs advance, and only there', () => {
+    const top = temporaryDirectory();
+    const at = (name: string): string => join(top, name);
+    for (const name of ['state', 'apply', 'files', 'conf', 'modules']) mkdirSync(at(name));
+    writeFileSync(at('keyset.txt'), '');
+    const config = {
+      ...parseConfig('{}', ''),
+      stateDir: at('state'),
+      applyDir: at('apply'),
+      deliveryDir: at('files'),
+      keySetFile: at('keyset.txt'),
+    };
+    const { puppet } = config;
+    const own = {
+      ...config,
+      puppet: { ...puppet, confDir: at('conf'), moduleDir: at('modules') },
+    };
+    chmodSync(at('keyset.txt'), 0o666);
+    requireOwnership(own, []);
+    chownSync(at('state'), lesserUser, lesserUser);
+    expect(isOurs(at('state'))).toBe(false);
+    expect(
+      refusal(() => {
+        requireOwnership(own, []);
+      }).code,
+    ).toBe('configuration');
+    chmodSync(at('keyset.txt'), 0o644);
+    requireOwnership(own, []);
+    chmodSync(at('apply'), 0o777);
+    expect(
+      refusal(() => {
+        requireOwnership(own, []);
+      }).message,
+    ).toContain('apply');
+  });
 });

@@ -7,8 +7,7 @@ import { contentLocation, nameOf, type Update } from '../../../../lib/announceme
 import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
 import { type ApplySide, makeApplySide, stagedIn } from '../../../support/fleet/apply-side.ts';
 import { mustRun, runSync } from '../../../support/run/command.ts';
-import { readableDist } from '../../../support/run/readable.ts';
-import { repository } from '../../../support/run/repository.ts';
+import { distForOthers, programArgv } from '../../../support/run/program.ts';
 import { temporaryDirectory } from '../../../support/run/temporary.ts';
 import { waitFor } from '../../../support/run/wait-for.ts';
 
@@ -19,7 +18,7 @@ function setPuppet({ config }: ApplySide, script: string): void {
   writeFileSync(config.puppet.command, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
 }
 
-/** A node on which a manifest has failed three times. */
+/** Makes a node on which a manifest has failed three times. */
 async function makePoisoned(expires = now + 100_000): Promise<{ node: ApplySide; update: Update }> {
   const node = makeApplySide(temporaryDirectory());
   setPuppet(node, 'exit 4');
@@ -31,9 +30,9 @@ async function makePoisoned(expires = now + 100_000): Promise<{ node: ApplySide;
 }
 
 const retry = ({ config }: ApplySide, wanted?: Update, at = now + 800) =>
-  retryPoisoned(config, wanted, { now: () => at, log: () => undefined });
+  retryPoisoned(config, wanted, { nowSeconds: () => at, log: () => undefined });
 
-describe('what was given up', () => {
+describe('an update that was given up', () => {
   it('is tried again with all its tries, from content that is copied and verified again', async () => {
     const { node, update } = await makePoisoned();
     expect(await retry(node)).toMatchObject([{ id: { version: now }, isRetried: true }]);
@@ -46,7 +45,7 @@ describe('what was given up', () => {
     expect(await retry(node)).toEqual([]);
   });
 
-  it('waits for its content where that is gone, and is not given up for it', async () => {
+  it('waits for lost content, and is not given up for it', async () => {
     const { node, update } = await makePoisoned();
     const { file } = contentLocation(update, node.config.downloadDir);
     rmSync(file);
@@ -59,7 +58,7 @@ describe('what was given up', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED' });
   });
 
-  it('is not run from content that is wrong, which advance has checked', async () => {
+  it('is not run from wrong content, which advance has checked', async () => {
     const { node, update } = await makePoisoned();
     const { file } = contentLocation(update, node.config.downloadDir);
     writeFileSync(file, 'notice("y")\n');
@@ -71,7 +70,7 @@ describe('what was given up', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', badContent: 3 });
   });
 
-  it('and has expired stays given up, and so does what a newer version replaced', async () => {
+  it('stays given up when it has expired, or a newer version has replaced it', async () => {
     const { node, update } = await makePoisoned(now + 750);
     const [retried] = await retry(node);
     expect(retried?.isRetried).toBe(false);
@@ -86,7 +85,7 @@ describe('what was given up', () => {
     expect(other.outcomeOf(old)?.state).toBe('POISONED');
   });
 
-  it('is named, or refused: unknown, or not given up', async () => {
+  it('cannot be retried when it is unknown, or was not given up', async () => {
     const { node, update } = await makePoisoned();
     const unknown = { ...update, version: 7 };
     await expect(retry(node, unknown)).rejects.toMatchObject({
@@ -111,7 +110,7 @@ describe('what was given up', () => {
   });
 });
 
-describe('an interruption', () => {
+describe('an interruption of apply', () => {
   it.each(['SIGKILL', 'SIGTERM'] as const)('by %s is no failed try', async (signal) => {
     const node = makeApplySide(temporaryDirectory());
     const begun = join(dirname(node.config.puppet.command), 'begun');
@@ -119,8 +118,8 @@ describe('an interruption', () => {
     const update = node.receive({ kind: 'manifest', name: 'a.pp' }, content);
     const file = join(dirname(node.config.puppet.command), 'config.json');
     writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-    const run = spawn(process.execPath, [join(repository, 'dist', 'scripts', 'apply.cjs')], {
-      cwd: repository,
+    const [program = '', ...args] = programArgv('p2p-update.cjs apply');
+    const run = spawn(program, args, {
       env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
       stdio: 'ignore',
     });
@@ -134,7 +133,7 @@ describe('an interruption', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED', tries: 0 });
   });
 
-  it('between the last failure and giving up costs no fourth try', async () => {
+  it('between FAILED and POISONED costs no fourth try', async () => {
     const { node, update } = await makePoisoned();
     // The record before is that of the third failure.
     const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
@@ -144,7 +143,7 @@ describe('an interruption', () => {
     expect(node.outcomeOf(update)).toMatchObject({ state: 'POISONED', tries: 3 });
   });
 
-  it('of what a newer version replaces meanwhile ends it', async () => {
+  it('ends an update that a newer version replaces meanwhile', async () => {
     const { node, update } = await makePoisoned();
     await retry(node);
     const file = join(node.config.applyDir, 'outcomes', `default@${String(now).padStart(16, '0')}`);
@@ -157,39 +156,52 @@ describe('an interruption', () => {
   });
 });
 
-describe('reconcile --retry', () => {
-  const run = (
-    node: ApplySide,
-    args: string[],
-    [as, dist]: [string[], string] = [[], join(repository, 'dist')],
-  ) => {
+describe('p2p-update retry', () => {
+  const run = (node: ApplySide, args: string[], argv = programArgv('p2p-update.cjs retry')) => {
     const file = join(dirname(node.config.puppet.command), 'config.json');
     writeFileSync(file, JSON.stringify({ ...node.config, trigger: 'spawn' }));
-    const command = [...as, process.execPath, join(dist, 'scripts', 'reconcile.cjs')];
-    return runSync([...command, ...args], {
+    return runSync([...argv, ...args], {
       cwd: '/',
       env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: file },
     });
   };
 
   it.each([
-    [['--retry', 'x'], /x is no CHANNEL@VERSION/],
-    [['--retry', 'a@1', 'b@2'], /one update at a time/],
-    [['a@1'], /a@1: what is it for\?/],
+    [['x'], /"x" is no CHANNEL@VERSION/],
+    [['a@1', 'b@2'], /one update at a time/],
+    [['--all'], /there is no option --all/],
   ])('refuses %j', async (args, reason) => {
     const { node } = await makePoisoned();
     const { status, stderr } = run(node, args);
     expect(status).toBe(64);
     expect(stderr).toMatch(reason);
+    expect(stderr).toMatch(/^retry: error: .+\nretry: hint: .+ retry --help\n$/);
   });
 
-  it('says what it tries again, and tries it', async () => {
+  it.each([
+    [['--retry', 'a@1'], /retry a@1\n$/],
+    [['--retry'], /retry\n$/],
+  ])('is the command that reconcile names for %j', async (args, hint) => {
+    const { node } = await makePoisoned();
+    const outcome = run(node, args, programArgv('p2p-update.cjs reconcile'));
+    expect(outcome).toMatchObject({ status: 64, stdout: '' });
+    expect(outcome.stderr).toMatch(hint);
+  });
+
+  it('is needed for one update: reconcile takes none', async () => {
+    const { node } = await makePoisoned();
+    const { status, stderr } = run(node, ['a@1'], programArgv('p2p-update.cjs reconcile'));
+    expect(status).toBe(64);
+    expect(stderr).toMatch(/a@1 has no meaning here/);
+  });
+
+  it('names the updates that it tries again, and tries them', async () => {
     const { node, update } = await makePoisoned();
     setPuppet(node, 'exit 0');
-    const { stdout } = run(node, ['--retry', nameOf(update)]);
-    expect(stdout).toBe(`reconcile: ${nameOf(update)} is tried again\n`);
+    const { stdout } = run(node, [nameOf(update)]);
+    expect(stdout).toBe(`retry: ${nameOf(update)} is tried again\n`);
     expect(node.outcomeOf(update)?.state).toBe('APPLIED');
-    expect(run(node, ['--retry']).stdout).toBe('reconcile: nothing was given up\n');
+    expect(run(node, []).stdout).toBe('retry: nothing was given up\n');
   });
 
   it.skipIf(process.geteuid?.() !== 0)('is for the owner of "applyDir" alone', async () => {
@@ -198,8 +210,12 @@ describe('reconcile --retry', () => {
     mkdirSync(node.config.stateDir, { recursive: true });
     mustRun(['chown', '-R', '65534', node.config.stateDir]);
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const { status, stderr } = run(node, ['--retry'], [nobody, readableDist()]);
-    expect(stderr).toMatch(/apply: of another user\nreconcile: hint: .*as root/);
+    const { status, stderr } = run(
+      node,
+      [],
+      [...nobody, ...programArgv('p2p-update.cjs retry', distForOthers())],
+    );
+    expect(stderr).toMatch(/apply: of another user\nretry: hint: .*as root/);
     expect(status).toBe(78);
     expect(node.outcomeOf(update)?.state).toBe('POISONED');
   });

@@ -29,7 +29,7 @@ import { temporaryDirectory } from '../../../support/run/temporary.ts';
 const keys = makeKeys();
 const now = Math.floor(Date.now() / 1000);
 
-/** What a member answers to a request; undefined: nothing. */
+/** Response of a member to a request; undefined: none. */
 type Answer = (request: string) => string | undefined | Promise<string | undefined>;
 type Log = Omit<LoggedEvent, 'handler'>[];
 
@@ -53,14 +53,14 @@ function hold({ stateDir }: Config, ...payloads: string[]): void {
   }
 }
 
-/** A neighbour that holds these announcements, and is honest. */
+/** An honest neighbour that holds these announcements. */
 function neighbour(...payloads: string[]): Answer {
   const config = makeNode();
   hold(config, ...payloads);
   return (request) => answerRequest(parseRequest(request), config, now);
 }
 
-/** A neighbour that says that it holds these, and delivers others. */
+/** A neighbour that claims to hold some announcements, and delivers others. */
 async function liar(claimed: readonly string[], delivered: readonly string[]): Promise<Answer> {
   const items = await Promise.all(claimed.map(itemOf));
   const digest = formatDigest(
@@ -96,7 +96,7 @@ async function catchUp(
         );
       },
     },
-    now: Date.now,
+    nowMs: Date.now,
     buildTime: 0,
     log: (event) => log.push(event),
     random: Math.random,
@@ -107,7 +107,7 @@ async function catchUp(
   return { log, queries, isBegun: begun !== undefined };
 }
 
-/** As if the last one were long ago. */
+/** Makes the last catch-up look as if it were long ago. */
 function makeDue({ stateDir }: Config, change: Partial<CatchUpRecord> = {}): void {
   const last = readCatchUp(stateDir);
   if (last === undefined) throw new Error('there was none');
@@ -117,7 +117,7 @@ function makeDue({ stateDir }: Config, change: Partial<CatchUpRecord> = {}): voi
 const held = ({ stateDir }: Config): string[] => listAccepted(stateDir).map(nameOf);
 
 describe('a catch-up', () => {
-  it('brings what any of three random members has, and asks no more for what is here', async () => {
+  it('fetches the announcements of three random members, and does not ask for them again', async () => {
     const config = makeNode();
     const [a, b, c] = ['a', 'b', 'c'].map((channel) => sign({ channel, version: now }));
     hold(config, a ?? '');
@@ -140,7 +140,7 @@ describe('a catch-up', () => {
       members: 4,
       refused: [],
     });
-    // Not due yet; then there is nothing to fetch, and nothing to tell.
+    // Not due yet; then there is nothing to fetch, and nothing to log.
     expect((await catchUp(config, members)).isBegun).toBe(false);
     makeDue(config);
     const second = await catchUp(config, members);
@@ -157,7 +157,7 @@ describe('a catch-up', () => {
     expect(queries[0]).toMatch(/^n\d+ n\d+ n\d+: digest$/);
   });
 
-  it('brings 64 channels, one announcement a response, from one neighbour', async () => {
+  it('fetches 64 channels, one announcement a response, from one neighbour', async () => {
     const config = makeNode();
     const pieces = { pieces: new Uint8Array(20 * 6), length: 6 * 16_384 };
     const payloads = Array.from({ length: 64 }, (_, index) =>
@@ -178,7 +178,7 @@ describe('a catch-up', () => {
     const [second, third] = [2, 3].map((version) =>
       sign({ ...keySet, version, epoch: version - 1 }),
     );
-    // Of keys that the second set has removed.
+    // Signed by keys that the second set has removed.
     const old = sign({ channel: 'a', version: now });
     const newer = sign({ channel: 'z', version: now, epoch: 3 });
     const members = { n1: neighbour(old, second ?? '', third ?? '', newer) };
@@ -190,7 +190,7 @@ describe('a catch-up', () => {
     keepKeySet(config.applyDir, 2, { text: formatKeySet(next.keySet), payload: second ?? '' });
     await catchUp(config, members);
     expect(held(config)).toEqual(['keyset@2', 'keyset@3']);
-    // In force neither soon: the rest comes meanwhile, as far as it can be judged.
+    // Neither comes into force soon: the rest comes meanwhile, as far as it can be verified.
     makeDue(config);
     const { log } = await catchUp(config, members);
     expect(held(config)).toEqual([`a@${now}`, 'keyset@2', 'keyset@3']);
@@ -198,12 +198,12 @@ describe('a catch-up', () => {
     expect(readCatchUp(config.stateDir)).toMatchObject({ left: 'keys', epoch: 2 });
   });
 
-  it('asks once only for what is refused, until the keys change', async () => {
+  it('asks once only for refused announcements, until the keys change', async () => {
     const config = makeNode();
     hold(config, sign({ version: now, target: 'node=nobody' }), sign({ version: now + 1 }));
     const stranger = makeKeys();
     const members = {
-      // Older than what is here, of unknown keys, and far above all versions.
+      // Older than the held one, of unknown keys, and far above all versions.
       n1: neighbour(
         sign({ version: now - 9, channel: 'b' }, stranger),
         sign({ version: 2 ** 40, channel: 'c' }),
@@ -218,7 +218,7 @@ describe('a catch-up', () => {
     expect((await catchUp(config, members)).log).toHaveLength(2);
   });
 
-  it('fetches another body of a version that is here, and it is refused', async () => {
+  it('fetches another body of a held version, which is refused', async () => {
     const config = makeNode();
     const ours = sign({ version: now, name: 'ours.pp' });
     hold(config, ours);
@@ -230,7 +230,7 @@ describe('a catch-up', () => {
     expect(readAccepted(config.stateDir, { channel: 'default', version: now })?.payload).toBe(ours);
   });
 
-  it('repairs what is damaged here', async () => {
+  it('repairs a damaged announcement', async () => {
     const config = makeNode();
     const payload = sign({ version: now });
     hold(config, payload);
@@ -259,7 +259,7 @@ describe('a catch-up', () => {
     expect(readCatchUp(config.stateDir)).toMatchObject({ left: 'time' });
   });
 
-  it('says that Serf is down, and fails nothing', async () => {
+  it('logs that Serf is down, and does not fail', async () => {
     const down = (): Promise<never> =>
       Promise.reject(new UpdateError('unavailable', 'Serf is down', { hint: 'start it' }));
     const serf = { members: down, selfName: down, query: down };
@@ -267,12 +267,12 @@ describe('a catch-up', () => {
     expect(log).toEqual([{ decision: 'wait', reason: 'Serf is down' }]);
   });
 
-  it('in a fleet of one asks nobody', async () => {
+  it('sends no query in a fleet of one', async () => {
     expect(await catchUp(makeNode(), {})).toMatchObject({ isBegun: true, log: [], queries: [] });
   });
 });
 
-describe('a neighbour cannot keep away what others have', () => {
+describe('a bad neighbour does not keep away the announcements of others', () => {
   const id = { channel: 'default', version: now };
   const genuine = sign(id);
   const spoil = (payload: string): string => `${payload.slice(0, -8)}AAAAAAAA`;
@@ -282,13 +282,13 @@ describe('a neighbour cannot keep away what others have', () => {
   );
 
   it.each<[string, () => Answer | Promise<Answer>]>([
-    ['says nothing', () => () => undefined],
+    ['does not answer', () => () => undefined],
     ['holds nothing', () => neighbour()],
     ['answers the empty text', () => () => ''],
     ['answers rubbish', () => () => '\u0000\uffff'.repeat(400)],
     ['answers too much', () => () => 'x'.repeat(100_000)],
-    ['says that it has what it does not deliver', () => liar([genuine, ...many], [])],
-    ['spoils the signature', () => liar([genuine], [spoil(genuine)])],
+    ['claims announcements that it does not deliver', () => liar([genuine, ...many], [])],
+    ['corrupts the signature', () => liar([genuine], [spoil(genuine)])],
     ['delivers a forgery', () => liar([forged], [forged])],
     ['delivers something else', () => liar([genuine], [forged, ...many.slice(0, 2)])],
     ['forges without end', () => liar(many, many)],
@@ -303,7 +303,7 @@ describe('a neighbour cannot keep away what others have', () => {
       },
     ],
     [
-      'claims an epoch that nobody has',
+      'claims an epoch that no node has',
       () => (request) => (request === 'digest' ? '1 4294967295 0 00000000' : forged),
     ],
   ])('when one %s', async (_, bad) => {
@@ -315,7 +315,7 @@ describe('a neighbour cannot keep away what others have', () => {
     expect(readAccepted(config.stateDir, id)?.payload).toBe(genuine);
   });
 
-  it('not even later, when the liar was asked alone', async () => {
+  it('even if it was asked alone before', async () => {
     const config = makeNode();
     const { log } = await catchUp(config, { bad: await liar([genuine], [spoil(genuine)]) });
     expect(log).toMatchObject([{ decision: 'refuse' }]);

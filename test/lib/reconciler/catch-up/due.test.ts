@@ -32,19 +32,22 @@ describe('decideCatchUp', () => {
     ['a member has joined since', last(), joined, 1, 250],
     ['a member has joined before', last(), now - 31_000, 1, null],
     ['a member joins soon after the last one', last({ ageMs: 4_000 }), joined, 1, 6_000],
-    ['nobody was there then', last({ ageMs: 4_000, members: 1 }), joined, 1, 25],
+    ['no other member was there then', last({ ageMs: 4_000, members: 1 }), joined, 1, 25],
     ['another process waits to begin', last({ ageMs: -6_000 }), joined, 1, null],
-    ['the join is of the future', last(), now + 5_000, 1, null],
-    ['the last one is of the future', last({ ageMs: -60_000 }), none, 1, 0],
+    ['the join lies in the future', last(), now + 5_000, 1, null],
+    ['the last one lies in the future', last({ ageMs: -60_000 }), none, 1, 0],
     ['it waited for keys, which have come', last({ left: 'keys', ageMs: 5 }), none, 2, 0],
     ['it waited for keys, which have not', last({ left: 'keys' }), none, 1, null],
-    ['keys have come, which nothing waited for', last(), none, 2, null],
+    ['keys have come, for which nothing waited', last(), none, 2, null],
     ['it was cut short', last({ left: 'time' }), none, 1, 250],
     ['it was cut short just now', last({ left: 'time', ageMs: 9_000 }), none, 1, null],
-  ])('when %s', (_, record, joinedAt, epoch, delayMs) => {
-    const input = { last: record, joinedAt, epoch, now, intervalSeconds: 60, random: 0.5 };
-    expect(decideCatchUp(input)).toBe(delayMs);
-  });
+  ])(
+    'tells whether a catch-up is due, and the delay, when %s',
+    (_, record, joinedAt, epoch, delayMs) => {
+      const input = { last: record, joinedAt, epoch, nowMs: now, intervalSeconds: 60, random: 0.5 };
+      expect(decideCatchUp(input)).toBe(delayMs);
+    },
+  );
 });
 
 describe('isJoinOurs', () => {
@@ -54,7 +57,7 @@ describe('isJoinOurs', () => {
     [1, 21, false],
     [500, 1000, false],
     [501, 1000, true],
-  ])('%i of %i: %s', (joined, members, expected) => {
+  ])('takes a join of %i among %i members for ours: %s', (joined, members, expected) => {
     expect(isJoinOurs(joined, members)).toBe(expected);
   });
 });
@@ -68,7 +71,7 @@ describe('the record of the last catch-up', () => {
     expect(readCatchUp(stateDir)).toEqual(record);
   });
 
-  it('counts as none when it is damaged or something else, and is written again', () => {
+  it('counts as absent when it is damaged or no file, and is written again', () => {
     const stateDir = temporaryDirectory();
     const file = join(stateDir, 'catch-up');
     writeFileSync(file, 'x');
@@ -82,7 +85,7 @@ describe('the record of the last catch-up', () => {
     expect(readCatchUp(other)).toEqual(last());
   });
 
-  it('forgets what was refused under another epoch, or long ago, and keeps a bounded number', () => {
+  it('forgets refusals under another epoch, or of long ago, and keeps a bounded number', () => {
     const refused = Array.from({ length: 300 }, (_, index) => ({
       offerKey: `a@${index} x`,
       at: now,

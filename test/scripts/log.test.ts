@@ -1,15 +1,15 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { prepareStateDir } from '../../../lib/state/facts.ts';
-import { newProgress, updatesDir, writeProgress } from '../../../lib/state/progress.ts';
-import { logEvent } from '../../../lib/system/event-log.ts';
-import { type LoneNode, makeLoneNode } from '../../support/fleet/lone-node.ts';
-import { repository } from '../../support/run/repository.ts';
-import { waitFor } from '../../support/run/wait-for.ts';
+import { prepareStateDir, updatesDir } from '../../lib/state/layout.ts';
+import { newProgress, writeProgress } from '../../lib/state/progress.ts';
+import { logEvent } from '../../lib/system/event-log.ts';
+import { parseCommand } from '../../scripts/log/arguments.ts';
+import { type LoneNode, makeLoneNode } from '../support/fleet/lone-node.ts';
+import { programArgv } from '../support/run/program.ts';
+import { refusal } from '../support/run/refusal.ts';
+import { waitFor } from '../support/run/wait-for.ts';
 
-const tsx = join(repository, 'node_modules/.bin/tsx');
-const script = join(repository, 'scripts/status.ts');
+const [command = '', ...argv] = programArgv('p2p-update.cjs log');
 const id = { channel: 'default', version: 5 };
 const infoHash = 'ab'.repeat(20);
 
@@ -34,7 +34,7 @@ function makeNode(): LoneNode {
 
 function show(node: LoneNode, ...args: string[]) {
   const env = { ...process.env, P2P_UPDATE_CONFIG: node.configFile };
-  return spawnSync(tsx, [script, '--log', ...args], { env, encoding: 'utf8' });
+  return spawnSync(command, [...argv, ...args], { env, encoding: 'utf8' });
 }
 
 const decisionsOf = (text: string): string[] =>
@@ -43,7 +43,7 @@ const decisionsOf = (text: string): string[] =>
     .split('\n')
     .map((line) => (JSON.parse(line) as { decision: string }).decision);
 
-describe('status.ts --log', { timeout: 60_000 }, () => {
+describe('log', () => {
   it('tells what became of one update, on both sides, its hook included', () => {
     const { status, stdout } = show(makeNode(), 'default@5', '--json');
     expect(decisionsOf(stdout)).toEqual(['accept', 'queued', 'complete', 'applied']);
@@ -61,16 +61,29 @@ describe('status.ts --log', { timeout: 60_000 }, () => {
     expect(stdout).toMatch(/apply +default@5 +applied +a\?\[2Jb \(\d+ ms\)\n$/);
   });
 
+  it.each<[string, object]>([
+    ['', { key: undefined, json: false, follow: false }],
+    ['web', { key: 'web', json: false, follow: false }],
+    ['web@7 --json', { key: 'web@7', json: true, follow: false }],
+    ['7 --watch', { key: '7', json: false, follow: true }],
+  ])('takes %j', (text, options) => {
+    expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(options);
+  });
+
+  it.each(['a b', '--channel web', '--no'])('refuses the arguments %j', (text) => {
+    expect(refusal(() => parseCommand(text.split(' '))).code).toBe('usage');
+  });
+
   it('refuses what is no update', () => {
     const { status, stderr } = show(makeNode(), 'a b');
     expect(status).toBe(64);
-    expect(stderr).toMatch(/^status: error: .+\nstatus: hint: .+\n$/);
+    expect(stderr).toMatch(/^log: error: .+\nlog: hint: .+\n$/);
   });
 
   it('goes on with what comes, and no line twice', async () => {
     const node = makeNode();
     const env = { ...process.env, P2P_UPDATE_CONFIG: node.configFile };
-    const child = spawn(tsx, [script, '--log', 'default@5', '--watch', '--json'], { env });
+    const child = spawn(command, [...argv, 'default@5', '--watch', '--json'], { env });
     onTestFinished(() => void child.kill());
     let text = '';
     child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));

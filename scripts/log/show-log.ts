@@ -1,21 +1,16 @@
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
+import { commandHint } from '../../lib/command-hint.ts';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { eventLogFile, readEvents, type LoggedLine } from '../../lib/system/event-log.ts';
-import { outcomesDir, readProgress, updatesDir } from '../../lib/state/progress.ts';
-import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
+import { outcomesDir, updatesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
+import { eventLogFile, type LoggedLine, readEvents } from '../../lib/system/event-log.ts';
+import { print } from '../cli/output.ts';
+import type { LogOptions } from './arguments.ts';
 
 const pollMs = 500;
-
-export interface LogOptions {
-  /** A channel, or one update of it as channel@version; undefined: everything. */
-  key: string | undefined;
-  /** One JSON object a line, as the log has it. */
-  json: boolean;
-  /** Go on until the process is ended. */
-  follow: boolean;
-}
 
 /**
  * Prints what this node logged, its handlers, advance and the apply side together, in the order of
@@ -29,7 +24,7 @@ export async function showLog(config: Config, { key, json, follow }: LogOptions)
   const format = json ? (line: LoggedLine): string => JSON.stringify(line) : formatLine;
   let seen = sizes(config);
   let lines = readBoth(config);
-  print(lines.filter(matches).map(format));
+  printLines(lines.filter(matches).map(format));
   while (follow) {
     await sleep(pollMs);
     const now = sizes(config);
@@ -37,7 +32,7 @@ export async function showLog(config: Config, { key, json, follow }: LogOptions)
     seen = now;
     const before = new Set(lines.map((line) => JSON.stringify(line)));
     lines = readBoth(config);
-    print(
+    printLines(
       lines
         .filter((line) => !before.has(JSON.stringify(line)))
         .filter(matches)
@@ -57,7 +52,7 @@ function filterFor(config: Config, key: string | undefined): (line: LoggedLine) 
   }
   if (/^[a-z0-9][a-z0-9._-]{0,23}$/.test(key)) return ({ channel }) => channel === key;
   throw new UpdateError('usage', `${key} is neither a channel nor channel@version`, {
-    hint: 'take it from the table of scripts/status.ts, such as default@1764000000',
+    hint: `the table of the status has them, such as default@1764000000: ${commandHint('status')}`,
   });
 }
 
@@ -94,8 +89,8 @@ function sizes({ stateDir, applyDir }: Config): string {
     .join('\n');
 }
 
-function print(lines: readonly string[]): void {
-  if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+function printLines(lines: readonly string[]): void {
+  if (lines.length > 0) print(`${lines.join('\n')}\n`);
 }
 
 function formatLine({ time, handler, channel, version, decision, reason, ms }: LoggedLine): string {

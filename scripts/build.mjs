@@ -1,0 +1,187 @@
+/**
+ * Bundles the program and each handler into one CommonJS file each below dist/: why is in
+ * docs/decisions/bundles.md. Plain JavaScript, since root builds: tsx would believe its cache in /tmp.
+ *
+ * Everything is built and checked beside dist/, then each file is put in its place by one rename(2): at no
+ * instant a program is missing that Serf, Transmission or a unit may start, and a build that fails leaves
+ * dist/ as it was. Several builds at once do each other no harm.
+ */
+import { chmod, mkdir, mkdtemp, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import { build } from 'esbuild';
+import { $, glob } from 'zx';
+
+const root = join(import.meta.dirname, '..');
+const dist = join(root, 'dist');
+const program = 'p2p-update.cjs';
+const besidePrefix = 'dist.new-';
+const oldAfterMs = 3_600_000;
+
+/**
+ * The Node that builds, by absolute path: what root runs must not depend on somebody's PATH. A path
+ * with white space, or too long for the kernel (128 bytes before Linux 5.1), cannot be in a shebang.
+ */
+function shebang() {
+  const node = process.execPath;
+  if (!/\s/.test(node) && node.length <= 120) return `#!${node}`;
+  process.stderr.write(`build: warning: ${node} cannot be in a shebang: taking node from PATH\n`);
+  return '#!/usr/bin/env node';
+}
+
+/**
+ * parse-torrent brings a whole implementation of fetch for torrents named by URL, which we never give
+ * it, and @ctrl/transmission brings ofetch, which our own transport replaces. Without the two the
+ * bundles are a fraction as large and start sooner.
+ */
+const withoutFetch = {
+  name: 'without-fetch',
+  setup(builder) {
+    builder.onResolve({ filter: /^(cross-fetch-ponyfill|ofetch)$/ }, () => ({
+      path: 'none',
+      namespace: 'no-fetch',
+    }));
+    builder.onLoad({ filter: /.*/, namespace: 'no-fetch' }, () => ({
+      contents: `
+        export default () => { throw new Error('nothing is fetched by URL'); };
+        export const ofetch = undefined;
+        export class FetchError extends Error {}`,
+    }));
+  },
+};
+
+/**
+ * The program reads each command's bundle when that command is run: in one file they would all be read,
+ * and compiled in part, at each start.
+ */
+const commandsApart = {
+  name: 'commands-apart',
+  setup(builder) {
+    builder.onResolve({ filter: /^\.\.\/\w+\/command\.ts$/ }, ({ path }) => ({
+      path: `./commands/${basename(dirname(path))}.cjs`,
+      external: true,
+    }));
+  },
+};
+
+/** The bundles, path below dist/ to content: each after those that it starts. */
+async function bundle(version) {
+  const how = {
+    absWorkingDir: root,
+    outdir: dist,
+    outExtension: { '.js': '.cjs' },
+    write: false,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    // Smaller files are read and compiled sooner; names stay, for stack traces.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    plugins: [withoutFetch],
+    define: {
+      'import.meta.dirname': '__dirname',
+      'import.meta.filename': '__filename',
+      p2pUpdateBuildTime: String(Math.floor(Date.now() / 1000)),
+      p2pUpdateVersion: JSON.stringify(version),
+    },
+    logLevel: 'warning',
+  };
+  const banner = { js: shebang() };
+  const commands = await glob('scripts/*/command.ts', { cwd: root });
+  const handlers = await glob('handlers/*.ts', { cwd: root });
+  const results = [
+    await build({
+      ...how,
+      entryPoints: commands.map((file) => ({
+        in: file,
+        out: `commands/${basename(dirname(file))}`,
+      })),
+    }),
+    await build({
+      ...how,
+      banner,
+      plugins: [commandsApart],
+      // A bundle is CommonJS: require() reads it at once, import() by way of the loader of ES modules.
+      supported: { 'dynamic-import': false },
+      entryPoints: [{ in: 'scripts/p2p-update.ts', out: basename(program, '.cjs') }],
+    }),
+    await build({
+      ...how,
+      banner,
+      entryPoints: handlers.map((file) => ({ in: file, out: file.replace(/\.ts$/, '') })),
+    }),
+  ];
+  return results
+    .flatMap(({ outputFiles }) => outputFiles)
+    .map(({ path, contents }) => ({ path: relative(dist, path), contents }));
+}
+
+/** A new file that everybody may run, whatever the umask is, flushed to disk. */
+async function writeProgram(path, contents) {
+  await mkdir(dirname(path), { recursive: true });
+  const file = await open(path, 'wx');
+  try {
+    await file.writeFile(contents);
+    await file.chmod(0o755);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Refuses bundles that Node does not take, or a program that does not start. */
+async function check(directory, files, version) {
+  await Promise.all(
+    files.map(({ path }) => $`${process.execPath} --check ${join(directory, path)}`),
+  );
+  const told = await $`${process.execPath} ${join(directory, program)} version`;
+  if (told.stdout !== `${version}\n`) throw new Error(`the new program says: ${told.stdout}`);
+  // Reading a bundle needs nothing of the machine.
+  for (const name of ['submit', 'reconcile', 'setup'])
+    await $`${process.execPath} ${join(directory, program)} help ${name}`;
+}
+
+/** Puts each program in its place, and then removes what an earlier version had: it must not be run by mistake. */
+async function putInPlace(directory, files) {
+  for (const { path } of files) {
+    const place = dirname(join(dist, path));
+    await mkdir(place, { recursive: true });
+    await chmod(place, 0o755);
+    await rename(join(directory, path), join(dist, path));
+  }
+  const ours = new Set(files.map(({ path }) => path));
+  const stale = await glob('**', { cwd: dist, dot: true });
+  for (const path of stale) if (!ours.has(path)) await rm(join(dist, path), { force: true });
+  const folders = await glob('**', { cwd: dist, dot: true, onlyDirectories: true });
+  // The deepest first; one that has a program stays.
+  for (const path of folders.sort().reverse()) await rmdir(join(dist, path)).catch(() => undefined);
+}
+
+/** Removes what a build that was killed left an hour ago or more. */
+async function removeOldWork() {
+  for (const path of await glob(`${besidePrefix}*`, { cwd: root, onlyDirectories: true })) {
+    const { mtimeMs } = await stat(join(root, path)).catch(() => ({ mtimeMs: Date.now() }));
+    if (Date.now() - mtimeMs > oldAfterMs) await rm(join(root, path), { recursive: true });
+  }
+}
+
+let isReplacing = false;
+let beside;
+try {
+  await removeOldWork();
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+  const files = await bundle(version);
+  beside = await mkdtemp(join(root, besidePrefix));
+  for (const { path, contents } of files) await writeProgram(join(beside, path), contents);
+  await check(beside, files, version);
+  isReplacing = true;
+  await putInPlace(beside, files);
+} catch (error) {
+  const state = isReplacing ? 'dist/ is partly new' : 'dist/ is as it was';
+  process.stderr.write(
+    `build: error: ${error.message.trim()}\nbuild: hint: ${state}; put right what it says, then: npm run build\n`,
+  );
+  process.exitCode = 1;
+} finally {
+  if (beside !== undefined) await rm(beside, { recursive: true, force: true });
+}

@@ -1,0 +1,127 @@
+import { softwareVersion } from '../../lib/build.ts';
+import { commandHint } from '../../lib/command-hint.ts';
+import { commandLineOf } from './command-line.ts';
+import { type Command, defineCommand } from './define-command.ts';
+import { print } from './output.ts';
+
+interface Entry {
+  name: string;
+  /** One line, for the list of commands. */
+  summary: string;
+  /** Reads a bundle of its own, so that help starts fast, and a command reads no other one. */
+  load: () => Promise<Command>;
+}
+
+const name = 'p2p-update';
+
+/** Every command, in the order in which help has them. */
+export const commands: readonly Entry[] = [
+  {
+    name: 'submit',
+    summary: 'announce an update to the fleet, and seed it',
+    load: async () => (await import('../submit/command.ts')).submit,
+  },
+  {
+    name: 'status',
+    summary: 'what every node runs, and whether the fleet has converged',
+    load: async () => (await import('../status/command.ts')).status,
+  },
+  {
+    name: 'log',
+    summary: 'what this node logged, of one channel or update',
+    load: async () => (await import('../log/command.ts')).log,
+  },
+  {
+    name: 'keys',
+    summary: 'show and change who may sign for the fleet',
+    load: async () => (await import('../keys/command.ts')).keys,
+  },
+  {
+    name: 'keygen',
+    summary: 'make the keys of a new fleet',
+    load: async () => (await import('../keygen/command.ts')).keygen,
+  },
+  {
+    name: 'setup',
+    summary: 'make this machine, or an image, a node',
+    load: async () => (await import('../setup/command.ts')).setup,
+  },
+  {
+    name: 'reconcile',
+    summary: 'bring this node up to date with what it knows',
+    load: async () => (await import('../reconcile/command.ts')).reconcile,
+  },
+  {
+    name: 'retry',
+    summary: 'try again what was given up after three failed tries',
+    load: async () => (await import('../reconcile/command.ts')).retry,
+  },
+  {
+    name: 'apply',
+    summary: "the apply side alone, for root's unit",
+    load: async () => (await import('../reconcile/command.ts')).apply,
+  },
+  {
+    name: 'version',
+    summary: 'the version of this software',
+    load: () => Promise.resolve(version),
+  },
+  {
+    name: 'help',
+    summary: 'this list, or with COMMAND what that one takes',
+    load: () => Promise.resolve(help),
+  },
+];
+
+const helpText = `Usage: ${name} COMMAND [arguments]
+
+Spreads updates over a fleet of machines with no server: Serf, Transmission, Puppet.
+
+Commands:
+${commands.map((each) => `  ${each.name.padEnd(11)}${each.summary}\n`).join('')}
+${name} help COMMAND, or COMMAND --help, shows what a command takes; --version is the version.
+`;
+
+const { parse, usage, unknownWord } = commandLineOf(() => commandHint('help'));
+const helpOption = { help: { type: 'boolean', short: 'h', default: false } } as const;
+
+const help = defineCommand(name, helpText, async (args) => {
+  const { positionals } = parse({ args, allowPositionals: true, options: helpOption });
+  const [word, ...more] = positionals;
+  if (more.length > 0) throw usage('help is of one command at a time');
+  print(word === undefined ? helpText : (await findCommand(word).load()).help);
+});
+
+const versionText = `Usage: ${name} version\n\nPrints the version of this software.\n`;
+const version = defineCommand(name, versionText, (args) => {
+  const { values } = parse({ args, options: helpOption });
+  print(values.help ? versionText : `${softwareVersion}\n`);
+});
+
+/** The program without a command: options of its own, or nothing at all. */
+const program = defineCommand(name, helpText, async ([word, ...rest]) => {
+  if (word === undefined) {
+    process.stderr.write(helpText);
+    process.exitCode = 64;
+  } else if (word.startsWith('-')) {
+    const options = { ...helpOption, version: { type: 'boolean', default: false } } as const;
+    const { values } = parse({ args: [word], options });
+    await (values.version ? version : help).run(rest);
+  } else await (await findCommand(word).load()).run(rest);
+});
+
+function findCommand(word: string): Entry {
+  const known = commands.map((each) => each.name);
+  const found = commands.find((each) => each.name === word);
+  if (found === undefined) throw unknownWord('command', word, known);
+  return found;
+}
+
+/**
+ * Runs the program and sets the exit status. Never throws.
+ *
+ * @param args what was typed after the program's name
+ */
+export function runProgram(args: string[]): Promise<void> {
+  return program.run(args);
+}

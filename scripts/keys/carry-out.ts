@@ -1,0 +1,130 @@
+import { loadConfig, type Config } from '../../lib/config.ts';
+import { UpdateError, describeError } from '../../lib/errors.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
+import { readProposalFile } from '../../lib/trust/key-proposal-file.ts';
+import { missingSigners, parseProposal } from '../../lib/trust/key-proposal.ts';
+import { formatKeySet, parseKeySet, type KeySet } from '../../lib/trust/key-set.ts';
+import type { Command } from './arguments.ts';
+import {
+  countersign,
+  proposalFile,
+  proposeChange,
+  readText,
+  updateProposal,
+  writeProposal,
+} from './change.ts';
+import { keySetFacts, keySetTable, proposalFacts, proposalText } from './report.ts';
+import { checkSendable, sendProposal } from './send.ts';
+import { describeAnnouncement, report } from '../submit/report.ts';
+import { print } from '../cli/output.ts';
+
+type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
+
+/** The key set in force: this node's, or on a machine that is none the one that --keyset names. */
+function loadTrust(keySetFile: string | undefined): { current: KeySet; config: Config | null } {
+  if (keySetFile !== undefined) return { current: parseKeySet(readText(keySetFile)), config: null };
+  const config = loadConfig(process.env);
+  return { current: currentKeySet(config), config };
+}
+
+function list({ file, text, json, keySetFile }: Of<'list'>): void {
+  const { keySet, proposal } = readListed(file, keySetFile);
+  if (text) print(formatKeySet(keySet));
+  else if (json) printJson({ ...keySetFacts(keySet), proposal });
+  else {
+    const state = proposal === null ? '' : `\n${proposalText(proposal, file ?? null)}`;
+    print(keySetTable(keySet) + state);
+  }
+}
+
+/** The key set to show; for a proposal also how far it is, as judged by the key set in force. */
+function readListed(file: string | undefined, keySetFile: string | undefined) {
+  if (file === undefined) return { keySet: loadTrust(keySetFile).current, proposal: null };
+  const content = readText(file);
+  if (content.startsWith('p2p-update key set'))
+    return { keySet: parseKeySet(content), proposal: null };
+  const keySet = parseKeySet(readProposalFile(content).text);
+  try {
+    const { current, config } = loadTrust(keySetFile);
+    const proposal = parseProposal(content, current);
+    return { keySet, proposal: proposalFacts(proposal, current, config, now()) };
+  } catch (error) {
+    if (!(error instanceof UpdateError)) throw error;
+    process.stderr.write(`keys: warning: nobody can sign it here: ${describeError(error)}\n`);
+    return { keySet, proposal: null };
+  }
+}
+
+async function change({ request, keySetFile, dryRun, json }: Of<'change'>): Promise<void> {
+  const { current, config } = loadTrust(keySetFile);
+  const proposal = await proposeChange(request, current, now());
+  const file = proposalFile(proposal, request.out);
+  if (!dryRun) writeProposal(file, proposal);
+  const facts = proposalFacts(proposal, current, config, now());
+  if (json) printJson({ ...facts, file: dryRun ? null : file });
+  else print(proposalText(facts, file) + closing(dryRun, `written to ${file}`));
+}
+
+function countersignProposal({
+  file,
+  rootKeyFiles,
+  keySetFile,
+  dryRun,
+  json,
+}: Of<'countersign'>): void {
+  const { current, config } = loadTrust(keySetFile);
+  const before = parseProposal(readText(file), current);
+  const after = countersign(before, rootKeyFiles, current);
+  const isNew = missingSigners(after).length < missingSigners(before).length;
+  if (!dryRun && isNew) updateProposal(file, after);
+  const facts = proposalFacts(after, current, config, now());
+  const what = isNew ? `signed: ${file}` : 'it had this signature already';
+  if (json) printJson({ ...facts, file: dryRun ? null : file });
+  else print(proposalText(facts, file) + closing(dryRun, what));
+}
+
+async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
+  const config = loadConfig(process.env);
+  const current = currentKeySet(config);
+  const proposal = parseProposal(readText(file), current);
+  const payload = dryRun
+    ? checkSendable(proposal, current, config)
+    : await sendProposal(proposal, current, config);
+  report(describeAnnouncement(payload, config), dryRun ? null : new Date(), json);
+}
+
+function closing(dryRun: boolean, done: string): string {
+  return dryRun ? 'dry run: nothing was written\n' : `${done}\n`;
+}
+
+function printJson(value: unknown): void {
+  print(`${JSON.stringify(value)}\n`);
+}
+
+/** Unix seconds. */
+function now(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+/**
+ * Shows who may sign for the fleet, and changes it: one operator prepares the next key set, others
+ * countersign it with their root keys, anybody who submits sends it.
+ */
+export async function carryOut(command: Exclude<Command, { kind: 'help' }>): Promise<void> {
+  switch (command.kind) {
+    case 'list':
+      list(command);
+      return;
+    case 'change':
+      await change(command);
+      return;
+    case 'countersign':
+      countersignProposal(command);
+      return;
+    case 'send':
+      await send(command);
+      return;
+    default:
+      command satisfies never;
+  }
+}

@@ -1,0 +1,44 @@
+import { commandLine } from '../cli/command-line.ts';
+
+export const help = `Usage: p2p-update log [CHANNEL[@VERSION]] [--watch] [--json]
+
+Shows what this node logged, its handlers, advance and the apply side together, in the order of time:
+of everything, of one channel, or of one update from its event to its outcome.
+
+  --watch          go on with what comes; Ctrl-C ends it
+  --json           the lines as they are in events.log, one JSON object each
+  --help
+
+The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names. Root and
+members of the group p2p-update may read both logs.
+
+Exit status: 0 shown, 64 usage, 78 configuration, or a log that this user may not read.
+`;
+
+const { parse, usage } = commandLine('log');
+
+export interface LogOptions {
+  /** A channel, or one update of it as channel@version; undefined: everything. */
+  key: string | undefined;
+  /** One JSON object a line, as the log has it. */
+  json: boolean;
+  /** Go on until the process is ended. */
+  follow: boolean;
+}
+
+/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+export function parseCommand(args: string[]): LogOptions | undefined {
+  const { values, positionals } = parse({
+    args,
+    allowPositionals: true,
+    options: {
+      watch: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return undefined;
+  const [key, ...more] = positionals;
+  if (more.length > 0) throw usage('one channel or update at a time, or none for everything');
+  return { key, json: values.json, follow: values.watch };
+}

@@ -1,0 +1,112 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { defaultConfigFile, loadConfig, type Config } from '../../lib/config.ts';
+import { buildTime, programFile } from '../../lib/build.ts';
+import { commandHint } from '../../lib/command-hint.ts';
+import { UpdateError, exitStatus } from '../../lib/errors.ts';
+import { logEvent } from '../../lib/system/event-log.ts';
+import {
+  hasLostStateDir,
+  isOurs,
+  ownerOf,
+  requireOwnership,
+} from '../../lib/reconciler/apply/ownership.ts';
+import { reconcile, type Side } from '../../lib/reconciler/reconcile.ts';
+import { nameOf, type UpdateId } from '../../lib/announcement/update.ts';
+import { print } from '../cli/output.ts';
+
+/** This program: the bundle or, from a checkout by tsx, its source. */
+const program = buildTime === 0 ? join(import.meta.dirname, '..', 'p2p-update.ts') : programFile();
+
+/**
+ * What the commands `reconcile`, `retry` and `apply` share: runs those of the given sides that belong to
+ * this user. Root hands advance over to the user whose it is.
+ *
+ * @param retried what was given up and is to be tried again first: all of it, or one update
+ */
+export async function runSides(
+  name: string,
+  wanted: readonly Side[],
+  retried?: UpdateId | 'all',
+): Promise<void> {
+  const config = loadConfig(process.env);
+  if (hasLostStateDir(config))
+    throw new UpdateError('configuration', `${config.stateDir} is gone`, {
+      hint: `set-up makes it again, and what this node has applied is not forgotten: ${commandHint('setup')}`,
+    });
+  const sides = wanted.filter((side) => isOurs(directoryOf(config, side)));
+  const isRoot = process.geteuid?.() === 0;
+  if (sides.length === 0 && !isRoot) throw notOurs(config, wanted);
+  if (sides.includes('apply')) {
+    const configFile = process.env['P2P_UPDATE_CONFIG'] ?? defaultConfigFile;
+    // The name that it was started by, which may be a link, what that is, and this bundle.
+    const programs = [process.argv[1] ?? '', program, import.meta.filename];
+    requireOwnership(config, [configFile, process.execPath, ...programs]);
+  }
+  if (retried !== undefined) {
+    if (!sides.includes('apply')) throw notOurs(config, ['apply']);
+    await retry(name, config, retried === 'all' ? undefined : retried);
+  }
+  const status =
+    isRoot && wanted.includes('advance') && !sides.includes('advance') ? advanceAsOwner(config) : 0;
+  await reconcile(config, sides, (message) => {
+    process.stderr.write(`${name}: warning: ${message}\n`);
+  });
+  process.exitCode = status;
+}
+
+/** Writes down what is to be tried again, which the pass that follows does, and says so. */
+async function retry(name: string, config: Config, wanted: UpdateId | undefined): Promise<void> {
+  const { retryPoisoned } = await import('../../lib/reconciler/apply/retry.ts');
+  const retried = await retryPoisoned(config, wanted, {
+    nowSeconds: () => Math.floor(Date.now() / 1000),
+    log: (event) => {
+      logEvent(config.applyDir, { handler: 'apply', ...event });
+    },
+  });
+  if (retried.length === 0) print(`${name}: nothing was given up\n`);
+  for (const { id, isRetried, reason } of retried) {
+    const what = isRetried ? 'is tried again' : `stays given up: ${reason}`;
+    print(`${name}: ${nameOf(id)} ${what}\n`);
+  }
+}
+
+function directoryOf({ stateDir, applyDir }: Config, side: Side): string {
+  return side === 'apply' ? applyDir : stateDir;
+}
+
+/**
+ * The command `reconcile` of this same program, run by the owner of the state directory; returns its exit status. It gets
+ * nothing of root's: no terminal, into which a lesser user could type commands (TIOCSTI), hence
+ * setsid(1) and pipes, and no environment.
+ */
+function advanceAsOwner({ stateDir }: Config): number {
+  const owner = ownerOf(stateDir);
+  const identity = [`--reuid=${owner?.uid ?? 0}`, `--regid=${owner?.gid ?? 0}`, '--init-groups'];
+  const command = [process.execPath, ...process.execArgv, program, 'reconcile'];
+  const { PATH, P2P_UPDATE_CONFIG } = process.env;
+  const { status, stdout, stderr, error } = spawnSync(
+    'setsid',
+    ['--wait', 'setpriv', ...identity, '--no-new-privs', '--', ...command],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: '/',
+      env: { ...(PATH && { PATH }), ...(P2P_UPDATE_CONFIG && { P2P_UPDATE_CONFIG }) },
+    },
+  );
+  if (error !== undefined)
+    throw new UpdateError('unavailable', 'cannot run advance as its own user with setpriv(1)', {
+      hint: 'install util-linux',
+      cause: error,
+    });
+  if (stdout.length > 0) print(stdout);
+  process.stderr.write(stderr);
+  return status ?? exitStatus(undefined);
+}
+
+function notOurs(config: Config, wanted: readonly Side[]): UpdateError {
+  const directories = wanted.map((side) => directoryOf(config, side)).join(' and ');
+  return new UpdateError('configuration', `${directories}: of another user`, {
+    hint: 'run it as their owner, or as root',
+  });
+}

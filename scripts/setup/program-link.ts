@@ -1,0 +1,55 @@
+import { dirname } from 'node:path';
+import type { FollowUp } from './left.ts';
+import type { SetupStep } from './plan.ts';
+import { ancestorsOf, requireRootOnly, type Machine } from './rules.ts';
+
+/** Where PATH finds the program, so that hints and guides can name it without a directory. */
+export const programLink = '/usr/local/bin/p2p-update';
+
+/**
+ * Decides how the program comes to be on PATH: by a link of root's. Another file of that name stays as it
+ * is, and so does a directory that others can change: both are told.
+ *
+ * @param target the program, seen from the machine
+ */
+export function planProgramLink(
+  target: string,
+  machine: Machine,
+): { steps: SetupStep[]; left: FollowUp[] } {
+  const { look, follow } = machine;
+  if (follow(programLink) === target) return { steps: [], left: [] };
+  if (look(programLink) !== undefined)
+    return {
+      steps: [],
+      left: [
+        {
+          what: `${programLink} is something else: to have the program there, put a link in its place`,
+          commands: [`ln -sfn ${target} ${programLink}`],
+        },
+      ],
+    };
+  const without = (why: string) => ({
+    steps: [],
+    left: [{ what: `${why}: name the program in full`, commands: [`${target} help`] }],
+  });
+  const missing: string[] = [];
+  for (const parent of ancestorsOf(programLink)) {
+    const found = look(parent);
+    try {
+      if (found === undefined) missing.push(parent);
+      else requireRootOnly(parent, found);
+    } catch {
+      return without(`others can change ${parent}, so no link to the program was put there`);
+    }
+    if (machine.isReadOnly(parent) && parent === dirname(programLink))
+      return without(`${parent} cannot be written, so there is no link to the program`);
+  }
+  const ownership = { owner: 'root', group: 'root', mode: 0o755 };
+  return {
+    steps: [
+      ...missing.map((path) => ({ kind: 'make-directory' as const, path, ownership })),
+      { kind: 'make-link', path: programLink, target },
+    ],
+    left: [],
+  };
+}

@@ -1,0 +1,234 @@
+import { tmpdir } from 'node:os';
+import { nameOf, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';
+import type { Config } from '../../lib/config.ts';
+import { connectSerf } from '../../lib/daemons/serf/client.ts';
+import { commandHint } from '../../lib/command-hint.ts';
+import { describeError, exitStatus, UpdateError } from '../../lib/errors.ts';
+import { countTargets, type TargetedMembers } from '../../lib/query/ask-fleet.ts';
+import { verdictStatuses } from '../../lib/query/judge-fleet.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
+import { readKeyToAdd } from '../../lib/submit/input.ts';
+import { askBySerf, type FleetVersions } from '../../lib/submit/known-updates.ts';
+import { deliver, publishContent } from '../../lib/submit/publish.ts';
+import { findPublished } from '../../lib/submit/published.ts';
+import { prepareRenewal, type RenewRequest } from '../../lib/submit/renewal.ts';
+import { prepareSubmission, type Submission } from '../../lib/submit/submission.ts';
+import { prepareWithdrawal, type WithdrawRequest } from '../../lib/submit/withdrawal.ts';
+import { missingSigners } from '../../lib/trust/key-proposal.ts';
+import { progressBar } from '../cli/progress-bar.ts';
+import { withDirectoryIn, withWorkDirectory } from '../cli/work-directory.ts';
+import { parseChange } from '../keys/arguments.ts';
+import { proposalFile, proposeChange, writeProposal } from '../keys/change.ts';
+import { proposalFacts, proposalText } from '../keys/report.ts';
+import { sendProposal } from '../keys/send.ts';
+import { type Command, keyOptions, type WaitOptions, updateOptions } from './arguments.ts';
+import { explainUnfinished, followUpdate, formatNodes } from './follow.ts';
+import { describeAnnouncement, report } from './report.ts';
+import { print } from '../cli/output.ts';
+
+interface Options {
+  dryRun: boolean;
+  json: boolean;
+  wait: WaitOptions | null;
+}
+
+type SubmitCommand = Extract<Command, { kind: 'submit' }>;
+
+/** A file is an update, or a public key that the fleet is to trust. */
+async function submitFile(command: SubmitCommand, config: Config): Promise<void> {
+  const { request, given } = command;
+  const isKey = (await readKeyToAdd(request.file)) !== undefined;
+  const strange = given.find((option) => (isKey ? updateOptions : keyOptions).includes(option));
+  if (strange !== undefined)
+    throw new UpdateError(
+      'usage',
+      `--${strange} has no meaning for ${isKey ? 'a public key' : 'a file that is no public key'}`,
+      { hint: commandHint('submit', '--help') },
+    );
+  if (isKey) {
+    await addKey(command, config);
+    return;
+  }
+  // On the file system of the publish directory, so that publishing is a rename.
+  const inWork = command.dryRun
+    ? withDirectoryIn.bind(null, tmpdir())
+    : withWorkDirectory.bind(null, config.publishDir);
+  await inWork(async (workDir) => {
+    const onProgress = progressBar('hashing');
+    const prepared = await prepareSubmission(
+      request,
+      config,
+      workDir,
+      now(),
+      fleetOf(config),
+      onProgress,
+    );
+    await announce(prepared, config, command);
+  });
+}
+
+/** Adds a release key, as `keys add` and then `keys send` do. */
+async function addKey(
+  { request: { file }, keys, ...options }: SubmitCommand,
+  config: Config,
+): Promise<void> {
+  const { dryRun, json } = options;
+  if (keys['root-key'] === undefined)
+    throw new UpdateError('usage', `${file} is a public key, which only a root key can add`, {
+      hint: 'add --root-key FILE: the private root key, on the medium that holds it',
+    });
+  const request = parseChange('add', [file], keys);
+  const current = currentKeySet(config);
+  const proposal = await proposeChange(request, current, now());
+  if (missingSigners(proposal).length === 0 && !dryRun) {
+    const payload = await sendProposal(proposal, current, config);
+    await reportSent(payload, config, null, options);
+    return;
+  }
+  const out = proposalFile(proposal, request.out);
+  if (!dryRun) writeProposal(out, proposal);
+  const facts = proposalFacts(proposal, current, config, now());
+  if (json) print(`${JSON.stringify({ ...facts, file: dryRun ? null : out })}\n`);
+  else
+    print(
+      `${proposalText(facts, out)}${dryRun ? 'dry run: nothing was sent' : `written to ${out}`}\n`,
+    );
+}
+
+async function withdraw(request: WithdrawRequest, config: Config, options: Options): Promise<void> {
+  const prepared = await prepareWithdrawal(request, config, now(), fleetOf(config));
+  if (prepared.withdraws === undefined)
+    warn(`no update of channel ${request.channel} is known here; is it spelled so?`);
+  await announce(prepared, config, options);
+}
+
+async function renew(request: RenewRequest, config: Config, options: Options): Promise<void> {
+  const prepared = await prepareRenewal(
+    request,
+    config,
+    now(),
+    fleetOf(config),
+    progressBar('hashing'),
+  );
+  const { renews, newest } = prepared;
+  if (renews.version < newest)
+    warn(
+      `${nameOf(renews)} is not the newest of its channel, ${newest} is: nodes will go back to its content`,
+    );
+  await announce(prepared, config, options);
+}
+
+/** Publishes and sends what was prepared, or shows it. */
+async function announce(prepared: Submission, config: Config, options: Options): Promise<void> {
+  const { dryRun } = options;
+  const targets = await askTargets(prepared.payload, config);
+  if (!dryRun) {
+    const publish = () => publishContent(prepared, config);
+    // Without content of its own there is no work directory yet.
+    const published =
+      prepared.contentFile === null
+        ? await withWorkDirectory(config.publishDir, publish)
+        : await publish();
+    await deliver(published, config);
+  }
+  if (dryRun) report(describeAnnouncement(prepared.payload, config, targets), null, options.json);
+  else await reportSent(prepared.payload, config, targets, options);
+}
+
+async function resend(key: string | undefined, config: Config, options: Options): Promise<void> {
+  const published = findPublished(config, key);
+  const targets = await askTargets(published.payload, config);
+  if (options.dryRun) {
+    report(describeAnnouncement(published.payload, config, targets), null, options.json);
+    return;
+  }
+  await deliver(published, config);
+  await reportSent(published.payload, config, targets, options);
+}
+
+/** Tells what was sent and, where that is wanted, what the fleet makes of it. */
+async function reportSent(
+  payload: string,
+  config: Config,
+  targets: TargetedMembers | null,
+  { json, wait }: Options,
+): Promise<void> {
+  const { update } = parseAnnouncement(payload);
+  const facts = describeAnnouncement(payload, config, targets);
+  const sentAt = new Date();
+  if (!json || wait === null) report(facts, sentAt, json);
+  if (wait === null) return;
+  const progress = await follow(update, config, wait).catch((error: unknown) => {
+    warn(`it is sent, but the fleet cannot be asked about it: ${describeError(error)}`);
+    if (wait.failOnTimeout) process.exitCode = exitStatus(error);
+    return null;
+  });
+  const { verdict = null, nodes = null } = progress ?? {};
+  if (json) report({ ...facts, verdict, nodes }, sentAt, true);
+  if (progress === null) return;
+  if (!json) print(formatNodes(progress.nodes));
+  const unfinished = explainUnfinished(update, progress);
+  if (!wait.failOnTimeout || unfinished === undefined) return;
+  const { message, hint } = unfinished;
+  process.stderr.write(`submit: error: ${message}\nsubmit: hint: ${hint}\n`);
+  process.exitCode = verdictStatuses[progress.verdict];
+}
+
+/** Follows an update with a bar on a terminal. */
+async function follow(update: Update, config: Config, { seconds }: WaitOptions) {
+  const bar = progressBar(update.noop ? 'noop' : 'applied', { name: 'nodes', size: 1, min: 1 });
+  const progress = await followUpdate(update, connectSerf(config.serf), seconds * 1000, bar);
+  // A bar that is not full has not ended its line.
+  if (bar !== undefined && progress.verdict === 'pending') process.stderr.write('\n');
+  return progress;
+}
+
+/** How many members an announcement is for, as far as Serf knows; null without a target, or without Serf. */
+async function askTargets(payload: string, config: Config) {
+  const { target, channel } = parseAnnouncement(payload).signed.announcement;
+  if (target === '') return null;
+  const targets = await countTargets(target, channel, connectSerf(config.serf));
+  if (targets?.matching === 0)
+    warn(
+      `none of the ${targets.members} members that Serf knows matches ${target}; ` +
+        'each node decides by its own "nodeName" and "tags", not by what Serf says',
+    );
+  return targets;
+}
+
+/** Which versions the fleet has. */
+function fleetOf({ serf }: Config): FleetVersions {
+  return askBySerf(connectSerf(serf), warn);
+}
+
+function warn(message: string): void {
+  process.stderr.write(`submit: warning: ${message}\n`);
+}
+
+/** Unix seconds. */
+function now(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+/** Announces an update to the fleet: makes the torrent, signs, seeds, sends the Serf event. */
+export async function carryOut(
+  command: Exclude<Command, { kind: 'help' }>,
+  config: Config,
+): Promise<void> {
+  switch (command.kind) {
+    case 'resend':
+      await resend(command.key, config, command);
+      return;
+    case 'withdraw':
+      await withdraw(command.request, config, command);
+      return;
+    case 'renew':
+      await renew(command.request, config, command);
+      return;
+    case 'submit':
+      await submitFile(command, config);
+      return;
+    default:
+      command satisfies never;
+  }
+}

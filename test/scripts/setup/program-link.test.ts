@@ -1,0 +1,56 @@
+import { describe, expect, it } from 'vitest';
+import { planProgramLink, programLink } from '../../../scripts/setup/program-link.ts';
+import type { Found, Machine } from '../../../scripts/setup/rules.ts';
+
+const target = '/opt/p2p-update/dist/p2p-update.cjs';
+const directory: Found = { type: 'directory', uid: 0, gid: 0, mode: 0o755 };
+const parents = { '/': directory, '/usr': directory, '/usr/local': directory };
+const usual: Record<string, Found> = { ...parents, '/usr/local/bin': directory };
+
+function plan(found: Record<string, Found>, { leadsTo = '', isReadOnly = false } = {}) {
+  const machine: Machine = {
+    users: new Map(),
+    groups: new Map(),
+    look: (path) => found[path],
+    read: () => undefined,
+    follow: (path) => (path === programLink && leadsTo !== '' ? leadsTo : undefined),
+    isReadOnly: () => isReadOnly,
+    list: () => [],
+  };
+  const { steps, left } = planProgramLink(target, machine);
+  return { steps, commands: left.flatMap(({ commands }) => commands) };
+}
+
+describe('planProgramLink', () => {
+  const link = { kind: 'make-link', path: programLink, target };
+
+  it('links the program where PATH finds it', () => {
+    expect(plan(usual)).toEqual({ steps: [link], commands: [] });
+  });
+
+  it('makes the directory where an image lacks it', () => {
+    const { steps } = plan(parents);
+    expect(steps).toMatchObject([{ kind: 'make-directory', path: '/usr/local/bin' }, link]);
+  });
+
+  it('leaves a link that is right', () => {
+    const found = { ...usual, [programLink]: { ...directory, type: 'link' as const } };
+    expect(plan(found, { leadsTo: target })).toEqual({ steps: [], commands: [] });
+  });
+
+  it.each(['file', 'link', 'directory'] as const)(
+    'leaves a %s of that name, and says so',
+    (type) => {
+      const found = { ...usual, [programLink]: { ...directory, type } };
+      const commands = [`ln -sfn ${target} ${programLink}`];
+      expect(plan(found, { leadsTo: '/elsewhere' })).toEqual({ steps: [], commands });
+    },
+  );
+
+  it('puts nothing where others can replace it, or where nothing can be written', () => {
+    const open = { ...usual, '/usr/local': { ...directory, mode: 0o2775 } };
+    const inFull = { steps: [], commands: [`${target} help`] };
+    expect(plan(open)).toEqual(inFull);
+    expect(plan(usual, { isReadOnly: true })).toEqual(inFull);
+  });
+});
