@@ -186,7 +186,10 @@ describe('content that differs from the signed content', () => {
 describe('an apply that was killed', () => {
   it('is taken up again once its Puppet is ended, and does not count as a failed try', async () => {
     const runs = join(fleet.directory, 'runs-of-killed');
-    const script = file('slow.sh', `echo run >> "${runs}"; sleep 4; echo end >> "${runs}"\n`);
+    // The first run is in the middle of it for as long as this takes.
+    const again = join(fleet.directory, 'again');
+    const body = `echo run >> "${runs}"; [ -e "${again}" ] || sleep 280; echo end >> "${runs}"\n`;
+    const script = file('slow.sh', body);
     const manifest = `exec { 'slow': command => ['/bin/sh', '${script}'] }\n`;
     const update = await submit(operator, file('slow.pp', manifest), '--channel', 'slow');
     const killAll = 'kill -9 $(pgrep -f "p2p-update[.]cjs reconcile")';
@@ -195,8 +198,9 @@ describe('an apply that was killed', () => {
     expect(status).toBe(0);
     const states = fleet.nodes.map((node) => outcomeOf(node, update)?.state);
     expect(states).toContain('APPLYING');
-    for (const again of await Promise.all(fleet.nodes.map((node) => node.run(reconciler))))
-      expect(again).toMatchObject({ status: 0, stderr: '' });
+    writeFileSync(again, '');
+    for (const result of await Promise.all(fleet.nodes.map((node) => node.run(reconciler))))
+      expect(result).toMatchObject({ status: 0, stderr: '' });
     await everywhere(update, 'applied');
     for (const node of fleet.nodes)
       expect(outcomeOf(node, update)).toMatchObject({ state: 'APPLIED', tries: 0 });

@@ -37,7 +37,7 @@ describe.skipIf(why !== undefined)(
   () => {
     it('an apply outlives a restart of Serf and of Transmission', async () => {
       const log = '/root/once';
-      const command = `/bin/sh -c 'sleep 4; echo run >> ${log}'`;
+      const command = `/bin/sh -c 'until [ -e /root/go ]; do sleep 0.1; done; echo run >> ${log}'`;
       const update = await submitManifest(first, 'restart', `exec { "${command}": }\n`);
       await fleet.waitFor(
         'Puppet runs on the other node',
@@ -45,6 +45,7 @@ describe.skipIf(why !== undefined)(
       );
       await other.manager.killDaemon('serf.service');
       await other.manager.killDaemon('transmission-daemon.service');
+      for (const { machine } of fleet.nodes) await machine.shell('root', 'touch /root/go');
       await untilApplied(fleet, update);
       expect(other.machine.read(log)).toBe('run\n');
       const lines = other.machine.read(`${applyDir}/events.log`).split('\n');

@@ -2,10 +2,10 @@
  * Breaks each guard of test/mutants/list.ts, one at a time and in a copy of the tree, and shows that
  * some test then fails. A guard that no test misses is not known to work.
  */
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
+import { $ } from 'zx';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import { commandLineOf } from '../../scripts/cli/command-line.ts';
 import { mutants, type Mutant } from './list.ts';
@@ -31,30 +31,21 @@ interface Run {
 }
 
 /** A copy of the working tree, with its own dist/. */
-function copyTree(): string {
+async function copyTree(): Promise<string> {
   const copy = mkdtempSync(join(tmpdir(), 'p2p-update-mutants-'));
-  const left = ['node_modules', '.git', 'dist'];
-  cpSync(root, copy, {
-    recursive: true,
-    filter: (source) => source === root || !left.includes(basename(source)),
-  });
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  const left = ['node_modules', '.git', 'dist'].map((name) => `--exclude=./${name}`);
+  await $`tar -C ${root} -c ${left} . | tar -C ${copy} -x`;
+  await $`ln -s ${join(root, 'node_modules')} ${copy}`;
   return copy;
 }
 
 /** Builds the copy and runs tests in it; a mutant that does not build is a fault of the list. */
-function runTests(copy: string, tests: readonly string[]): Run {
-  const node = (args: string[]) =>
-    spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8' });
-  const build = node(['scripts/build.mjs']);
-  if (build.status !== 0) throw new Error(`the copy does not build:\n${build.stderr}`);
-  const sandbox = join(copy, 'test/support/run/sandbox.sh');
-  const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
-  const { stdout, stderr } = spawnSync(
-    'sh',
-    [sandbox, process.execPath, vitest, 'run', '--bail', '1', ...tests],
-    { cwd: copy, encoding: 'utf8', maxBuffer: 2 ** 26 },
-  );
+async function runTests(copy: string, tests: readonly string[]): Promise<Run> {
+  const here = $({ cwd: copy, nothrow: true, quiet: true });
+  const build = await here`npm run --silent build`;
+  if (build.exitCode !== 0) throw new Error(`the copy does not build:\n${build.stderr}`);
+  const { stdout, stderr } =
+    await here`sh test/support/run/sandbox.sh npx vitest run --bail 1 ${tests}`;
   const line = /^(\d+) passed, (\d+) failed/m.exec(stdout);
   if (line === null) throw new Error(`the tests did not run:\n${stdout}${stderr}`);
   return { passed: Number(line[1]), failed: Number(line[2]), output: stdout + stderr };
@@ -87,8 +78,9 @@ function firstFailure(output: string): string {
   return /^ *FAIL +(?:\|?\w+\|? +)?(.*)$/m.exec(plain)?.[1]?.trim() ?? 'a test file as a whole';
 }
 
-function main(): void {
-  const { values } = commandLineOf(() => 'npm run mutants -- --help').parse({
+async function main(): Promise<void> {
+  const { parse, usage } = commandLineOf(() => 'npm run mutants -- --help');
+  const { values } = parse({
     args: process.argv.slice(2),
     options: {
       only: { type: 'string', default: '' },
@@ -101,17 +93,22 @@ function main(): void {
     return;
   }
   const chosen = mutants.filter(({ name }) => name.includes(values.only));
-  const copy = copyTree();
+  // Vitest without a file runs every test.
+  if (chosen.length === 0) throw usage(`no mutant's name contains ${values.only}`);
+  // A file that is not there fails no test, which would look like a mutant that survives.
+  const absent = chosen.flatMap(({ tests }) => tests).find((file) => !existsSync(join(root, file)));
+  if (absent !== undefined) throw new Error(`the list names ${absent}, which is not there`);
+  const copy = await copyTree();
   const results: { name: string; file: string; noticedBy: string | null }[] = [];
   const onProgress = progressBar('mutants', { name: 'mutants', size: 1, min: 2 });
   try {
     for (const mutant of chosen) breakGuard(copy, mutant)();
     // A test that fails without any mutant would make every mutant look noticed.
-    const whole = runTests(copy, [...new Set(chosen.flatMap(({ tests }) => tests))]);
+    const whole = await runTests(copy, [...new Set(chosen.flatMap(({ tests }) => tests))]);
     if (whole.failed > 0) throw new Error(`the tests fail without a mutant:\n${whole.output}`);
     for (const mutant of chosen) {
       const restore = breakGuard(copy, mutant);
-      const { failed, output } = runTests(copy, mutant.tests);
+      const { failed, output } = await runTests(copy, mutant.tests);
       restore();
       const noticedBy = failed > 0 ? firstFailure(output) : null;
       const { name, file } = mutant;
@@ -133,7 +130,7 @@ function main(): void {
 }
 
 try {
-  main();
+  await main();
 } catch (error) {
   process.stderr.write(formatError('mutants', error));
   process.exitCode = exitStatus(error);
