@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import type { FollowUp } from './left.ts';
+import type { FollowUp } from './follow-ups.ts';
 import type { SetupStep } from './plan.ts';
 import { ancestorsOf, requireRootOnly, type Machine } from './rules.ts';
 

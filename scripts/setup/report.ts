@@ -1,5 +1,5 @@
 import type { Ownership } from '../../lib/state/layout.ts';
-import type { FollowUp } from './left.ts';
+import type { FollowUp } from './follow-ups.ts';
 import type { SetupStep } from './plan.ts';
 import { formatMode, type Found, type Machine } from './rules.ts';
 

@@ -6,7 +6,7 @@ import { planSetup } from './plan.ts';
 import type { SetupRequest } from './arguments.ts';
 import { checkCode } from './code.ts';
 import { takeSetupStep } from './execute.ts';
-import { decideFollowUps } from './left.ts';
+import { decideFollowUps } from './follow-ups.ts';
 import { readMachine } from './machine.ts';
 import { planProgramLink } from './program-link.ts';
 import { describeStep, formatFollowUps, formatRows } from './report.ts';

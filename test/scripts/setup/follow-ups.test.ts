@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../lib/config.ts';
 import type { SetupStep } from '../../../scripts/setup/plan.ts';
 import type { Found, Machine } from '../../../scripts/setup/rules.ts';
-import { decideFollowUps, type FollowUpOptions } from '../../../scripts/setup/left.ts';
+import { decideFollowUps, type FollowUpOptions } from '../../../scripts/setup/follow-ups.ts';
 
 const codeDir = '/opt/p2p-update';
 const units = '/etc/systemd/system';
@@ -52,7 +52,7 @@ const all = [
   'p2p-update-apply.path p2p-update-apply.timer',
 ].join(' ');
 
-describe('decideLeft', () => {
+describe('decideFollowUps', () => {
   const systemd: FollowUpOptions = { scheduler: 'systemd', codeDir, root: '/' };
   const cron: FollowUpOptions = { ...systemd, scheduler: 'cron' };
   const image: FollowUpOptions = { ...systemd, root: '/mnt/card' };
