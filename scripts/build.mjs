@@ -18,7 +18,7 @@ const besidePrefix = 'dist.new-';
 const oldAfterMs = 3_600_000;
 
 /**
- * The Node that builds, by absolute path: what root runs must not depend on somebody's PATH. A path
+ * The Node that builds, by absolute path: the program that root runs must not depend on a PATH. A path
  * with white space, or too long for the kernel (128 bytes before Linux 5.1), cannot be in a shebang.
  */
 function shebang() {
@@ -29,9 +29,9 @@ function shebang() {
 }
 
 /**
- * parse-torrent brings a whole implementation of fetch for torrents named by URL, which we never give
- * it, and @ctrl/transmission brings ofetch, which our own transport replaces. Without the two the
- * bundles are a fraction as large and start sooner.
+ * Leaves out two libraries: parse-torrent brings an implementation of fetch for torrents named by URL,
+ * which it is never given here, and @ctrl/transmission brings ofetch, which our own transport replaces.
+ * Without the two the bundles are a fraction as large and start sooner.
  */
 const withoutFetch = {
   name: 'without-fetch',
@@ -50,8 +50,8 @@ const withoutFetch = {
 };
 
 /**
- * The program reads each command's bundle when that command is run: in one file they would all be read,
- * and compiled in part, at each start.
+ * Keeps each command in a bundle that is read when the command is run: in one file they would all be
+ * read, and compiled in part, at each start.
  */
 const commandsApart = {
   name: 'commands-apart',
@@ -63,7 +63,7 @@ const commandsApart = {
   },
 };
 
-/** The bundles, path below dist/ to content: each after those that it starts. */
+/** Makes the bundles, path below dist/ to content: each after those that it starts. */
 async function bundle(version) {
   const how = {
     absWorkingDir: root,
@@ -116,7 +116,7 @@ async function bundle(version) {
     .map(({ path, contents }) => ({ path: relative(dist, path), contents }));
 }
 
-/** A new file that everybody may run, whatever the umask is, flushed to disk. */
+/** Writes a new file that every user may run, whatever the umask is, and flushes it to disk. */
 async function writeProgram(path, contents) {
   await mkdir(dirname(path), { recursive: true });
   const file = await open(path, 'wx');
@@ -141,7 +141,7 @@ async function check(directory, files, version) {
     await $`${process.execPath} ${join(directory, program)} help ${name}`;
 }
 
-/** Puts each program in its place, and then removes what an earlier version had: it must not be run by mistake. */
+/** Puts each program in its place, and then removes those of an earlier version, which must not be run. */
 async function putInPlace(directory, files) {
   for (const { path } of files) {
     const place = dirname(join(dist, path));
@@ -157,7 +157,7 @@ async function putInPlace(directory, files) {
   for (const path of folders.sort().reverse()) await rmdir(join(dist, path)).catch(() => undefined);
 }
 
-/** Removes what a build that was killed left an hour ago or more. */
+/** Removes directories that a killed build left an hour ago or more. */
 async function removeOldWork() {
   for (const path of await glob(`${besidePrefix}*`, { cwd: root, onlyDirectories: true })) {
     const { mtimeMs } = await stat(join(root, path)).catch(() => ({ mtimeMs: Date.now() }));
@@ -179,7 +179,7 @@ try {
 } catch (error) {
   const state = isReplacing ? 'dist/ is partly new' : 'dist/ is as it was';
   process.stderr.write(
-    `build: error: ${error.message.trim()}\nbuild: hint: ${state}; put right what it says, then: npm run build\n`,
+    `build: error: ${error.message.trim()}\nbuild: hint: ${state}; correct the cause, then: npm run build\n`,
   );
   process.exitCode = 1;
 } finally {

@@ -9,8 +9,6 @@ import {
   wireNumber,
 } from './fields.ts';
 
-export { isChannel, isContentName } from './fields.ts';
-
 export interface SignedAnnouncement {
   announcement: Announcement;
   /** Signer ids, 16 lowercase hex digits each, strictly ascending. */

@@ -1,4 +1,4 @@
-import { isChannel } from '../announcement/codec.ts';
+import { isChannel } from '../announcement/fields.ts';
 import { parseUpdateName, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';

@@ -109,7 +109,7 @@ function readEquivocation(stateDir: string, channel: string): Equivocation | 'da
   try {
     const bytes = readRegularFile(file, { maxBytes });
     if (bytes === 'absent') return undefined;
-    const value = bytes === 'unfit' ? undefined : decodeRecord(bytes.toString(), file)?.value;
+    const value = bytes === 'invalid' ? undefined : decodeRecord(bytes.toString(), file)?.value;
     // The digest shows that we wrote it, and the format number that we know its shape.
     return value === undefined ? 'damaged' : (value as Equivocation);
   } catch (error) {

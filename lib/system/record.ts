@@ -91,7 +91,7 @@ export function readRecord(file: string): unknown {
 function readGeneration(file: string): { value: unknown } | 'absent' | 'damaged' {
   const bytes = readRegularFile(file, { maxBytes: maxRecordBytes });
   if (bytes === 'absent') return 'absent';
-  if (bytes === 'unfit') return 'damaged';
+  if (bytes === 'invalid') return 'damaged';
   return decodeRecord(bytes.toString(), file) ?? 'damaged';
 }
 

@@ -10,22 +10,22 @@ const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
  *
  * @param options.maxBytes more than any genuine content
  * @param options.followLinks for a file that a person places, and may keep elsewhere
- * @returns 'absent', or 'unfit' when it is of another type or too long
+ * @returns 'absent', or 'invalid' when it is of another type or too long
  * @throws UpdateError `configuration` when this user may not read it; `try-later` for an I/O error
  */
 export function readRegularFile(
   file: string,
   { maxBytes, followLinks = false }: { maxBytes: number; followLinks?: boolean },
-): Buffer | 'absent' | 'unfit' {
+): Buffer | 'absent' | 'invalid' {
   let descriptor: number | undefined;
   try {
     descriptor = openSync(file, O_RDONLY | O_NONBLOCK | (followLinks ? 0 : O_NOFOLLOW));
     const stats = fstatSync(descriptor);
-    if (!stats.isFile() || stats.size > maxBytes) return 'unfit';
+    if (!stats.isFile() || stats.size > maxBytes) return 'invalid';
     return readFileSync(descriptor);
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) return 'absent';
-    if (hasErrno(error, 'ELOOP', 'ENXIO')) return 'unfit';
+    if (hasErrno(error, 'ELOOP', 'ENXIO')) return 'invalid';
     if (hasErrno(error, 'EACCES', 'EPERM'))
       throw new UpdateError('configuration', `cannot read ${file}`, {
         hint: `correct its owner and mode; what they should be: ${commandHint('setup', '--dry-run')}`,

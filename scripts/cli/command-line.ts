@@ -3,19 +3,19 @@ import { commandHint } from '../../lib/command-hint.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { printable } from '../../lib/system/printable.ts';
 
-/** How the commands read their arguments, and refuse them. */
+/** Reader of a command's arguments, with the errors for those that it refuses. */
 export interface CommandLine {
-  /** As util.parseArgs; throws UpdateError `usage` in our own words. */
+  /** Reads arguments as util.parseArgs does; throws UpdateError `usage`. */
   parse: <const T extends ParseArgsConfig & { args: string[] }>(
     config: T,
   ) => ReturnType<typeof parseArgs<T>>;
-  /** What to throw for arguments that mean nothing. */
+  /** Error for arguments that have no meaning. */
   usage: (message: string, cause?: unknown) => UpdateError;
-  /** What to throw for a word that is none of those that are known there. */
+  /** Error for a word that is not among the known ones. */
   unknownWord: (what: string, word: string, known: readonly string[]) => UnknownWordError;
 }
 
-/** A word that is not known, with those that are: the nearest one is looked up when it is printed. */
+/** An unknown word with the known ones; the nearest is looked up when the error is printed. */
 export class UnknownWordError extends UpdateError {
   readonly word: string;
   readonly known: readonly string[];
@@ -30,13 +30,17 @@ export class UnknownWordError extends UpdateError {
 /**
  * The command line of one command of the program.
  *
- * @param moved options that have become commands: what is typed instead of each
+ * @param moved options that have become commands, and the command for each
  */
 export function commandLine(command: string, moved: Readonly<Record<string, string>> = {}) {
   return commandLineOf(() => commandHint(command, '--help'), moved);
 }
 
-/** @param help makes the command that shows the usage */
+/**
+ * The command line of a program, or of one of its commands: {@link commandLine}.
+ *
+ * @param help makes the command that shows the usage
+ */
 export function commandLineOf(
   help: () => string,
   moved: Readonly<Record<string, string>> = {},
@@ -46,7 +50,7 @@ export function commandLineOf(
   const unknownWord: CommandLine['unknownWord'] = (what, word, known) =>
     new UnknownWordError(`there is no ${what} ${shown(word)}`, { hint: help(), word, known });
 
-  /** Refuses what util.parseArgs would refuse, which gives advice that is not true of us. */
+  /** Refuses the arguments that util.parseArgs would, whose messages give advice that does not fit here. */
   const check = ({ args, options = {}, allowPositionals = false }: Checked): void => {
     const { tokens } = parseArgs({
       args,
@@ -67,7 +71,7 @@ export function commandLineOf(
         throw usage(`${shown(token.value)} has no meaning here`);
       if (token.kind !== 'option') continue;
       const { name, rawName, value, inlineValue } = token;
-      // Not an option of Object.prototype's.
+      // hasOwn: --constructor is a property of every object, and no option.
       if (!Object.hasOwn(options, name))
         throw unknownWord(
           'option',

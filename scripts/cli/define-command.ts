@@ -1,11 +1,12 @@
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import { UnknownWordError } from './command-line.ts';
+import { print } from './output.ts';
 
 /** One command of the program, as `npm run build` makes a bundle of it. */
 export interface Command {
-  /** What `--help` prints. */
+  /** The text that `--help` prints. */
   help: string;
-  /** Does what the arguments ask for. Never throws: see {@link defineCommand}. */
+  /** Carries out the arguments. Never throws: see {@link defineCommand}. */
   run: (args: string[]) => Promise<void>;
 }
 
@@ -33,7 +34,25 @@ export function defineCommand(
   };
 }
 
-/** The same error, with the word that was probably meant. Its library is read for such an error alone. */
+/**
+ * A command as of {@link defineCommand} that prints its help, or carries out the request of its arguments.
+ *
+ * @param parse returns undefined for --help; throws UpdateError `usage`
+ */
+export function defineRequestCommand<T>(
+  name: string,
+  help: string,
+  parse: (args: string[]) => T | undefined,
+  run: (request: T) => Promise<void> | void,
+): Command {
+  return defineCommand(name, help, async (args) => {
+    const request = parse(args);
+    if (request === undefined) print(help);
+    else await run(request);
+  });
+}
+
+/** The same error, with the word that was probably meant; its library is loaded for such an error alone. */
 async function withNearest(error: unknown): Promise<unknown> {
   if (!(error instanceof UnknownWordError)) return error;
   const { nearest } = await import('./nearest.ts');

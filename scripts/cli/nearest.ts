@@ -1,10 +1,10 @@
 import { closest, distance } from 'fastest-levenshtein';
 
-/** How much of a word may be mistyped. */
+/** Share of a word's characters that may be mistyped. */
 const share = 0.4;
 
 /**
- * The known word that somebody most likely meant: one that begins so, or else the nearest one.
+ * The known word that was most likely meant: the only one that begins so, or else the nearest one.
  *
  * @returns undefined when none is like it
  */

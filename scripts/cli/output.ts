@@ -3,9 +3,9 @@ import { hasErrno } from '../../lib/errors.ts';
 let isReady = false;
 
 /**
- * Writes to standard output, which is opened by the first call: that takes longer than what a silent
- * command has to do. A reader that has gone, as of `p2p-update status | head`, is no fault, and what is
- * half done is finished all the same.
+ * Writes to standard output, which the first call opens: that takes longer than all the work of a silent
+ * command. A reader that has gone (EPIPE, as of `p2p-update status | head`) is no error, and the command
+ * finishes its work.
  */
 export function print(text: string | Uint8Array): void {
   if (!isReady)
@@ -16,14 +16,27 @@ export function print(text: string | Uint8Array): void {
   process.stdout.write(text);
 }
 
-/** Lets a command that goes on by itself end together with the reader of its output. */
+/** JSON in ASCII: control characters above 0x7f, which JSON lets pass, steer some terminals. */
+export function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[^ -~]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/** Prints a value as one line of JSON, in ASCII. */
+export function printJson(value: unknown): void {
+  print(`${asciiJson(value)}\n`);
+}
+
+/** Ends a command that runs until it is stopped (--watch) as soon as the reader of its output has gone. */
 export function endWithReader(): void {
   process.stdout.once('error', () => process.exit());
 }
 
 /**
- * Ends the process at a signal with the exit status that it has by then. A terminal sends Ctrl-C to
- * Serf's command as well, whose failure is then no news.
+ * Ends the process at a signal with the exit status that it has by then. Ctrl-C reaches the `serf`
+ * command that is running as well, and its failure must not be reported.
  */
 export function endBySignal(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

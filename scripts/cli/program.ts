@@ -8,13 +8,13 @@ interface Entry {
   name: string;
   /** One line, for the list of commands. */
   summary: string;
-  /** Reads a bundle of its own, so that help starts fast, and a command reads no other one. */
+  /** Loads the bundle of this command alone, so that help and every other command start fast. */
   load: () => Promise<Command>;
 }
 
 const name = 'p2p-update';
 
-/** Every command, in the order in which help has them. */
+/** Every command, in the order of the help. */
 export const commands: readonly Entry[] = [
   {
     name: 'submit',
@@ -23,17 +23,17 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'status',
-    summary: 'what every node runs, and whether the fleet has converged',
+    summary: 'show the updates of every node, and whether the fleet has converged',
     load: async () => (await import('../status/command.ts')).status,
   },
   {
     name: 'log',
-    summary: 'what this node logged, of one channel or update',
+    summary: 'show the log of this node, or of one channel or update',
     load: async () => (await import('../log/command.ts')).log,
   },
   {
     name: 'keys',
-    summary: 'show and change who may sign for the fleet',
+    summary: 'show and change the keys that may sign for the fleet',
     load: async () => (await import('../keys/command.ts')).keys,
   },
   {
@@ -48,38 +48,38 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'reconcile',
-    summary: 'bring this node up to date with what it knows',
+    summary: 'bring this node up to date',
     load: async () => (await import('../reconcile/command.ts')).reconcile,
   },
   {
     name: 'retry',
-    summary: 'try again what was given up after three failed tries',
+    summary: 'try updates again that were given up after three failed tries',
     load: async () => (await import('../reconcile/command.ts')).retry,
   },
   {
     name: 'apply',
-    summary: "the apply side alone, for root's unit",
+    summary: "run the apply side alone, for root's unit",
     load: async () => (await import('../reconcile/command.ts')).apply,
   },
   {
     name: 'version',
-    summary: 'the version of this software',
+    summary: 'show the version of this software',
     load: () => Promise.resolve(version),
   },
   {
     name: 'help',
-    summary: 'this list, or with COMMAND what that one takes',
+    summary: 'show this list, or the usage of COMMAND',
     load: () => Promise.resolve(help),
   },
 ];
 
 const helpText = `Usage: ${name} COMMAND [arguments]
 
-Spreads updates over a fleet of machines with no server: Serf, Transmission, Puppet.
+Spreads updates over a fleet of machines without a server, by Serf, Transmission and Puppet.
 
 Commands:
 ${commands.map((each) => `  ${each.name.padEnd(11)}${each.summary}\n`).join('')}
-${name} help COMMAND, or COMMAND --help, shows what a command takes; --version is the version.
+${name} help COMMAND, or COMMAND --help, shows the usage of a command; --version the version.
 `;
 
 const { parse, usage, unknownWord } = commandLineOf(() => commandHint('help'));
@@ -88,7 +88,7 @@ const helpOption = { help: { type: 'boolean', short: 'h', default: false } } as 
 const help = defineCommand(name, helpText, async (args) => {
   const { positionals } = parse({ args, allowPositionals: true, options: helpOption });
   const [word, ...more] = positionals;
-  if (more.length > 0) throw usage('help is of one command at a time');
+  if (more.length > 0) throw usage('help takes one command at a time');
   print(word === undefined ? helpText : (await findCommand(word).load()).help);
 });
 
@@ -120,7 +120,7 @@ function findCommand(word: string): Entry {
 /**
  * Runs the program and sets the exit status. Never throws.
  *
- * @param args what was typed after the program's name
+ * @param args the arguments after the program's name
  */
 export function runProgram(args: string[]): Promise<void> {
   return program.run(args);

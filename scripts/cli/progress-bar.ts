@@ -1,6 +1,6 @@
 const width = 30;
 
-/** What is counted: nothing is shown for fewer than `min`, and figures are multiples of `size`. */
+/** Unit of the figures, which are multiples of `size`; a total below `min` shows no bar. */
 export interface ProgressUnit {
   name: string;
   size: number;
@@ -10,9 +10,9 @@ export interface ProgressUnit {
 const mebibytes: ProgressUnit = { name: 'MiB', size: 2 ** 20, min: 32 * 2 ** 20 };
 
 /**
- * A progress bar on stderr for long work; silent for little work, and where nobody looks.
+ * A progress bar on stderr for long work; silent for little work, and where stderr is no terminal.
  *
- * @returns to be called with what is done and in total, in bytes unless `unit` says otherwise
+ * @returns a function of the amounts done and in total, in bytes unless `unit` counts something else
  */
 export function progressBar(
   label: string,

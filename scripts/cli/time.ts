@@ -1,5 +1,6 @@
 import { UpdateError } from '../../lib/errors.ts';
 
+/** Years without leap days: spans are for expiry and time-outs. */
 const secondsPer: Record<string, number> = {
   s: 1,
   m: 60,
@@ -24,13 +25,19 @@ export function parseSpan(text: string): number {
   return Number(count) * (secondsPer[unit] ?? 0);
 }
 
+/** The time now, in unix seconds. */
+export function nowSeconds(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
 /**
  * A moment, in unix seconds: ISO 8601 with its zone (`2030-01-31T06:00Z`), or a span from now (`+2h`).
  *
+ * @param fromSeconds the moment from which a span counts, in unix seconds
  * @throws UpdateError `usage` for anything else; a time without a zone could mean two moments
  */
-export function parseMoment(text: string, now: number): number {
-  if (text.startsWith('+')) return now + parseSpan(text.slice(1));
+export function parseMoment(text: string, fromSeconds: number): number {
+  if (text.startsWith('+')) return fromSeconds + parseSpan(text.slice(1));
   const isZoned = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(text);
   const moment = Math.floor(Date.parse(text) / 1000);
   if (isZoned && Number.isFinite(moment)) return moment;

@@ -5,13 +5,13 @@ import { commandLine } from '../cli/command-line.ts';
 export const help = `Usage: p2p-update keygen --fleet NAME --out DIRECTORY [options]
 
 Makes the keys of a new fleet (Ed25519) and its first key set:
-  root.key, root.pub          signs key sets; belongs off line
+  root.key, root.pub          signs key sets; keep it off line
   release.key, release.pub    signs updates
                               (root-1.key, release-1.key and so on when there are several)
-  keyset.txt                  what every node trusts
+  keyset.txt                  the key set that every node trusts
 
 Options:
-  --fleet NAME        1 to 64 printable ASCII characters without a space; no two fleets alike
+  --fleet NAME        unlike that of any other fleet: 1 to 64 printable ASCII characters, no space
   --out DIRECTORY     made with mode 0700 if missing; keys are never overwritten
   --signers N         release keys, 1 to 3 (default: 1)
   --threshold M       signatures that an update needs, 1 to N (default: 1)
@@ -25,6 +25,7 @@ Exit status: 0 made, 64 usage, 75 the disk failed (nothing is left behind), 76 a
 
 const { parse, usage } = commandLine('keygen');
 
+/** The arguments of keygen, checked; `directory` is absolute. */
 export interface KeygenRequest {
   fleet: string;
   directory: string;

@@ -14,7 +14,7 @@ import { fsyncDirectory } from '../../lib/system/durable-write.ts';
 import { type PublicKey, publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import type { KeygenRequest } from './arguments.ts';
-import { print } from '../cli/output.ts';
+import { print, printJson } from '../cli/output.ts';
 
 interface NewKey {
   publicKey: PublicKey;
@@ -54,7 +54,7 @@ function writeAll(directory: string, files: NewFile[]): void {
       fsyncDirectory(dirname(directory));
     }
     for (const { path, content, mode } of files) {
-      // Exclusive: neither replaces a file nor follows a link that somebody placed there.
+      // Exclusive: neither replaces a file nor follows a link that another user placed there.
       const descriptor = openSync(path, 'wx', mode);
       undo.push(() => {
         unlinkSync(path);
@@ -84,7 +84,7 @@ function makeDirectory(directory: string): boolean {
 }
 
 function explain(cause: unknown, directory: string): UpdateError {
-  // The command was well formed; what forbids it is the rule that keys are never overwritten.
+  // Not `usage`: the command is well formed, but keys are never overwritten.
   if (hasErrno(cause, 'EEXIST'))
     return new UpdateError('refused', `${directory} has a file of that name already`, {
       hint: 'a key that nodes trust must not be lost: choose another directory',
@@ -101,7 +101,12 @@ function explain(cause: unknown, directory: string): UpdateError {
   });
 }
 
-/** Makes the keys of a new fleet and its first key set, once, before the first node is installed. */
+/**
+ * Makes the keys of a new fleet and its first key set, once, before the first node is installed.
+ *
+ * @throws UpdateError `refused` for a file that exists, `usage` for a directory that cannot be written,
+ *   `try-later` when the disk fails; no new file is left then
+ */
 export function makeFleetKeys(request: KeygenRequest): void {
   const { fleet, directory, signers, threshold, roots, rootThreshold, json } = request;
   const root = makeKeys(directory, 'root', roots);
@@ -120,9 +125,10 @@ export function makeFleetKeys(request: KeygenRequest): void {
 
   const named = ({ publicKey, keyFile }: NewKey) => ({ id: publicKey.id, keyFile });
   const facts = { fleet, epoch: 1, threshold, rootThreshold, keySetFile };
-  // `root` is the first one, as it was when there was one alone.
+  // `root` is the first of `roots`: of most fleets the only one.
   const keys = { root: root.map(named)[0], roots: root.map(named), release: release.map(named) };
-  print(json ? `${JSON.stringify({ ...facts, ...keys })}\n` : nextSteps(keySetFile, root, release));
+  if (json) printJson({ ...facts, ...keys });
+  else print(nextSteps(keySetFile, root, release));
 }
 
 function makeKeys(directory: string, name: string, count: number): NewKey[] {

@@ -7,20 +7,20 @@ export const help = `Usage: p2p-update keys list [FILE] [--text]
        p2p-update keys countersign PROPOSAL --root-key FILE
        p2p-update keys send PROPOSAL
 
-Shows and changes who may sign for the fleet. add, remove and set write a proposal for the next key
-set, one text file to mail or carry, which as many root keys sign as the key set in force asks for;
-then anybody who can submit sends it.
-  list          the key set in force here; FILE: of a proposal, or of a key-set file
-  add           a release key, or with --root a root key, as the .pub file of keygen has it
-  remove        keys, by id or by the beginning of an id
-  set           thresholds, or the channels of a release key
-  countersign   show what a proposal changes, and sign it
-  send          publish a complete proposal, and tell the fleet
+Shows and changes the keys that may sign for the fleet. add, remove and set write a proposal for the
+next key set: a text file to mail or carry. As many root keys have to sign it as the key set in force
+requires; then any node that submits can send it.
+  list          show the key set in force here, or that of FILE: a proposal or a key-set file
+  add           add a release key, or with --root a root key, from the .pub file of keygen
+  remove        remove keys, by id or by the beginning of an id
+  set           set thresholds, or the channels of a release key
+  countersign   show the changes of a proposal, and sign it
+  send          publish a complete proposal, and announce it to the fleet
 
 Options:
   --root-key FILE       a private root key, mode 0600; may be given several times
   --with ID,ID          the root keys that will countersign (default: all, when all are needed)
-  --channels a,b        what a release key may sign for; '*' is all (default of add: all)
+  --channels a,b        the channels that a release key may sign for; '*' is all (default of add)
   --threshold N         release keys that have to sign an update
   --root-threshold N    root keys that have to sign a key set
   --out PROPOSAL        the file to write (default: keyset-N.proposal.json)
@@ -39,7 +39,7 @@ trusted: another fleet, no root key, a bad signature; 78 configuration.
 
 const { parse, usage, unknownWord } = commandLine('keys');
 
-/** What changes a key set, in keys as in `submit new.pem`. */
+/** Options of a change to the key set, the same for `keys` and `submit new.pem`. */
 export const changeOptions = {
   'root-key': { type: 'string', multiple: true },
   with: { type: 'string' },
@@ -75,23 +75,22 @@ export interface ChangeRequest {
 }
 
 interface Common {
-  /** Of the key set in force; undefined: this node's own. */
+  /** File of the key set in force; undefined: this node's own. */
   keySetFile: string | undefined;
   dryRun: boolean;
   json: boolean;
 }
 
 export type Command =
-  | { kind: 'help' }
   | ({ kind: 'list'; file: string | undefined; text: boolean } & Common)
   | ({ kind: 'change'; request: ChangeRequest } & Common)
   | ({ kind: 'countersign'; file: string; rootKeyFiles: string[] } & Common)
   | ({ kind: 'send'; file: string } & Common);
 
-/** Decides what the arguments ask for. Throws UpdateError `usage`. */
-export function parseCommand(args: string[]): Command {
+/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+export function parseCommand(args: string[]): Command | undefined {
   const { values, positionals } = parseOptions(args);
-  if (values.help === true) return { kind: 'help' };
+  if (values.help === true) return undefined;
   const [name, ...operands] = positionals;
   const common: Common = {
     keySetFile: values.keyset,
@@ -130,7 +129,7 @@ const optionsOf = {
   set: [...signing, 'channels'],
 };
 
-/** The change that a command and its options ask for; `submit new.pem` is an `add`. */
+/** The change that a command and its options ask for; `submit new.pem` is an `add`. Throws UpdateError `usage`. */
 export function parseChange(
   name: 'add' | 'remove' | 'set',
   operands: string[],
@@ -168,7 +167,7 @@ function parseAction(
         throw usage('the id of a release key and --channels go together');
       const thresholds = [values.threshold, values['root-threshold']];
       if (id === undefined && thresholds.every((each) => each === undefined))
-        throw usage('nothing is named that is to be set');
+        throw usage('set needs a threshold, or an id with --channels');
       const limit = id === undefined || channels === undefined ? undefined : { id, channels };
       return { kind: 'set', limit };
     }
@@ -195,7 +194,7 @@ function refuseOthers(command: string, values: object, allowed: readonly string[
   if (other !== undefined) throw usage(`--${other} has no meaning with ${command}`);
 }
 
-/** Null is all channels. What a channel may be called is checked with the key set. */
+/** Null is all channels. The names are checked with the key set. */
 function parseChannels(text: string | undefined): string[] | null | undefined {
   if (text === undefined) return undefined;
   return text === '*' ? null : text.split(',');

@@ -13,10 +13,13 @@ import {
   updateProposal,
   writeProposal,
 } from './change.ts';
-import { keySetFacts, keySetTable, proposalFacts, proposalText } from './report.ts';
+import { keySetFacts, keySetTable, printProposal, proposalFacts, proposalText } from './report.ts';
 import { checkSendable, sendProposal } from './send.ts';
 import { describeAnnouncement, report } from '../submit/report.ts';
-import { print } from '../cli/output.ts';
+import { print, printJson } from '../cli/output.ts';
+import { nowSeconds } from '../cli/time.ts';
+
+const notWritten = 'dry run: nothing was written';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -37,7 +40,7 @@ function list({ file, text, json, keySetFile }: Of<'list'>): void {
   }
 }
 
-/** The key set to show; for a proposal also how far it is, as judged by the key set in force. */
+/** Reads the key set to show, and for a proposal its signatures so far, by the key set in force. */
 function readListed(file: string | undefined, keySetFile: string | undefined) {
   if (file === undefined) return { keySet: loadTrust(keySetFile).current, proposal: null };
   const content = readText(file);
@@ -47,22 +50,22 @@ function readListed(file: string | undefined, keySetFile: string | undefined) {
   try {
     const { current, config } = loadTrust(keySetFile);
     const proposal = parseProposal(content, current);
-    return { keySet, proposal: proposalFacts(proposal, current, config, now()) };
+    return { keySet, proposal: proposalFacts(proposal, current, config, nowSeconds()) };
   } catch (error) {
     if (!(error instanceof UpdateError)) throw error;
-    process.stderr.write(`keys: warning: nobody can sign it here: ${describeError(error)}\n`);
+    process.stderr.write(`keys: warning: it cannot be signed here: ${describeError(error)}\n`);
     return { keySet, proposal: null };
   }
 }
 
 async function change({ request, keySetFile, dryRun, json }: Of<'change'>): Promise<void> {
   const { current, config } = loadTrust(keySetFile);
-  const proposal = await proposeChange(request, current, now());
+  const proposal = await proposeChange(request, current, nowSeconds());
   const file = proposalFile(proposal, request.out);
   if (!dryRun) writeProposal(file, proposal);
-  const facts = proposalFacts(proposal, current, config, now());
-  if (json) printJson({ ...facts, file: dryRun ? null : file });
-  else print(proposalText(facts, file) + closing(dryRun, `written to ${file}`));
+  const facts = proposalFacts(proposal, current, config, nowSeconds());
+  const outcome = dryRun ? notWritten : `written to ${file}`;
+  printProposal(facts, file, { dryRun, json, outcome });
 }
 
 function countersignProposal({
@@ -77,10 +80,9 @@ function countersignProposal({
   const after = countersign(before, rootKeyFiles, current);
   const isNew = missingSigners(after).length < missingSigners(before).length;
   if (!dryRun && isNew) updateProposal(file, after);
-  const facts = proposalFacts(after, current, config, now());
-  const what = isNew ? `signed: ${file}` : 'it had this signature already';
-  if (json) printJson({ ...facts, file: dryRun ? null : file });
-  else print(proposalText(facts, file) + closing(dryRun, what));
+  const facts = proposalFacts(after, current, config, nowSeconds());
+  const signed = isNew ? `signed: ${file}` : 'it had this signature already';
+  printProposal(facts, file, { dryRun, json, outcome: dryRun ? notWritten : signed });
 }
 
 async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
@@ -93,24 +95,13 @@ async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
   report(describeAnnouncement(payload, config), dryRun ? null : new Date(), json);
 }
 
-function closing(dryRun: boolean, done: string): string {
-  return dryRun ? 'dry run: nothing was written\n' : `${done}\n`;
-}
-
-function printJson(value: unknown): void {
-  print(`${JSON.stringify(value)}\n`);
-}
-
-/** Unix seconds. */
-function now(): number {
-  return Math.floor(Date.now() / 1000);
-}
-
 /**
- * Shows who may sign for the fleet, and changes it: one operator prepares the next key set, others
- * countersign it with their root keys, anybody who submits sends it.
+ * Shows and changes the keys that may sign for the fleet: one operator prepares the next key set, others
+ * countersign it with their root keys, and a node that submits sends it.
+ *
+ * @throws UpdateError as the exit statuses of the help text list
  */
-export async function carryOut(command: Exclude<Command, { kind: 'help' }>): Promise<void> {
+export async function carryOut(command: Command): Promise<void> {
   switch (command.kind) {
     case 'list':
       list(command);

@@ -20,11 +20,16 @@ import type { ChangeRequest } from './arguments.ts';
 
 const maxTextBytes = 64 * 1024;
 
-/** Makes the proposal for a change, signed by the root keys at hand. Writes nothing. */
+/**
+ * Makes the proposal for a change, signed by the root keys at hand. Writes nothing.
+ *
+ * @throws UpdateError `usage` for a file that cannot be read, `refused` for a change that the rules of key
+ *   sets forbid, `untrusted` for a file or root key that is none
+ */
 export async function proposeChange(
   request: ChangeRequest,
   current: KeySet,
-  now: number,
+  nowSeconds: number,
 ): Promise<KeyProposal> {
   const next = nextKeySet(current, await toKeyChange(request));
   const signers = loadRootSigners(request.rootKeyFiles, current);
@@ -33,12 +38,15 @@ export async function proposeChange(
     signers.map(({ id }) => id),
     request.with,
   );
-  const proposal = signers.reduce(signProposal, proposeKeySet(current, next, ids, now));
-  // What is passed on must be what others accept.
+  const proposal = signers.reduce(signProposal, proposeKeySet(current, next, ids, nowSeconds));
   return recheck(proposal, current);
 }
 
-/** Adds signatures to a proposal; one that is there already is left as it is. Writes nothing. */
+/**
+ * Adds signatures to a proposal; one that is there already is left as it is. Writes nothing.
+ *
+ * @throws UpdateError `refused` for a root key that the proposal does not name
+ */
 export function countersign(
   proposal: KeyProposal,
   rootKeyFiles: readonly string[],
@@ -57,6 +65,7 @@ export function countersign(
   return recheck(signers.reduce(signProposal, proposal), current);
 }
 
+/** Parses a proposal again, as other nodes will: one that they refuse must not be passed on. */
 function recheck(proposal: KeyProposal, current: KeySet): KeyProposal {
   const read = parseProposal(formatProposal(proposal), current);
   if (missingSigners(read).length === 0) completePayload(read, current);
@@ -85,7 +94,7 @@ async function toKeyChange(request: ChangeRequest): Promise<KeyChange> {
 async function readPublicPem(file: string): Promise<string> {
   const pem = await readKeyToAdd(file);
   if (pem !== undefined) return pem;
-  // Says which of the two it is.
+  // Throws for a file that cannot be read; any other is no key.
   readText(file);
   throw new UpdateError('untrusted', `${JSON.stringify(file)} is not a public key in PEM`, {
     hint: 'give the .pub file that p2p-update keygen made',
@@ -99,7 +108,7 @@ async function readPublicPem(file: string): Promise<string> {
  */
 export function readText(file: string): string {
   try {
-    // Non-blocking, or a FIFO in its place would hold us up.
+    // Non-blocking: to open a FIFO would wait for a writer.
     const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const bytes = Buffer.alloc(maxTextBytes);
@@ -115,12 +124,12 @@ export function readText(file: string): string {
   }
 }
 
-/** Where the proposal of a change goes, unless --out says otherwise. */
+/** The file of a new proposal: that of --out, or `keyset-N.proposal.json`. */
 export function proposalFile({ next }: KeyProposal, out: string | undefined): string {
   return out ?? `keyset-${next.epoch}.proposal.json`;
 }
 
-/** Writes a new proposal; never over another file, which may hold signatures. */
+/** Writes a new proposal; throws UpdateError `refused` for a file that exists, which may hold signatures. */
 export function writeProposal(file: string, proposal: KeyProposal): void {
   const isNew = write(file, (path) => createDurably(path, formatProposal(proposal), 0o644));
   if (isNew) return;

@@ -4,6 +4,7 @@ import { listDueRenewals } from '../../lib/submit/renewal.ts';
 import { channelsText, describeKeyChange, signableChannels } from '../../lib/trust/key-change.ts';
 import { type KeyProposal, missingSigners } from '../../lib/trust/key-proposal.ts';
 import type { KeySet } from '../../lib/trust/key-set.ts';
+import { print, printJson } from '../cli/output.ts';
 
 /** A key set as --json prints it. */
 export function keySetFacts({ rootKeys, releaseKeys, ...others }: KeySet) {
@@ -35,12 +36,16 @@ export function keySetTable(keySet: KeySet): string {
   ].join('\n');
 }
 
-/** What is told of a proposal. `config` is null on a machine that is no node. */
+/**
+ * Facts about a proposal, judged by the key set in force.
+ *
+ * @param config null on a machine that is no node, where no announcements are kept to sign again
+ */
 export function proposalFacts(
   proposal: KeyProposal,
   current: KeySet,
   config: Config | null,
-  now: number,
+  nowSeconds: number,
 ) {
   const { next, signers, signatures } = proposal;
   const missing = missingSigners(proposal);
@@ -55,13 +60,27 @@ export function proposalFacts(
     /** Null: all. */
     signableChannels: signableChannels(next),
     /** Null: not known on this machine. */
-    renew: config === null ? null : listDueRenewals(next, config, now),
+    renew: config === null ? null : listDueRenewals(next, config, nowSeconds),
   };
 }
 
 type Facts = ReturnType<typeof proposalFacts>;
 
-/** What a proposal changes, who has signed it, and who signs next. */
+/**
+ * Prints a proposal as lines that end with `outcome`, or as JSON.
+ *
+ * @param file of the proposal; in the JSON of a dry run it is null
+ */
+export function printProposal(
+  facts: Facts,
+  file: string,
+  { dryRun, json, outcome }: { dryRun: boolean; json: boolean; outcome: string },
+): void {
+  if (json) printJson({ ...facts, file: dryRun ? null : file });
+  else print(`${proposalText(facts, file)}${outcome}\n`);
+}
+
+/** A proposal as lines: its changes, its signatures so far, and the next command. */
 export function proposalText(facts: Facts, file: string | null): string {
   const { fleet, epoch, changes, signed, missing, complete } = facts;
   const where = file ?? 'PROPOSAL';
@@ -69,7 +88,7 @@ export function proposalText(facts: Facts, file: string | null): string {
     `key set ${epoch - 1} -> ${epoch} of fleet ${fleet}`,
     ...changes.map((change) => `  ${change}`),
     ...warnings(facts),
-    row('signed by', signed.length === 0 ? 'nobody yet' : signed.join(', ')),
+    row('signed by', signed.length === 0 ? 'no key yet' : signed.join(', ')),
   ];
   if (!complete) {
     lines.push(row('to sign', missing.join(', ')));
@@ -83,24 +102,24 @@ export function proposalText(facts: Facts, file: string | null): string {
   return `${[...lines, ...renewalLines(facts)].join('\n')}\n`;
 }
 
-/** Other channels are shut: easily done by adding a limited key and raising the threshold. */
+/** Warning of channels left without enough keys, as by a limited key and a higher threshold. */
 function warnings({ signableChannels: channels }: Facts): string[] {
   if (channels === null) return [];
   return [`  so that updates can be signed for ${channelsText(channels)} only`];
 }
 
-/** What a removed key leaves to be done; no lines where nobody's trust ends. */
+/** Commands that sign again the updates of a removed key; no lines where no release key is removed. */
 function renewalLines({ epoch, changes, renew }: Facts): string[] {
   const isRemoval = changes.some((change) => change.startsWith('removes release key'));
   if (!isRemoval && (renew === null || renew.length === 0)) return [];
   return [
     '',
-    `Nodes with key set ${epoch} refuse what it does not let its signers sign. Such updates must be`,
-    'signed again, by keys that stay, once it is in force on the node that submits:',
+    `Nodes with key set ${epoch} refuse updates of signers that it does not allow. Sign them again, with`,
+    'keys that stay, once it is in force on the node that submits:',
     ...(renew ?? []).map(({ command }) => `  ${command}`),
     ...(renew === null ? [`  ${commandHint('submit', '--renew', 'CHANNEL@VERSION')}`] : []),
     ...(renew?.length === 0 ? ['  none of those that are kept here'] : []),
-    'What other operators submitted, they sign again on their own nodes.',
+    'Other operators do the same, on their own nodes, for the updates that they submitted.',
   ];
 }
 

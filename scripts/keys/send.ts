@@ -30,7 +30,7 @@ export async function sendProposal(
     const { announcement, text } = proposal;
     const contentFile = join(workDir, announcement.name);
     writeFileSync(contentFile, text);
-    // The daemon seeds it, under another user; whatever the umask is.
+    // Transmission's user has to read it, whatever the umask is.
     chmodSync(contentFile, 0o644);
     const metainfo = buildMetainfo(announcement);
     const published = await publishContent(

@@ -2,10 +2,10 @@ import { commandLine } from '../cli/command-line.ts';
 
 export const help = `Usage: p2p-update log [CHANNEL[@VERSION]] [--watch] [--json]
 
-Shows what this node logged, its handlers, advance and the apply side together, in the order of time:
-of everything, of one channel, or of one update from its event to its outcome.
+Shows the log of this node, of its handlers, advance and the apply side together, in the order of time:
+all of it, the lines of one channel, or those of one update from its event to its outcome.
 
-  --watch          go on with what comes; Ctrl-C ends it
+  --watch          go on with new lines until Ctrl-C
   --json           the lines as they are in events.log, one JSON object each
   --help
 
@@ -22,7 +22,7 @@ export interface LogOptions {
   key: string | undefined;
   /** One JSON object a line, as the log has it. */
   json: boolean;
-  /** Go on until the process is ended. */
+  /** Go on with new lines until the process ends. */
   follow: boolean;
 }
 

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isChannel } from '../../lib/announcement/fields.ts';
 import { nameOf, parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
 import { commandHint } from '../../lib/command-hint.ts';
 import type { Config } from '../../lib/config.ts';
@@ -7,17 +8,17 @@ import { UpdateError } from '../../lib/errors.ts';
 import { outcomesDir, updatesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { eventLogFile, type LoggedLine, readEvents } from '../../lib/system/event-log.ts';
+import { asciiOnly } from '../../lib/system/printable.ts';
 import { print } from '../cli/output.ts';
 import type { LogOptions } from './arguments.ts';
 
 const pollMs = 500;
 
 /**
- * Prints what this node logged, its handlers, advance and the apply side together, in the order of
- * time.
+ * Prints the log of this node, of its handlers, advance and the apply side together, in the order of time.
  *
- * @throws UpdateError `usage` for a key that is neither, `configuration` for a log that this user may
- *   not read
+ * @throws UpdateError `usage` for a key that is neither a channel nor an update, `configuration` for a log
+ *   that this user may not read
  */
 export async function showLog(config: Config, { key, json, follow }: LogOptions): Promise<void> {
   const matches = filterFor(config, key);
@@ -27,9 +28,9 @@ export async function showLog(config: Config, { key, json, follow }: LogOptions)
   printLines(lines.filter(matches).map(format));
   while (follow) {
     await sleep(pollMs);
-    const now = sizes(config);
-    if (now === seen) continue;
-    seen = now;
+    const current = sizes(config);
+    if (current === seen) continue;
+    seen = current;
     const before = new Set(lines.map((line) => JSON.stringify(line)));
     lines = readBoth(config);
     printLines(
@@ -50,7 +51,7 @@ function filterFor(config: Config, key: string | undefined): (line: LoggedLine) 
     return ({ channel, version, reason }) =>
       (channel === id.channel && version === id.version) || reason === infoHash;
   }
-  if (/^[a-z0-9][a-z0-9._-]{0,23}$/.test(key)) return ({ channel }) => channel === key;
+  if (isChannel(key)) return ({ channel }) => channel === key;
   throw new UpdateError('usage', `${key} is neither a channel nor channel@version`, {
     hint: `the table of the status has them, such as default@1764000000: ${commandHint('status')}`,
   });
@@ -61,7 +62,7 @@ function infoHashOf({ stateDir, applyDir }: Config, id: UpdateId): string | unde
     return (readProgress(updatesDir(stateDir), id) ?? readProgress(outcomesDir(applyDir), id))
       ?.infoHash;
   } catch {
-    // Damaged, or closed to this user: its own lines are shown all the same.
+    // Damaged, or closed to this user: the lines that name the update need no info hash.
     return undefined;
   }
 }
@@ -102,6 +103,6 @@ function formatLine({ time, handler, channel, version, decision, reason, ms }: L
     decision.padEnd(10),
     `${reason} (${ms} ms)`,
   ].join('  ');
-  // A reason may quote what came from elsewhere, and a terminal obeys control characters.
-  return text.replace(/[^\x20-\x7e]/g, '?');
+  // A reason may quote a payload or a peer, and a terminal obeys control characters.
+  return asciiOnly(text);
 }

@@ -14,15 +14,18 @@ import {
 import { reconcile, type Side } from '../../lib/reconciler/reconcile.ts';
 import { nameOf, type UpdateId } from '../../lib/announcement/update.ts';
 import { print } from '../cli/output.ts';
+import { nowSeconds } from '../cli/time.ts';
 
 /** This program: the bundle or, from a checkout by tsx, its source. */
 const program = buildTime === 0 ? join(import.meta.dirname, '..', 'p2p-update.ts') : programFile();
 
 /**
- * What the commands `reconcile`, `retry` and `apply` share: runs those of the given sides that belong to
- * this user. Root hands advance over to the user whose it is.
+ * Runs those of the given sides that belong to this user, for the commands `reconcile`, `retry` and
+ * `apply`. Root runs advance as the user that owns it. Sets the exit status.
  *
- * @param retried what was given up and is to be tried again first: all of it, or one update
+ * @param retried the updates that were given up and are to be tried again first: all, or one
+ * @throws UpdateError `configuration` when no side belongs to this user, or when others can change
+ *   files that root runs
  */
 export async function runSides(
   name: string,
@@ -32,14 +35,14 @@ export async function runSides(
   const config = loadConfig(process.env);
   if (hasLostStateDir(config))
     throw new UpdateError('configuration', `${config.stateDir} is gone`, {
-      hint: `set-up makes it again, and what this node has applied is not forgotten: ${commandHint('setup')}`,
+      hint: `setup makes it again, and the record of applied updates is kept: ${commandHint('setup')}`,
     });
   const sides = wanted.filter((side) => isOurs(directoryOf(config, side)));
   const isRoot = process.geteuid?.() === 0;
   if (sides.length === 0 && !isRoot) throw notOurs(config, wanted);
   if (sides.includes('apply')) {
     const configFile = process.env['P2P_UPDATE_CONFIG'] ?? defaultConfigFile;
-    // The name that it was started by, which may be a link, what that is, and this bundle.
+    // The path that was started, which may be a link, the program, and this bundle.
     const programs = [process.argv[1] ?? '', program, import.meta.filename];
     requireOwnership(config, [configFile, process.execPath, ...programs]);
   }
@@ -55,19 +58,19 @@ export async function runSides(
   process.exitCode = status;
 }
 
-/** Writes down what is to be tried again, which the pass that follows does, and says so. */
+/** Records which updates the pass that follows tries again, and prints them. */
 async function retry(name: string, config: Config, wanted: UpdateId | undefined): Promise<void> {
   const { retryPoisoned } = await import('../../lib/reconciler/apply/retry.ts');
   const retried = await retryPoisoned(config, wanted, {
-    nowSeconds: () => Math.floor(Date.now() / 1000),
+    nowSeconds,
     log: (event) => {
       logEvent(config.applyDir, { handler: 'apply', ...event });
     },
   });
   if (retried.length === 0) print(`${name}: nothing was given up\n`);
   for (const { id, isRetried, reason } of retried) {
-    const what = isRetried ? 'is tried again' : `stays given up: ${reason}`;
-    print(`${name}: ${nameOf(id)} ${what}\n`);
+    const outcome = isRetried ? 'is tried again' : `stays given up: ${reason}`;
+    print(`${name}: ${nameOf(id)} ${outcome}\n`);
   }
 }
 
@@ -76,9 +79,9 @@ function directoryOf({ stateDir, applyDir }: Config, side: Side): string {
 }
 
 /**
- * The command `reconcile` of this same program, run by the owner of the state directory; returns its exit status. It gets
- * nothing of root's: no terminal, into which a lesser user could type commands (TIOCSTI), hence
- * setsid(1) and pipes, and no environment.
+ * Runs the command `reconcile` of this same program as the owner of the state directory, and returns its
+ * exit status. It gets nothing of root's: no terminal, into which a lesser user could type commands
+ * (TIOCSTI), hence setsid(1) and pipes, and no environment.
  */
 function advanceAsOwner({ stateDir }: Config): number {
   const owner = ownerOf(stateDir);

@@ -4,9 +4,9 @@ import { commandLine } from '../cli/command-line.ts';
 export const help = `Usage: p2p-update setup [options]
 
 Makes this machine a node, as root: the user p2p-update, the directories with their owners and modes,
-the configuration, and the units of systemd or the lines for cron. Safe to repeat: what is right stays
-as it is, what is wrong is put right and said. No daemon is started or restarted; what is left to do
-is printed as commands.
+the configuration, and the units of systemd or the lines for cron. Safe to repeat: it changes only what
+differs, and reports each change. No daemon is started or restarted; the commands for the rest of the
+work are printed.
 
 Options:
   --keyset FILE     the fleet's key set, as keygen made it, placed where config.json says
@@ -21,7 +21,7 @@ Options:
   --help
 
 Exit status: 0 done, 64 usage, 65 the key set is malformed, 70 a step failed, 76 another key set is in
-place, 78 something is in the way: the message says what.
+place, 78 a path or user is in the way that setup must not repair: the message names it.
 `;
 
 const { parse, usage } = commandLine('setup');
@@ -32,7 +32,7 @@ export interface SetupRequest {
   keySetFile: string | null;
   nodeName: string | null;
   tags: Record<string, string>;
-  /** Null: whichever the machine has. */
+  /** Null: the one that the machine has. */
   scheduler: Scheduler | null;
   /** Without links and without a slash at its end; `/` is this machine. */
   root: string;

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { UpdateError } from '../../lib/errors.ts';
 import { ancestorsOf, requireRootOnly, requireSafePath, type Machine } from './rules.ts';
 
-/** What the units, cron, Serf and Transmission start. */
+/** Programs that the units, cron, Serf and Transmission start. */
 const programs = ['p2p-update.cjs', 'handlers/update.cjs', 'handlers/transmission-done.cjs'];
 
 /**
@@ -17,7 +17,7 @@ export function checkCode(directory: string, machine: Machine): void {
   checkPath(directory, directory, machine);
   for (const folder of ['dist', 'dist/handlers', 'dist/commands'].map((f) => join(directory, f)))
     for (const name of machine.list(folder)) checkPath(join(folder, name), directory, machine);
-  // The program would say so itself, in the words of Node.
+  // Checked here, since Node's own message for a missing bundle has no hint.
   if (machine.look(join(directory, 'dist/commands/reconcile.cjs')) === undefined)
     throw notBuilt(join(directory, 'dist/commands/reconcile.cjs'), directory);
   for (const program of programs) {
@@ -43,7 +43,11 @@ function notBuilt(file: string, directory: string): UpdateError {
   });
 }
 
-/** @param top what the hint is about */
+/**
+ * Checks that root alone can change a path and its parents, and that other users can pass them and run it.
+ *
+ * @param top the path for the hint
+ */
 function checkPath(path: string, top: string, { look }: Machine): void {
   for (const each of [...ancestorsOf(path), path]) {
     const found = look(each);
@@ -59,7 +63,7 @@ function checkPath(path: string, top: string, { look }: Machine): void {
     if ((found.mode & 0o001) === 0 && (found.type === 'directory' || isProgram(each, top)))
       throw new UpdateError(
         'configuration',
-        `${each} is closed to p2p-update and debian-transmission, who run it too`,
+        `${each} is closed to p2p-update and debian-transmission, which run it too`,
         { hint: `open it: chmod -R go+rX ${each}` },
       );
   }

@@ -19,11 +19,15 @@ import type { SetupStep } from './plan.ts';
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 
-/** Takes one step of the plan on the machine below `root`. Throws what the system refuses. */
+/**
+ * Takes one step of the plan on the machine below `root`.
+ *
+ * @throws the error of the system call that failed, or UpdateError `internal` for useradd and usermod
+ */
 export function takeSetupStep(step: SetupStep, root: string): void {
   switch (step.kind) {
     case 'add-user':
-      // No shell and no home: nobody logs in as this user.
+      // No shell and no home: the user is for services, not for logins.
       runTool(root, 'useradd', [
         ...['--system', '--user-group', '--comment', 'p2p-update'],
         ...['--home-dir', '/nonexistent', '--no-create-home', '--shell', '/usr/sbin/nologin'],
@@ -50,7 +54,7 @@ export function takeSetupStep(step: SetupStep, root: string): void {
         const { mode } = step.ownership;
         if (step.replaces) replaceDurably(path, step.text, mode);
         else if (!createDurably(path, step.text, mode))
-          throw new Error(`${step.path} has come into being just now`);
+          throw new Error(`${step.path} was made just now`);
         setOwnership(root, path, step.ownership, 0);
       });
       return;
@@ -74,7 +78,7 @@ function runTool(root: string, tool: string, args: string[]): void {
   });
   if (error === undefined && status === 0) return;
   throw new UpdateError('internal', `${tool} failed: ${error?.message ?? stderr.trim()}`, {
-    hint: 'put right what it says, then run setup again',
+    hint: 'correct the cause, then run setup again',
     cause: error,
   });
 }
@@ -101,7 +105,7 @@ function below(directory: number, name: string): string {
   return `/proc/self/fd/${directory}/${name}`;
 }
 
-/** By descriptor: what is checked here and what is changed are surely the same. */
+/** Sets owner and mode by descriptor, so that the file that is checked is the one that is changed. */
 function setOwnership(
   root: string,
   path: string,
@@ -116,7 +120,7 @@ function setOwnership(
   const descriptor = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags);
   try {
     const stats = fstatSync(descriptor);
-    // Another name of the file may be in a place where it is nobody's but root's.
+    // A second name (hard link) may lie in a directory that is root's alone.
     if (!stats.isDirectory() && (!stats.isFile() || stats.nlink !== 1))
       throw new Error('it is no plain file with one name');
     fchownSync(descriptor, uid, gid);

@@ -10,7 +10,7 @@ import {
 import { hasErrno } from '../../lib/errors.ts';
 import type { Found, Machine } from './rules.ts';
 
-/** The machine below `root` as it is now; `/` is the one that we run on. */
+/** Reads the machine below `root` as it is now; `/` is this machine. */
 export function readMachine(root: string): Machine {
   const at = (path: string): string => (root === '/' ? path : `${root}${path}`);
   const read = (path: string): string | undefined =>
@@ -18,7 +18,7 @@ export function readMachine(root: string): Machine {
   const table = (path: string): string[][] =>
     (read(path) ?? '').split('\n').flatMap((line) => (line === '' ? [] : [line.split(':')]));
   return {
-    // By number and by file: the names of an image are not those of this machine.
+    // From the files of the image: its names and ids are not those of this machine.
     users: new Map(
       table('/etc/passwd').map(([name = '', , uid, gid]) => [
         name,
@@ -60,7 +60,7 @@ function orUndefined<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    // EINVAL: no link. EISDIR, ENOTDIR: what stands there instead is seen, and refused, by its type.
+    // EINVAL: no link. EISDIR, ENOTDIR: another type, which `look` reports and the plan refuses.
     if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EINVAL')) return undefined;
     throw error;
   }

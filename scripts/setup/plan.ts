@@ -24,6 +24,7 @@ import {
   requireType,
 } from './rules.ts';
 
+/** The wanted state of a machine, besides the directories of its configuration. */
 export interface SetupWish {
   /** Added to config.json; null leaves what is there. */
   nodeName: string | null;
@@ -54,8 +55,8 @@ const publicFile: Ownership = { owner: 'root', group: 'root', mode: 0o644 };
 const secretFile: Ownership = { owner: 'root', group: nodeUser, mode: 0o640 };
 
 /**
- * Decides what has to be done to make a machine a node; nothing when it is one already. Only the
- * machine's look, read and list are called, and the steps are to be taken in order.
+ * Decides the steps that make a machine a node; none when it is one already. Only the machine's look,
+ * read and list are called, and the steps are to be taken in order.
  *
  * @throws UpdateError `configuration` when something is in the way that must not be repaired by a
  *   program, `refused` for a key set that is not the one in place, `malformed` for one that is none
@@ -115,7 +116,7 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
   for (const secret of [config.transmission.credentialsFile, config.serf.rpcAuthFile])
     if (secret !== null) ensureExisting(secret, secretFile);
 
-  // Ours alone, wherever it came from; any other directory above ours is somebody else's to repair.
+  // /var/lib/p2p-update belongs to this software alone; any other parent is refused, never repaired.
   for (const path of new Set([stateDir, applyDir, deliveryDir].map((each) => dirname(each))))
     if (path === '/var/lib/p2p-update') ensureDirectory(path, publicDirectory);
   ensureDirectory(applyDir, applyDirOwnership);
@@ -133,7 +134,7 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
   return { config, steps };
 }
 
-/** config.json as it should be: what it has already, with the name and tags that were asked for. */
+/** The content of config.json: what it has already, with the wanted name and tags. */
 function planConfig(
   { nodeName, tags }: SetupWish,
   current: string | undefined,

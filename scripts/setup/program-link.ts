@@ -1,27 +1,27 @@
 import { dirname } from 'node:path';
-import type { FollowUp } from './left.ts';
+import type { FollowUp } from './follow-ups.ts';
 import type { SetupStep } from './plan.ts';
 import { ancestorsOf, requireRootOnly, type Machine } from './rules.ts';
 
-/** Where PATH finds the program, so that hints and guides can name it without a directory. */
+/** Link on PATH, so that hints and guides can name the program without a directory. */
 export const programLink = '/usr/local/bin/p2p-update';
 
 /**
- * Decides how the program comes to be on PATH: by a link of root's. Another file of that name stays as it
- * is, and so does a directory that others can change: both are told.
+ * Decides how the program gets on PATH: by a link of root's. Another file of that name stays as it is, and
+ * so does a directory that others can change: each is a follow-up.
  *
  * @param target the program, seen from the machine
  */
 export function planProgramLink(
   target: string,
   machine: Machine,
-): { steps: SetupStep[]; left: FollowUp[] } {
+): { steps: SetupStep[]; followUps: FollowUp[] } {
   const { look, follow } = machine;
-  if (follow(programLink) === target) return { steps: [], left: [] };
+  if (follow(programLink) === target) return { steps: [], followUps: [] };
   if (look(programLink) !== undefined)
     return {
       steps: [],
-      left: [
+      followUps: [
         {
           what: `${programLink} is something else: to have the program there, put a link in its place`,
           commands: [`ln -sfn ${target} ${programLink}`],
@@ -30,7 +30,7 @@ export function planProgramLink(
     };
   const without = (why: string) => ({
     steps: [],
-    left: [{ what: `${why}: name the program in full`, commands: [`${target} help`] }],
+    followUps: [{ what: `${why}: name the program in full`, commands: [`${target} help`] }],
   });
   const missing: string[] = [];
   for (const parent of ancestorsOf(programLink)) {
@@ -50,6 +50,6 @@ export function planProgramLink(
       ...missing.map((path) => ({ kind: 'make-directory' as const, path, ownership })),
       { kind: 'make-link', path: programLink, target },
     ],
-    left: [],
+    followUps: [],
   };
 }

@@ -1,9 +1,9 @@
 import type { Ownership } from '../../lib/state/layout.ts';
-import type { FollowUp } from './left.ts';
+import type { FollowUp } from './follow-ups.ts';
 import type { SetupStep } from './plan.ts';
 import { formatMode, type Found, type Machine } from './rules.ts';
 
-/** One step as a line of the table: what is done, to what, what it is then, and why. */
+/** One step as a row of the table: the action, its path, the result, and the reason. */
 export interface StepRow {
   action: string;
   path: string;
@@ -11,6 +11,7 @@ export interface StepRow {
   why: string;
 }
 
+/** Describes a step; `machine` gives ids their names. */
 export function describeStep(step: SetupStep, machine: Machine): StepRow {
   switch (step.kind) {
     case 'add-user':
@@ -23,7 +24,7 @@ export function describeStep(step: SetupStep, machine: Machine): StepRow {
       return row('correct', step.path, step.ownership, `was ${describeFound(step.found, machine)}`);
     case 'write-file':
       return step.replaces
-        ? row('replace', step.path, step.ownership, 'its text is another')
+        ? row('replace', step.path, step.ownership, 'its text differs')
         : row('write', step.path, step.ownership, 'missing');
     case 'make-link':
       return { action: 'link', path: step.path, result: step.target, why: 'missing' };
@@ -57,9 +58,10 @@ export function formatRows(rows: readonly StepRow[]): string {
     .join('');
 }
 
-export function formatFollowUps(left: readonly FollowUp[]): string {
-  if (left.length === 0) return '';
-  const items = left.map(
+/** The follow-ups as a numbered list, each with its commands; empty for none. */
+export function formatFollowUps(followUps: readonly FollowUp[]): string {
+  if (followUps.length === 0) return '';
+  const items = followUps.map(
     ({ what, commands }, index) =>
       `${index + 1}. ${what}\n${commands.map((command) => `       ${command}\n`).join('')}`,
   );

@@ -4,7 +4,7 @@ import { UpdateError } from '../../lib/errors.ts';
 import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
 
-/** What is at a path, links not followed. */
+/** The entry at a path, links not followed. */
 export interface Found {
   type: 'directory' | 'file' | 'link' | 'special file';
   uid: number;
@@ -46,8 +46,10 @@ export function ancestorsOf(path: string): string[] {
 }
 
 /**
- * Refuses what a lesser user could replace by something else: root is about to work in it, or to run
- * it. Who may write to a directory may rename what is in it.
+ * Refuses a path that a user other than root can change or replace, since root is about to work in it or
+ * to run it. A directory that such a user can write to is enough, since its entries can then be renamed.
+ *
+ * @throws UpdateError `configuration`
  */
 export function requireRootOnly(path: string, { type, uid, mode }: Found): void {
   if (type === 'link')
@@ -62,6 +64,7 @@ export function requireRootOnly(path: string, { type, uid, mode }: Found): void 
   );
 }
 
+/** Refuses an entry of another type; throws UpdateError `configuration`. */
 export function requireType(path: string, found: Found, type: Found['type']): void {
   if (found.type === type) return;
   throw new UpdateError('configuration', `${path} must be a ${type}, but is a ${found.type}`, {
@@ -69,7 +72,7 @@ export function requireType(path: string, found: Found, type: Found['type']): vo
   });
 }
 
-/** Paths are written into units, cron lines and shell commands, where other characters mean more. */
+/** Refuses paths with characters that have a meaning in units, cron lines or shell commands. */
 export function requireSafePath(path: string): void {
   if (/^(\/[\w.@+-]+)+$/.test(path) && !/\/\.\.?(\/|$)/.test(path)) return;
   throw new UpdateError('configuration', `${JSON.stringify(path)} cannot be written into a unit`, {
@@ -77,7 +80,7 @@ export function requireSafePath(path: string): void {
   });
 }
 
-/** Root works in applyDir and deliveryDir: they must not lie where p2p-update may rename them. */
+/** Refuses an applyDir or deliveryDir in stateDir: root works there, and p2p-update could rename it. */
 export function requireApart({ stateDir, applyDir, deliveryDir }: Config): void {
   for (const path of [applyDir, deliveryDir])
     if (`${path}/`.startsWith(`${stateDir}/`))
@@ -86,15 +89,20 @@ export function requireApart({ stateDir, applyDir, deliveryDir }: Config): void 
       });
 }
 
-/** Marks, keys and modules that another user wrote would be believed as if they were root's. */
+/** Refuses files of other users in a directory whose markers, keys and modules are trusted as root's. */
 export function requireRootsContent(directory: string, { look, list }: Machine): void {
   const foreign = list(directory).find((name) => look(join(directory, name))?.uid !== 0);
   if (foreign === undefined) return;
   throw new UpdateError('configuration', `${join(directory, foreign)} does not belong to root`, {
-    hint: `whoever made it could have forged it: move ${directory} away, then run setup again`,
+    hint: `its owner can have forged it: move ${directory} away, then run setup again`,
   });
 }
 
+/**
+ * Refuses a malformed key set, and one that would replace another (`current`) in `file`.
+ *
+ * @throws UpdateError `malformed`, `refused`
+ */
 export function requireSameKeySet(
   file: string,
   text: string,
@@ -108,7 +116,7 @@ export function requireSameKeySet(
   });
 }
 
-/** Four octal digits. */
+/** A file mode as four octal digits. */
 export function formatMode(mode: number): string {
   return mode.toString(8).padStart(4, '0');
 }

@@ -8,7 +8,7 @@ import type { Machine } from './rules.ts';
 export const unitDirectory = '/etc/systemd/system';
 export const cronFile = '/etc/cron.d/p2p-update';
 export const dropIn = `${unitDirectory}/serf.service.d/p2p-update.conf`;
-/** What is enabled; each starts the service of its name. */
+/** Units to enable; each starts the service of its name. */
 export const wakers = [
   'p2p-update-advance.path',
   'p2p-update-advance.timer',
@@ -17,7 +17,7 @@ export const wakers = [
 ];
 const services = ['p2p-update-advance.service', 'p2p-update-apply.service'];
 
-/** The machine's own: systemd where it runs, or, in an image, where it is installed. */
+/** The scheduler of a machine: systemd where it runs or, in an image, where it is installed; else cron. */
 export function detectScheduler(root: string, { look }: Machine): Scheduler {
   const signs = ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'];
   const places = root === '/' ? ['/run/systemd/system'] : signs;

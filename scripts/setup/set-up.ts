@@ -6,16 +6,18 @@ import { planSetup } from './plan.ts';
 import type { SetupRequest } from './arguments.ts';
 import { checkCode } from './code.ts';
 import { takeSetupStep } from './execute.ts';
-import { decideFollowUps } from './left.ts';
+import { decideFollowUps } from './follow-ups.ts';
 import { readMachine } from './machine.ts';
 import { planProgramLink } from './program-link.ts';
 import { describeStep, formatFollowUps, formatRows } from './report.ts';
 import { detectScheduler, schedulerDirectories, schedulerFiles } from './scheduler.ts';
-import { print } from '../cli/output.ts';
+import { print, printJson } from '../cli/output.ts';
 
 /**
  * Makes a machine, or the image of one, a node: the user, the directories with their owners and modes,
- * the configuration, and systemd's units or cron's lines. docs/setup.md says the same by hand.
+ * the configuration, and systemd's units or cron's lines. docs/setup.md has the same steps by hand.
+ *
+ * @throws UpdateError as the exit statuses of the help text list
  */
 export function setUp({ root, dryRun, json, ...request }: SetupRequest): void {
   if (process.getuid?.() !== 0)
@@ -24,7 +26,7 @@ export function setUp({ root, dryRun, json, ...request }: SetupRequest): void {
     });
   const ownDir = dirname(distDirectory());
   const machine = readMachine(root);
-  // Run out of the image itself, or as it is installed here: inside it has the same path.
+  // Code inside the image has another path there; code outside is to have the same path in it.
   const codeDir = ownDir.startsWith(`${root}/`) ? ownDir.slice(root.length) : ownDir;
   checkCode(codeDir, machine);
   const scheduler = request.scheduler ?? detectScheduler(root, machine);
@@ -41,10 +43,13 @@ export function setUp({ root, dryRun, json, ...request }: SetupRequest): void {
   );
   const link = planProgramLink(join(codeDir, 'dist', 'p2p-update.cjs'), machine);
   const steps = [...plan.steps, ...link.steps];
-  const left = [...decideFollowUps(plan, machine, { scheduler, codeDir, root }), ...link.left];
+  const followUps = [
+    ...decideFollowUps(plan, machine, { scheduler, codeDir, root }),
+    ...link.followUps,
+  ];
   const rows = steps.map((step) => describeStep(step, machine));
   if (!json && rows.length === 0) print('nothing to do\n');
-  // The table first: of a step that fails one then knows which it was, and what was still to come.
+  // Before the steps, so that the reader sees which one failed and which were still to come.
   if (!json) print(formatRows(rows));
   if (!dryRun) {
     // The modes are those of the plan, whatever the caller's mask.
@@ -56,17 +61,14 @@ export function setUp({ root, dryRun, json, ...request }: SetupRequest): void {
         if (cause instanceof UpdateError) throw cause;
         const { action = '', path = '' } = rows[index] ?? {};
         throw new UpdateError('internal', `could not ${action} ${path}`, {
-          hint: 'put right what it says, then run setup again: it goes on from here',
+          hint: 'correct the cause, then run setup again: it goes on from here',
           cause,
         });
       }
     });
   }
-  print(
-    json
-      ? `${JSON.stringify({ dryRun, root, code: codeDir, scheduler, steps: rows, left })}\n`
-      : formatFollowUps(left),
-  );
+  if (json) printJson({ dryRun, root, code: codeDir, scheduler, steps: rows, left: followUps });
+  else print(formatFollowUps(followUps));
 }
 
 function readKeySet(file: string): string {

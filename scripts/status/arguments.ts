@@ -3,11 +3,11 @@ import { commandLine } from '../cli/command-line.ts';
 
 export const help = `Usage: p2p-update status [--channel NAME] [--watch [SECONDS]] [--json]
 
-Asks every node of the fleet what it runs, and says whether the fleet has converged: each node holds the
-newest version of each channel, and has applied what is meant for it.
+Asks every node of the fleet for its updates, and shows whether the fleet has converged: each node holds
+the newest version of each channel, and has applied it where it is a target.
 
   --channel NAME   only this channel
-  --watch          again every 5 s, or SECONDS; Ctrl-C ends it
+  --watch          repeat every 5 s, or SECONDS, until Ctrl-C
   --json           one JSON object (docs/status.md); with --watch one a line
   --help
 
@@ -15,33 +15,27 @@ The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CO
 
 Exit status: 0 converged, 1 an update failed on some node, 2 stale (the newest announcement, of the
 fleet or of a node, is older than "staleAfterSeconds"), 75 not converged yet, or a node does not answer,
-64 usage, 69 Serf is down, 78 configuration. Of several the first in the order 1, 2, 75.
+64 usage, 69 Serf is down, 78 configuration. Of several, the first of 1, 2, 75.
 `;
 
 const { parse, usage } = commandLine('status', { log: 'log' });
 
 const defaultSeconds = 5;
 
-export type Command =
-  | { kind: 'help' }
-  | {
-      kind: 'status';
-      channel: string | undefined;
-      json: boolean;
-      /** null: once. */
-      watchSeconds: number | null;
-    };
+export interface StatusOptions {
+  /** Undefined: all channels. */
+  channel: string | undefined;
+  json: boolean;
+  /** The pause between two reports; null: one report. */
+  watchSeconds: number | null;
+}
 
-/**
- * Decides what the arguments ask for.
- *
- * @throws UpdateError `usage`
- */
-export function parseCommand(args: string[]): Command {
+/** Decides what the arguments ask for; undefined is help. Throws UpdateError `usage`. */
+export function parseCommand(args: string[]): StatusOptions | undefined {
   const { values, positionals } = parseOptions(args);
   const { watch = false, json = false, channel } = values;
   const [first, ...more] = positionals;
-  if (values.help === true) return { kind: 'help' };
+  if (values.help === true) return undefined;
   const strange = more[0] ?? (watch ? undefined : first);
   if (strange !== undefined) throw usage(`${JSON.stringify(strange)} has no meaning here`);
   if (channel !== undefined && !isChannel(channel))
@@ -49,7 +43,7 @@ export function parseCommand(args: string[]): Command {
   if (first !== undefined && !/^[1-9]\d{0,4}$/.test(first))
     throw usage(`--watch takes whole seconds, 1 to 99999, not ${JSON.stringify(first)}`);
   const seconds = first === undefined ? defaultSeconds : Number(first);
-  return { kind: 'status', channel, json, watchSeconds: watch ? seconds : null };
+  return { channel, json, watchSeconds: watch ? seconds : null };
 }
 
 function parseOptions(args: string[]) {

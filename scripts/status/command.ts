@@ -1,16 +1,11 @@
 import { loadConfig } from '../../lib/config.ts';
-import { endBySignal, print } from '../cli/output.ts';
+import { defineRequestCommand } from '../cli/define-command.ts';
+import { endBySignal } from '../cli/output.ts';
 import { help, parseCommand } from './arguments.ts';
 import { showFleet } from './show.ts';
-import { defineCommand } from '../cli/define-command.ts';
 
-/** Shows what every node of the fleet runs, and whether the fleet has converged. */
-export const status = defineCommand('status', help, async (args) => {
-  const command = parseCommand(args);
-  if (command.kind === 'help') {
-    print(help);
-    return;
-  }
+/** Shows the updates of every node of the fleet, and whether the fleet has converged. */
+export const status = defineRequestCommand('status', help, parseCommand, async (options) => {
   endBySignal();
-  await showFleet(loadConfig(process.env), command);
+  await showFleet(loadConfig(process.env), options);
 });

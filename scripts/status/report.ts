@@ -1,8 +1,10 @@
 import { type ChannelRow, type FleetStatus, verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import type { CurrentUpdate } from '../../lib/query/node-summary.ts';
+import { isoTime } from '../../lib/system/iso-time.ts';
 import { asciiOnly } from '../../lib/system/printable.ts';
+import { asciiJson } from '../cli/output.ts';
 
-/** A fleet's status at a moment, and what it is judged by. */
+/** A fleet's status at a moment, and the limit by which it is stale. */
 export interface Report extends FleetStatus {
   /** The fleet id. */
   fleet: string;
@@ -59,15 +61,7 @@ function channelJson(row: ChannelRow) {
   };
 }
 
-/** JSON in ASCII: control characters above 0x7f, which JSON lets pass, steer some terminals. */
-export function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replace(
-    /[^\x20-\x7e]/g,
-    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
-
-/** A header, what is wrong, and a table of every node and channel; each line ASCII. */
+/** The lines of the report: a header, the problems, and a table of every node and channel; all ASCII. */
 export function statusLines(report: Report): string[] {
   return [...headerLines(report), '', ...tableLines(report)].map(asciiOnly);
 }
@@ -153,16 +147,11 @@ function resultText({ run, reason, state }: CurrentUpdate): string {
   return state === 'APPLIED' || reason === '' ? counts || 'applied' : `${reason} (${counts})`;
 }
 
-/** A span in its largest unit; another machine's clock may be ahead of ours. */
+/** A span of seconds in its largest unit; one below 0, from a clock that is ahead, counts as 0. */
 export function age(seconds: number): string {
   const span = Math.max(0, seconds);
   if (span < 120) return `${span} s`;
   if (span < 7200) return `${Math.floor(span / 60)} min`;
   if (span < 172_800) return `${Math.floor(span / 3600)} h`;
   return `${Math.floor(span / 86_400)} d`;
-}
-
-function isoTime(unixSeconds: number): string {
-  // What a node says may lie beyond what a Date can hold.
-  return new Date(Math.min(unixSeconds, 8.64e12) * 1000).toISOString();
 }

@@ -5,24 +5,23 @@ import { askSummaries } from '../../lib/query/ask-fleet.ts';
 import { judgeFleet, verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
-import type { Command } from './arguments.ts';
 import { endWithReader, print } from '../cli/output.ts';
+import { nowSeconds } from '../cli/time.ts';
+import type { StatusOptions } from './arguments.ts';
 import { statusJson, statusLines, type Report } from './report.ts';
-
-type StatusCommand = Extract<Command, { kind: 'status' }>;
 
 async function askFleet(config: Config, channel: string | undefined): Promise<Report> {
   const serf = connectSerf(config.serf);
   const members = await serf.members();
   const alive = members.filter(({ status }) => status === 'alive').map(({ name }) => name);
   const answers = await askSummaries(serf, alive);
-  const at = Math.floor(Date.now() / 1000);
+  const at = nowSeconds();
   const { staleAfterSeconds } = config;
   const status = judgeFleet({ members, answers, channel, staleAfterSeconds, nowSeconds: at });
   return { ...status, fleet: fleetId(config), at, staleAfterSeconds };
 }
 
-/** Whoever cannot read the key set may still look at the fleet. */
+/** The fleet's id, or a text in its place: the status of a fleet needs no key set. */
 function fleetId(config: Config): string {
   try {
     return currentKeySet(config).fleet;
@@ -32,22 +31,22 @@ function fleetId(config: Config): string {
   }
 }
 
-async function show(config: Config, { channel, json }: StatusCommand): Promise<string> {
+async function show(config: Config, { channel, json }: StatusOptions): Promise<string> {
   const report = await askFleet(config, channel);
   process.exitCode = verdictStatuses[report.verdict];
   return json ? `${statusJson(report)}\n` : `${statusLines(report).join('\n')}\n`;
 }
 
-/** Shows it again and again, until the process is ended. */
-async function watch(config: Config, command: StatusCommand, seconds: number): Promise<void> {
+/** Repeats the status every `seconds`, until the process ends. */
+async function watch(config: Config, options: StatusOptions, seconds: number): Promise<void> {
   endWithReader();
   const { stdout } = process;
   for (let isFirst = true; ; isFirst = false) {
-    const text = await show(config, command).catch((error: unknown) => {
+    const text = await show(config, options).catch((error: unknown) => {
       process.exitCode = exitStatus(error);
       return formatError('status', error);
     });
-    if (command.json) print(text);
+    if (options.json) print(text);
     else if (stdout.isTTY) {
       const lines = text
         .trimEnd()
@@ -59,8 +58,13 @@ async function watch(config: Config, command: StatusCommand, seconds: number): P
   }
 }
 
-/** Shows what every node of the fleet runs, and whether the fleet has converged: once, or again and again. */
-export async function showFleet(config: Config, command: StatusCommand): Promise<void> {
-  if (command.watchSeconds !== null) await watch(config, command, command.watchSeconds);
-  else print(await show(config, command));
+/**
+ * Shows the updates of every node of the fleet, and whether the fleet has converged: once, or repeatedly.
+ * Sets the exit status by the verdict.
+ *
+ * @throws UpdateError `unavailable` when Serf is down; with --watch that is printed instead
+ */
+export async function showFleet(config: Config, options: StatusOptions): Promise<void> {
+  if (options.watchSeconds !== null) await watch(config, options, options.watchSeconds);
+  else print(await show(config, options));
 }

@@ -3,6 +3,7 @@ import { UpdateError } from '../../lib/errors.ts';
 import type { RenewRequest } from '../../lib/submit/renewal.ts';
 import type { SubmitRequest } from '../../lib/submit/submission.ts';
 import type { WithdrawRequest } from '../../lib/submit/withdrawal.ts';
+import { asciiOnly } from '../../lib/system/printable.ts';
 import { commandLine } from '../cli/command-line.ts';
 import { parseMoment, parseSpan } from '../cli/time.ts';
 import { changeOptions, type ChangeValues } from '../keys/arguments.ts';
@@ -27,10 +28,10 @@ Options:
   --name NAME         the announced name (default: the file's)
   --target EXPR       the nodes that apply it: role=web|db,!canary=true or share=10%
                       (default: all; --renew: as before, and '' is all)
-  --noop              a manifest or an environment: nodes only find out what Puppet would
-                      change; waits up to two minutes, and lists it for each node
-  --wait              until every node that it is for has applied it; says who has not, and why
-  --timeout SPAN      how long to wait at most: 30s, 1h (default: 10m, for --noop alone 2m)
+  --noop              a manifest or an environment: nodes change nothing and report what Puppet
+                      would change; waits up to two minutes, and lists that for each node
+  --wait              wait until every target node has applied it; else name the nodes and why
+  --timeout SPAN      the longest wait: 30s, 1h (default: 10m, for --noop alone 2m)
   --version N         above the newest of the channel (default: unix seconds, or newest + 1)
   --expires SPAN      not applied later than that: 90d, 12h, 1y (default: 1y)
   --not-before TIME   downloaded at once, applied then: 2030-01-31T06:00Z or +2h
@@ -38,7 +39,7 @@ Options:
   --withdraw CHANNEL  an emergency stop: nodes that have not applied the channel's current
                       update do not apply it any more; needs no Transmission
   --renew             sign a kept announcement again, with a new version and today's keys;
-                      what is applied is not run again (default: the newest with content)
+                      applied content is not run again (default: the newest with content)
   --resend            send a kept announcement again, byte for byte (default: the newest)
   --dry-run           print what would be sent; change nothing
   --json              one JSON object on the last line of standard output
@@ -47,62 +48,61 @@ Options:
 The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
 
 Exit status: 0 sent, and with --wait applied by all; with --wait 1 failed on some node, 75 not yet
-applied by all, or a node does not answer; 64 usage, 65 the content is not what its name says, or a bad target, 69 Puppet,
-Transmission or Serf is down (the announcement is kept: --resend), 75 the disk failed, 76 refused,
-77 not trusted, 78 configuration.
+applied by all, or a node does not answer; 64 usage, 65 content that its name does not fit, or a bad
+target, 69 Puppet, Transmission or Serf is down (the announcement is kept: --resend), 75 the disk
+failed, 76 refused, 77 not trusted, 78 configuration.
 `;
 
 const { parse, usage } = commandLine('submit');
 
 const defaultExpiry = '1y';
 const defaultWait = '10m';
-/** A download by magnet, three tries of Puppet's first seconds, and some time to spare. */
+/** Time for a download by magnet and three short tries of Puppet, with a margin. */
 const defaultTrial = '2m';
 
-/** How long to follow what the fleet makes of it. */
+/** The wait for the outcome in the fleet. */
 export interface WaitOptions {
+  /** The longest wait. */
   seconds: number;
-  /** Whether the exit status says how it went; of a trial the report is enough. */
+  /** Whether the exit status tells the outcome; false for --noop alone, whose report is enough. */
   failOnTimeout: boolean;
 }
 
-interface Common {
+export interface SendOptions {
   dryRun: boolean;
   json: boolean;
-  /** null: not at all. */
+  /** Null: no wait. */
   wait: WaitOptions | null;
 }
 
 export type Command =
-  | { kind: 'help' }
-  | ({ kind: 'resend'; key: string | undefined } & Common)
-  | ({ kind: 'withdraw'; request: WithdrawRequest } & Common)
-  | ({ kind: 'renew'; request: RenewRequest } & Common)
-  | ({ kind: 'submit'; request: SubmitRequest; keys: ChangeValues; given: string[] } & Common);
+  | ({ kind: 'resend'; key: string | undefined } & SendOptions)
+  | ({ kind: 'withdraw'; request: WithdrawRequest } & SendOptions)
+  | ({ kind: 'renew'; request: RenewRequest } & SendOptions)
+  | ({ kind: 'submit'; request: SubmitRequest; keys: ChangeValues; given: string[] } & SendOptions);
 
-/** Options that a public key takes, and no update; and the other way round. */
+/** Options of a public key, which no update takes, and of an update, which no public key takes. */
 export const keyOptions: readonly string[] = Object.keys(changeOptions);
 export const updateOptions: readonly string[] = [
   ...['channel', 'name', 'target', 'noop', 'version', 'expires', 'not-before', 'rerun'],
 ];
 
 /**
- * Decides what the arguments ask for.
+ * Decides what the arguments ask for; undefined is help.
  *
- * @param now unix seconds
  * @throws UpdateError `usage`, and `malformed` for a target that breaks its grammar
  */
-export function parseCommand(args: string[], now: number): Command {
+export function parseCommand(args: string[], nowSeconds: number): Command | undefined {
   const { values, positionals } = parseOptions(args);
   const [first, ...more] = positionals;
-  if (values.help === true) return { kind: 'help' };
+  if (values.help === true) return undefined;
   if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
   const dryRun = values['dry-run'] ?? false;
-  const common = { dryRun, json: values.json ?? false, wait: parseWaitOptions(values, now) };
+  const common = { dryRun, json: values.json ?? false, wait: parseWaitOptions(values, nowSeconds) };
   const given = Object.keys(values);
   const target = values.target === undefined ? undefined : parseTarget(values.target);
   const version = values.version === undefined ? undefined : parseVersion(values.version);
-  const expires = now + parseSpan(values.expires ?? defaultExpiry);
+  const expires = nowSeconds + parseSpan(values.expires ?? defaultExpiry);
 
   if (values.resend === true) {
     refuseOthers('--resend', given, []);
@@ -125,7 +125,7 @@ export function parseCommand(args: string[], now: number): Command {
     channel: values.channel,
     name: values.name,
     version,
-    notBefore: notBefore === undefined ? 0 : parseMoment(notBefore, now),
+    notBefore: notBefore === undefined ? 0 : parseMoment(notBefore, nowSeconds),
     expires,
     rerun: values.rerun ?? false,
     noop: values.noop ?? false,
@@ -162,7 +162,7 @@ function parseOptions(args: string[]) {
 
 function parseWaitOptions(
   values: ReturnType<typeof parseOptions>['values'],
-  now: number,
+  nowSeconds: number,
 ): WaitOptions | null {
   const { wait = false, timeout, noop = false, 'not-before': notBefore } = values;
   if (!wait && timeout !== undefined && !noop)
@@ -171,7 +171,7 @@ function parseWaitOptions(
     if (wait) throw usage('--wait has no meaning with --dry-run');
     return null;
   }
-  const waitsFor = notBefore === undefined ? 0 : parseMoment(notBefore, now) - now;
+  const waitsFor = notBefore === undefined ? 0 : parseMoment(notBefore, nowSeconds) - nowSeconds;
   if (!wait) {
     const seconds = parseSpan(timeout ?? defaultTrial);
     return noop && waitsFor <= 0 ? { seconds, failOnTimeout: false } : null;
@@ -188,7 +188,7 @@ function refuseOthers(mode: string, given: readonly string[], allowed: readonly 
   if (other !== undefined) throw usage(`--${other} has no meaning with ${mode}`);
 }
 
-/** The same text, once it follows the grammar; the error points at the column. */
+/** Checks the grammar of a target; the error points at the column. */
 function parseTarget(text: string): string {
   try {
     checkTarget(text);
@@ -206,13 +206,10 @@ function parseVersion(text: string): number {
   return version;
 }
 
-/**
- * The error for a target with its text below the message and a caret under the column that it names.
- */
-export function pointAtColumn(target: string, { message }: UpdateError): string {
+/** The message of an error, with the target below it and a caret under the column that it names. */
+function pointAtColumn(target: string, { message }: UpdateError): string {
   const column = Number(/\bcolumn (\d+)/.exec(message)?.[1]);
   if (!Number.isInteger(column)) return message;
-  // What a terminal could obey is not shown; every character keeps its column.
-  const shown = target.replace(/[^ -~]/g, '?');
-  return `${message}\n  ${shown}\n  ${' '.repeat(column - 1)}^`;
+  // asciiOnly keeps every character in its column, and hides those that a terminal obeys.
+  return `${message}\n  ${asciiOnly(target)}\n  ${' '.repeat(column - 1)}^`;
 }

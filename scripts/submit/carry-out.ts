@@ -16,25 +16,26 @@ import { prepareSubmission, type Submission } from '../../lib/submit/submission.
 import { prepareWithdrawal, type WithdrawRequest } from '../../lib/submit/withdrawal.ts';
 import { missingSigners } from '../../lib/trust/key-proposal.ts';
 import { progressBar } from '../cli/progress-bar.ts';
+import { nowSeconds } from '../cli/time.ts';
 import { withDirectoryIn, withWorkDirectory } from '../cli/work-directory.ts';
 import { parseChange } from '../keys/arguments.ts';
 import { proposalFile, proposeChange, writeProposal } from '../keys/change.ts';
-import { proposalFacts, proposalText } from '../keys/report.ts';
+import { printProposal, proposalFacts } from '../keys/report.ts';
 import { sendProposal } from '../keys/send.ts';
-import { type Command, keyOptions, type WaitOptions, updateOptions } from './arguments.ts';
+import {
+  type Command,
+  keyOptions,
+  type SendOptions,
+  updateOptions,
+  type WaitOptions,
+} from './arguments.ts';
 import { explainUnfinished, followUpdate, formatNodes } from './follow.ts';
 import { describeAnnouncement, report } from './report.ts';
 import { print } from '../cli/output.ts';
 
-interface Options {
-  dryRun: boolean;
-  json: boolean;
-  wait: WaitOptions | null;
-}
-
 type SubmitCommand = Extract<Command, { kind: 'submit' }>;
 
-/** A file is an update, or a public key that the fleet is to trust. */
+/** Submits a file: an update, or a public key to add to the release keys. */
 async function submitFile(command: SubmitCommand, config: Config): Promise<void> {
   const { request, given } = command;
   const isKey = (await readKeyToAdd(request.file)) !== undefined;
@@ -59,7 +60,7 @@ async function submitFile(command: SubmitCommand, config: Config): Promise<void>
       request,
       config,
       workDir,
-      now(),
+      nowSeconds(),
       fleetOf(config),
       onProgress,
     );
@@ -72,14 +73,14 @@ async function addKey(
   { request: { file }, keys, ...options }: SubmitCommand,
   config: Config,
 ): Promise<void> {
-  const { dryRun, json } = options;
+  const { dryRun } = options;
   if (keys['root-key'] === undefined)
     throw new UpdateError('usage', `${file} is a public key, which only a root key can add`, {
       hint: 'add --root-key FILE: the private root key, on the medium that holds it',
     });
   const request = parseChange('add', [file], keys);
   const current = currentKeySet(config);
-  const proposal = await proposeChange(request, current, now());
+  const proposal = await proposeChange(request, current, nowSeconds());
   if (missingSigners(proposal).length === 0 && !dryRun) {
     const payload = await sendProposal(proposal, current, config);
     await reportSent(payload, config, null, options);
@@ -87,26 +88,27 @@ async function addKey(
   }
   const out = proposalFile(proposal, request.out);
   if (!dryRun) writeProposal(out, proposal);
-  const facts = proposalFacts(proposal, current, config, now());
-  if (json) print(`${JSON.stringify({ ...facts, file: dryRun ? null : out })}\n`);
-  else
-    print(
-      `${proposalText(facts, out)}${dryRun ? 'dry run: nothing was sent' : `written to ${out}`}\n`,
-    );
+  const facts = proposalFacts(proposal, current, config, nowSeconds());
+  const outcome = dryRun ? 'dry run: nothing was sent' : `written to ${out}`;
+  printProposal(facts, out, { ...options, outcome });
 }
 
-async function withdraw(request: WithdrawRequest, config: Config, options: Options): Promise<void> {
-  const prepared = await prepareWithdrawal(request, config, now(), fleetOf(config));
+async function withdraw(
+  request: WithdrawRequest,
+  config: Config,
+  options: SendOptions,
+): Promise<void> {
+  const prepared = await prepareWithdrawal(request, config, nowSeconds(), fleetOf(config));
   if (prepared.withdraws === undefined)
-    warn(`no update of channel ${request.channel} is known here; is it spelled so?`);
+    warn(`no update of channel ${request.channel} is known here; check its name`);
   await announce(prepared, config, options);
 }
 
-async function renew(request: RenewRequest, config: Config, options: Options): Promise<void> {
+async function renew(request: RenewRequest, config: Config, options: SendOptions): Promise<void> {
   const prepared = await prepareRenewal(
     request,
     config,
-    now(),
+    nowSeconds(),
     fleetOf(config),
     progressBar('hashing'),
   );
@@ -119,7 +121,7 @@ async function renew(request: RenewRequest, config: Config, options: Options): P
 }
 
 /** Publishes and sends what was prepared, or shows it. */
-async function announce(prepared: Submission, config: Config, options: Options): Promise<void> {
+async function announce(prepared: Submission, config: Config, options: SendOptions): Promise<void> {
   const { dryRun } = options;
   const targets = await askTargets(prepared.payload, config);
   if (!dryRun) {
@@ -135,7 +137,11 @@ async function announce(prepared: Submission, config: Config, options: Options):
   else await reportSent(prepared.payload, config, targets, options);
 }
 
-async function resend(key: string | undefined, config: Config, options: Options): Promise<void> {
+async function resend(
+  key: string | undefined,
+  config: Config,
+  options: SendOptions,
+): Promise<void> {
   const published = findPublished(config, key);
   const targets = await askTargets(published.payload, config);
   if (options.dryRun) {
@@ -146,12 +152,12 @@ async function resend(key: string | undefined, config: Config, options: Options)
   await reportSent(published.payload, config, targets, options);
 }
 
-/** Tells what was sent and, where that is wanted, what the fleet makes of it. */
+/** Reports the sent announcement and, with --wait, its outcome in the fleet. */
 async function reportSent(
   payload: string,
   config: Config,
   targets: TargetedMembers | null,
-  { json, wait }: Options,
+  { json, wait }: SendOptions,
 ): Promise<void> {
   const { update } = parseAnnouncement(payload);
   const facts = describeAnnouncement(payload, config, targets);
@@ -183,7 +189,7 @@ async function follow(update: Update, config: Config, { seconds }: WaitOptions) 
   return progress;
 }
 
-/** How many members an announcement is for, as far as Serf knows; null without a target, or without Serf. */
+/** Counts the members that Serf knows and an announcement is for; null without a target, or without Serf. */
 async function askTargets(payload: string, config: Config) {
   const { target, channel } = parseAnnouncement(payload).signed.announcement;
   if (target === '') return null;
@@ -196,7 +202,7 @@ async function askTargets(payload: string, config: Config) {
   return targets;
 }
 
-/** Which versions the fleet has. */
+/** Asks the fleet for its versions, by Serf. */
 function fleetOf({ serf }: Config): FleetVersions {
   return askBySerf(connectSerf(serf), warn);
 }
@@ -205,16 +211,12 @@ function warn(message: string): void {
   process.stderr.write(`submit: warning: ${message}\n`);
 }
 
-/** Unix seconds. */
-function now(): number {
-  return Math.floor(Date.now() / 1000);
-}
-
-/** Announces an update to the fleet: makes the torrent, signs, seeds, sends the Serf event. */
-export async function carryOut(
-  command: Exclude<Command, { kind: 'help' }>,
-  config: Config,
-): Promise<void> {
+/**
+ * Announces an update to the fleet: makes the torrent, signs, seeds, sends the Serf event.
+ *
+ * @throws UpdateError as the exit statuses of the help text list
+ */
+export async function carryOut(command: Command, config: Config): Promise<void> {
   switch (command.kind) {
     case 'resend':
       await resend(command.key, config, command);

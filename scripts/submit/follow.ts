@@ -12,7 +12,7 @@ import {
 import { parseStatus, type UpdateStatus } from '../../lib/query/update-status.ts';
 import { asciiOnly } from '../../lib/system/printable.ts';
 
-/** An agent that is restarted is back by then. */
+/** Failures in a row: an agent that is restarted is back sooner. */
 const maxFailures = 5;
 const failurePauseMs = 1000;
 /** A pause of a twentieth of the time so far: a long wait must not keep a large fleet busy. */
@@ -21,10 +21,10 @@ const maxPauseMs = 10_000;
 const maxNamed = 5;
 
 /**
- * Asks the fleet until no member that is alive is waited for any more, or until `timeoutMs` are over.
- * What a member says is for people: nothing is decided by it.
+ * Asks the fleet until no member that is alive is waited for any more, or until `timeoutMs` have passed.
+ * The answers of members are for the report alone: no node acts on them.
  *
- * @param onProgress told how many of the targets, as far as they are known, have ended
+ * @param onProgress receives how many of the known targets have ended, and how many there are
  * @throws UpdateError `unavailable` when Serf is down for longer than a restart takes
  */
 export async function followUpdate(
@@ -72,9 +72,9 @@ export async function followUpdate(
 }
 
 /**
- * What keeps an update from having converged, for a person.
+ * Explains which nodes keep an update from having converged.
  *
- * @returns undefined when nothing does
+ * @returns undefined when it has converged
  */
 export function explainUnfinished(
   update: UpdateId,
@@ -89,15 +89,15 @@ export function explainUnfinished(
   return verdict === 'failed'
     ? {
         message: `${nameOf(update)} is not applied on ${where}`,
-        hint: `the run log is in "applyDir"/runs of that node; what became of it: ${commandHint('status')}`,
+        hint: `the run log is in "applyDir"/runs of that node; its state: ${commandHint('status')}`,
       }
     : {
         message: `${nameOf(update)} is not applied yet on ${where}`,
-        hint: `nothing is lost, nodes go on by themselves; how far they are: ${commandHint('status')}`,
+        hint: `nothing is lost, nodes go on by themselves; to see their progress: ${commandHint('status')}`,
       };
 }
 
-/** A line for each node, and below it what a noop would change there. */
+/** A line for each node, and below it the resources that a noop would change there; all ASCII. */
 export function formatNodes(nodes: readonly NodeProgress[]): string {
   const width = Math.max(...nodes.map(({ name }) => name.length), 4);
   const lines = nodes.flatMap(({ name, state, reason, wouldChange = [], more = 0 }) => [

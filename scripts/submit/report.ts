@@ -2,12 +2,13 @@ import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
 import type { TargetedMembers } from '../../lib/query/ask-fleet.ts';
 import type { UpdateProgress } from '../../lib/query/judge-update.ts';
-import { asciiJson } from '../status/report.ts';
-import { print } from '../cli/output.ts';
+import { isoTime } from '../../lib/system/iso-time.ts';
+import { print, printJson } from '../cli/output.ts';
 
 /**
- * What is told of an announcement, the same for a dry run, a submission and a repetition.
+ * Facts about an announcement, the same for a dry run, a submission and --resend.
  *
+ * @param payload the text of a valid announcement; throws UpdateError `malformed` for any other
  * @param targets null without a target, and when Serf could not be asked
  */
 export function describeAnnouncement(
@@ -48,8 +49,10 @@ export function describeAnnouncement(
 export type Facts = ReturnType<typeof describeAnnouncement>;
 
 /**
- * Prints the facts: as lines for a person, or as one JSON object. `sentAt` is null for a dry run; with
- * what the fleet made of it where that was waited for, null when it could not be asked.
+ * Prints the facts about an announcement, as lines or as one JSON object.
+ *
+ * @param facts with `verdict` and `nodes` after --wait; null when the fleet could not be asked
+ * @param sentAt null for a dry run
  */
 export function report(
   facts: Facts & { [K in 'verdict' | 'nodes']?: UpdateProgress[K] | null },
@@ -58,7 +61,7 @@ export function report(
 ): void {
   if (json) {
     const sent = { sent: sentAt !== null, submittedAt: sentAt?.toISOString() ?? null };
-    print(`${asciiJson({ ...facts, ...sent })}\n`);
+    printJson({ ...facts, ...sent });
     return;
   }
   const rows: [string, string][] = [
@@ -97,8 +100,4 @@ function targetText({ target, targets }: Facts): string {
   const known =
     targets === null ? 'Serf cannot be asked' : `${targets.matching} of ${targets.members} members`;
   return `${target} (${known})`;
-}
-
-function isoTime(unixSeconds: number): string {
-  return new Date(unixSeconds * 1000).toISOString();
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isContentName } from '../../lib/announcement/codec.ts';
+import { isContentName } from '../../lib/announcement/fields.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { prepareSubmission } from '../../lib/submit/submission.ts';
 import { parsePayload } from '../../lib/announcement/update.ts';

@@ -29,7 +29,7 @@ const dist = (...path: string[]): string => join(copy, 'dist', ...path);
 const besides = (): string[] => readdirSync(copy).filter((name) => name.startsWith('dist.new-'));
 
 describe('the build', () => {
-  it('makes each program executable, and removes what an earlier version had', () => {
+  it('makes each program executable, and removes the files of an earlier version', () => {
     mkdirSync(dist('scripts', 'old'), { recursive: true });
     writeFileSync(dist('scripts', 'old', 'apply.cjs'), '');
     writeFileSync(dist('.hidden'), '');
@@ -78,7 +78,7 @@ describe('the build', () => {
     // The largest bundle has some 500 KB.
     ['a disk that is full half-way', () => undefined, ['prlimit', '--fsize=300000', '--'], /EFBIG/],
   ])(
-    'that fails for %s leaves dist/ as it was',
+    'leaves dist/ as it was when it fails for %s',
     (_, spoil, prefix, reason) => {
       mkdirSync(dist('handlers'), { recursive: true });
       writeFileSync(dist('p2p-update.cjs'), 'of before');
@@ -97,7 +97,7 @@ describe('the build', () => {
     60_000,
   );
 
-  it('never leaves a moment without a handler and the program, though two run at once', async () => {
+  it('keeps the handlers and the program in place at every moment, also while two builds run', async () => {
     expect(build().status).toBe(0);
     const programs = ['handlers/transmission-done.cjs', 'p2p-update.cjs'];
     const run = (program: string) => spawnSync(dist(program), ['version'], { encoding: 'utf8' });

@@ -69,7 +69,7 @@ describe('keygen', () => {
     expect(stdout).not.toMatch(/PRIVATE/);
   });
 
-  it('makes several release keys, with a threshold, and tells in JSON', async () => {
+  it('makes several release keys, with a threshold, and reports in JSON', async () => {
     const out = temporaryDirectory();
     const args = ['--fleet', 'example', '--out', out, '--signers', '3', '--threshold', '2'];
     const { status, stdout } = await keygen([...args, '--json']);
@@ -118,7 +118,7 @@ describe('keygen', () => {
   });
 
   it.each(['root.key', 'release.pub', 'keyset.txt'])(
-    'never overwrites: a %s that exists is refused, and nothing else is left',
+    'refuses to overwrite %s, and leaves no other file',
     async (name) => {
       const out = temporaryDirectory();
       writeFileSync(join(out, name), 'ours');

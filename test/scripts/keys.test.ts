@@ -18,7 +18,7 @@ import {
 } from '../support/fleet/operator.ts';
 import { readTree } from '../support/run/tree.ts';
 
-/** An operator and a new key that the fleet is to trust. */
+/** An operator, and a new key to add to the key set. */
 function start(options: OperatorOptions = {}): {
   operator: Operator;
   fresh: KeyFiles;
@@ -82,7 +82,7 @@ describe('keys list', () => {
     });
   });
 
-  it('shows what a proposal would bring, and how far it is', async () => {
+  it('shows the changes of a proposal and its signatures so far', async () => {
     const { operator, fresh, keys } = start(twoRoots);
     await keys('add', fresh.pub, '--root-key', root(operator));
     const { status, stdout, stderr } = await keys('list', proposal);
@@ -94,7 +94,7 @@ describe('keys list', () => {
     expect(stdout).toMatch(new RegExp(`^to sign +${operator.roots[1]?.id}$`, 'm'));
     const text = await keys('list', proposal, '--text');
     expect(parseKeySet(text.stdout).epoch).toBe(2);
-    // Where another key set is in force, it is shown, and nobody is led to believe in it.
+    // Where another key set is in force, the proposal is shown with a warning, and without its signatures.
     const elsewhere = start(twoRoots);
     writeFileSync(
       join(elsewhere.operator.directory, proposal),
@@ -102,13 +102,13 @@ describe('keys list', () => {
     );
     const strange = await elsewhere.keys('list', proposal);
     expect(strange.status).toBe(0);
-    expect(strange.stderr).toMatch(/warning: nobody can sign it here: .*not a root key/);
+    expect(strange.stderr).toMatch(/warning: it cannot be signed here: .*not a root key/);
     expect(strange.stdout).not.toContain('signed by');
   });
 });
 
 describe('a change of the key set', () => {
-  it('is prepared by one, signed by the other, and then good for every node', async () => {
+  it('is prepared by one holder, countersigned by the other, and then verifies on every node', async () => {
     const { operator, fresh, keys } = start(twoRoots);
     const first = await keys('add', fresh.pub, '--root-key', root(operator), '--channels', 'web');
     expect(first).toMatchObject({ status: 0, stderr: '' });
@@ -120,7 +120,7 @@ describe('a change of the key set', () => {
     expect(unfinished.stderr).toMatch(/has not signed yet/);
     const second = await keys('countersign', proposal, '--root-key', root(operator, 1));
     expect(second).toMatchObject({ status: 0, stderr: '' });
-    // What one agrees to is shown to him, not what the file says of itself.
+    // Computed from the two key sets, and not taken from the file.
     expect(second.stdout).toContain(`  adds release key ${fresh.id}, channel web\n`);
     expect(second.stdout).toContain(`keys send ${proposal}\n`);
     const dry = await keys('send', proposal, '--dry-run', '--json');
@@ -142,7 +142,7 @@ describe('a change of the key set', () => {
     });
   });
 
-  it('can be signed with several keys at once, in memory of whom --with names', async () => {
+  it('can be signed with several keys at once, or by the holders that --with names', async () => {
     const { operator, fresh, keys } = start({ roots: 3, rootThreshold: 2 });
     const unnamed = await keys('add', fresh.pub, '--root-key', root(operator));
     expect(unnamed).toMatchObject({ status: 64, stdout: '' });
@@ -160,7 +160,7 @@ describe('a change of the key set', () => {
     expect(factsOf(atOnce)).toMatchObject({ complete: true });
   });
 
-  it('of thresholds and channels alone has a command too', async () => {
+  it('can be of thresholds and channels alone', async () => {
     const { operator, keys } = start({ releases: 2 });
     const [k1 = '', k2 = ''] = operator.releases.map(({ id }) => id);
     const base = ['--root-key', root(operator), '--dry-run', '--json'];
@@ -175,7 +175,7 @@ describe('a change of the key set', () => {
     expect(shut.stdout).toMatch(/updates can be signed for channel web only/);
   });
 
-  it('writes nothing with --dry-run, and tells the same', async () => {
+  it('writes nothing with --dry-run, and reports the same', async () => {
     const { operator, fresh, keys } = start(twoRoots);
     const before = readTree(operator.directory);
     const args = ['add', fresh.pub, '--root-key', root(operator), '--json'];
@@ -189,7 +189,7 @@ describe('a change of the key set', () => {
     expect(readFileSync(join(operator.directory, proposal), 'utf8')).toBe(proposed);
   });
 
-  it('that has a signature already is left as it is', async () => {
+  it('stays as it is when it has the signature already', async () => {
     const { operator, fresh, keys } = start(twoRoots);
     await keys('add', fresh.pub, '--root-key', root(operator));
     const before = readTree(operator.directory);
@@ -214,7 +214,7 @@ describe('a change of the key set', () => {
     expect(await keys('send', proposal, '--dry-run')).toMatchObject({ status: 0 });
   });
 
-  it('copies and tells nothing of a private key', async () => {
+  it('contains no private key, and neither does the report', async () => {
     const { operator, fresh, keys } = start(twoRoots);
     const before = new Set(Object.keys(readTree(operator.directory)));
     const outcomes = [
@@ -235,7 +235,7 @@ describe('a change of the key set', () => {
 });
 
 describe('a removed key', () => {
-  it('leaves a list of what has to be signed again', async () => {
+  it('leaves a list of the updates to sign again', async () => {
     const { operator, keys } = start({ releases: 2, releaseThreshold: 1 });
     const [gone, stays] = operator.releases as [KeyFiles, KeyFiles];
     const now = Math.floor(Date.now() / 1000);
@@ -259,7 +259,7 @@ describe('a removed key', () => {
     ]);
   });
 
-  it('says that there is nothing when nothing was kept', async () => {
+  it('leaves an empty list where no announcement was kept', async () => {
     const { operator, keys } = start({ releases: 2 });
     const args = ['remove', operator.releases[0]?.id ?? '', '--root-key', root(operator)];
     expect((await keys(...args)).stdout).toMatch(/none of those that are kept here/);
@@ -298,7 +298,7 @@ describe('keys send', () => {
     expect(operator.sent()).toEqual([facts.payload, facts.payload, facts.payload]);
   });
 
-  it('keeps what it could not send', async () => {
+  it('keeps the announcement that it could not send', async () => {
     const { operator, fresh, keys } = start();
     await keys('add', fresh.pub, '--root-key', root(operator));
     const { status, stderr } = await keys('send', proposal);
@@ -324,7 +324,7 @@ describe('keys send', () => {
   });
 });
 
-describe('keys refuses', () => {
+describe('keys', () => {
   const refused = async (
     { operator, keys }: ReturnType<typeof start>,
     args: string[],
@@ -346,12 +346,17 @@ describe('keys refuses', () => {
     ['an option of another command', () => ['list', '--root'], 64, /--root has no meaning/],
     ['two files to list', () => ['list', 'a', 'b'], 64, /one at a time/],
     ['a missing file to list', () => ['list', 'none.json'], 64, /cannot read "none.json"/],
-    ['what is no proposal', ({ fresh }) => ['list', fresh.pub], 65, /not a proposal/],
+    ['a file that is no proposal', ({ fresh }) => ['list', fresh.pub], 65, /not a proposal/],
     ['add without a key', () => ['add', '--root-key', 'x'], 64, /public key file must be named/],
     ['add without a root key', ({ fresh }) => ['add', fresh.pub], 64, /--root-key FILE is needed/],
     ['remove without an id', () => ['remove', '--root-key', 'x'], 64, /no key is named/],
-    ['set without anything', () => ['set', '--root-key', 'x'], 64, /nothing is named/],
-    ['a key without its channels', () => ['set', 'ab', '--root-key', 'x'], 64, /go together/],
+    ['set without anything', () => ['set', '--root-key', 'x'], 64, /set needs a threshold/],
+    [
+      'to set a key without its channels',
+      () => ['set', 'ab', '--root-key', 'x'],
+      64,
+      /go together/,
+    ],
     [
       'a threshold of 4',
       ({ fresh }) => ['add', fresh.pub, '--root-key', 'x', '--threshold', '4'],
@@ -418,7 +423,7 @@ describe('keys refuses', () => {
       /1 root key could not reach the root threshold of 2/,
     ],
     [
-      'a channel that is none',
+      'a malformed channel',
       ({ operator, fresh }) => ['add', fresh.pub, '--channels', 'No', '--root-key', root(operator)],
       65,
       /channels/,
@@ -430,7 +435,7 @@ describe('keys refuses', () => {
       /is a release key, not a root key/,
     ],
     [
-      'a root key of nobody',
+      'a key that is no root key',
       ({ fresh }) => ['add', fresh.pub, '--root-key', fresh.key],
       77,
       /is not a root key of key set 1/,
@@ -459,18 +464,18 @@ describe('keys refuses', () => {
     [
       'to write over a file',
       ({ operator, fresh }) => {
-        operator.file(proposal, 'signed by somebody');
+        operator.file(proposal, 'signed already');
         return ['add', fresh.pub, '--root-key', root(operator)];
       },
       76,
       /exists already/,
     ],
-  ])('%s', async (_, args, status, message) => {
+  ])('refuses %s', async (_, args, status, message) => {
     const machine = start(twoRoots);
     await refused(machine, args(machine), status, message);
   });
 
-  it('a proposal that was altered on its way', async () => {
+  it('refuses a proposal that was altered on its way', async () => {
     const machine = start(twoRoots);
     const { operator, fresh, keys } = machine;
     await keys('add', fresh.pub, '--root-key', root(operator));
@@ -494,7 +499,7 @@ describe('keys refuses', () => {
     await refused(machine, args, 65, /not that of the key set/);
   });
 
-  it('a proposal for a key set that is not the one in force', async () => {
+  it('refuses a proposal for another key set than the one in force', async () => {
     const machine = start(twoRoots);
     const { operator, fresh, keys } = machine;
     await keys('add', fresh.pub, '--root-key', root(operator));

@@ -13,7 +13,7 @@ const [command = '', ...argv] = programArgv('p2p-update.cjs log');
 const id = { channel: 'default', version: 5 };
 const infoHash = 'ab'.repeat(20);
 
-/** A node through which one update went, and a part of another one. */
+/** A node with the log lines of one update, and a part of those of another. */
 function makeNode(): LoneNode {
   const node = makeLoneNode();
   const { stateDir, applyDir } = node.config;
@@ -44,19 +44,19 @@ const decisionsOf = (text: string): string[] =>
     .map((line) => (JSON.parse(line) as { decision: string }).decision);
 
 describe('log', () => {
-  it('tells what became of one update, on both sides, its hook included', () => {
+  it('shows the lines of one update from both sides and from the hook', () => {
     const { status, stdout } = show(makeNode(), 'default@5', '--json');
     expect(decisionsOf(stdout)).toEqual(['accept', 'queued', 'complete', 'applied']);
     expect(status).toBe(0);
   });
 
-  it('tells of a channel, or of everything', () => {
+  it('shows the lines of a channel, or all of them', () => {
     const node = makeNode();
     expect(decisionsOf(show(node, 'default', '--json').stdout)).toHaveLength(4);
     expect(decisionsOf(show(node, '--json').stdout)).toHaveLength(6);
   });
 
-  it('shows a line for a person, which cannot steer the terminal', () => {
+  it('replaces control characters, which could steer a terminal', () => {
     const { stdout } = show(makeNode(), 'default@5');
     expect(stdout).toMatch(/apply +default@5 +applied +a\?\[2Jb \(\d+ ms\)\n$/);
   });
@@ -66,7 +66,7 @@ describe('log', () => {
     ['web', { key: 'web', json: false, follow: false }],
     ['web@7 --json', { key: 'web@7', json: true, follow: false }],
     ['7 --watch', { key: '7', json: false, follow: true }],
-  ])('takes %j', (text, options) => {
+  ])('parses the arguments %j', (text, options) => {
     expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(options);
   });
 
@@ -74,13 +74,13 @@ describe('log', () => {
     expect(refusal(() => parseCommand(text.split(' '))).code).toBe('usage');
   });
 
-  it('refuses what is no update', () => {
+  it('refuses a key that is neither a channel nor an update', () => {
     const { status, stderr } = show(makeNode(), 'a b');
     expect(status).toBe(64);
     expect(stderr).toMatch(/^log: error: .+\nlog: hint: .+\n$/);
   });
 
-  it('goes on with what comes, and no line twice', async () => {
+  it('shows each new line once with --watch', async () => {
     const node = makeNode();
     const env = { ...process.env, P2P_UPDATE_CONFIG: node.configFile };
     const child = spawn(command, [...argv, 'default@5', '--watch', '--json'], { env });

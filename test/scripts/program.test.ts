@@ -30,28 +30,34 @@ describe('p2p-update', () => {
     ]);
   });
 
-  it.each([['--help'], ['-h'], ['help']])('%s lists every command with its summary', (argument) => {
-    const { status, stdout, stderr } = p2pUpdate(argument);
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toMatch(/^Usage: p2p-update COMMAND/);
-    for (const { name, summary } of commands)
-      expect(stdout).toContain(`  ${name.padEnd(11)}${summary}\n`);
-  });
+  it.each([['--help'], ['-h'], ['help']])(
+    'lists every command with its summary for %s',
+    (argument) => {
+      const { status, stdout, stderr } = p2pUpdate(argument);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      expect(stdout).toMatch(/^Usage: p2p-update COMMAND/);
+      for (const { name, summary } of commands)
+        expect(stdout).toContain(`  ${name.padEnd(11)}${summary}\n`);
+    },
+  );
 
-  it('without arguments shows the usage as an error', () => {
+  it('shows the usage as an error without arguments', () => {
     const { status, stdout, stderr } = p2pUpdate();
     expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
     expect(stderr).toBe(p2pUpdate('help').stdout);
   });
 
-  it.each(names.filter((name) => name !== 'help'))('help %s is what --help prints', (name) => {
-    const help = p2pUpdate('help', name);
-    expect(help).toMatchObject({ status: 0, stderr: '' });
-    expect(help.stdout).toMatch(new RegExp(`^Usage: p2p-update ${name}\\b`));
-    for (const option of ['--help', '-h']) expect(p2pUpdate(name, option)).toEqual(help);
-  });
+  it.each(names.filter((name) => name !== 'help'))(
+    'prints the same for help %s as for --help',
+    (name) => {
+      const help = p2pUpdate('help', name);
+      expect(help).toMatchObject({ status: 0, stderr: '' });
+      expect(help.stdout).toMatch(new RegExp(`^Usage: p2p-update ${name}\\b`));
+      for (const option of ['--help', '-h']) expect(p2pUpdate(name, option)).toEqual(help);
+    },
+  );
 
-  it.each([['--version'], ['version']])('%s is the version of package.json', (argument) => {
+  it.each([['--version'], ['version']])('prints the version of package.json for %s', (argument) => {
     const { version } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
       version: string;
     };
@@ -91,12 +97,12 @@ describe('p2p-update', () => {
       'keys: error: there is no command countersing; countersign is the nearest',
     ],
     [
-      'an option of every object',
+      'a property of every object',
       ['submit', '--constructor'],
       'submit: error: there is no option --constructor',
     ],
-    ['what a terminal obeys', ['\u009b2J'], 'p2p-update: error: there is no command "\\u009b2J"'],
-  ])('refuses %s, names the nearest one, and how to get help', (_, args, line) => {
+    ['a control character', ['\u009b2J'], 'p2p-update: error: there is no command "\\u009b2J"'],
+  ])('refuses %s, and names the nearest word and the help', (_, args, line) => {
     const { status, stdout, stderr } = p2pUpdate(...args);
     expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
     const [error, hint, ...more] = stderr.split('\n');
@@ -105,7 +111,7 @@ describe('p2p-update', () => {
     expect(more).toEqual(['']);
   });
 
-  it('takes it quietly when nobody reads its output any more', async () => {
+  it('ends without an error when the reader of its output has gone', async () => {
     const child = spawn('sh', ['-c', '"$@" | true', 'sh', node, program, 'help']);
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
@@ -114,7 +120,7 @@ describe('p2p-update', () => {
   });
 });
 
-describe('the words for arguments', () => {
+describe('a command line', () => {
   const { parse } = commandLine('submit');
   const read = (...args: string[]) =>
     parse({ args, options: { name: { type: 'string' }, json: { type: 'boolean' } } }).values;
@@ -129,11 +135,11 @@ describe('the words for arguments', () => {
     [['more'], 'more has no meaning here'],
     [['two words'], '"two words" has no meaning here'],
     [['-x'], 'there is no option -x'],
-  ])('refuse %j', (args, message) => {
+  ])('refuses %j', (args, message) => {
     expect(refusal(() => read(...args))).toMatchObject({ code: 'usage', message });
   });
 
-  it('take what is well formed', () => {
+  it('takes well-formed arguments', () => {
     expect(read('--name=--json', '--json')).toEqual({ name: '--json', json: true });
     expect(read('--name', 'a', '--name', '-')).toEqual({ name: '-' });
   });
@@ -141,7 +147,7 @@ describe('the words for arguments', () => {
   it.each([
     ['submit', () => parseSubmit(['--wiat', 'a'], 0), '--wait'],
     ['keys', () => parseKeys(['lst']), 'list'],
-  ])('of %s know the nearest one', (_, parseIt, wanted) => {
+  ])('of %s finds the word nearest to a mistyped one', (_, parseIt, wanted) => {
     const error = refusal(parseIt);
     if (!(error instanceof UnknownWordError)) throw error;
     expect(nearest(error.word, error.known)).toBe(wanted);
@@ -154,7 +160,7 @@ describe('the words for arguments', () => {
     ['x', undefined],
     ['status', 'status'],
     ['wholly-other', undefined],
-  ])('find for %s %s', (word, found) => {
+  ])('finds for %s the nearest command %s', (word, found) => {
     expect(nearest(word, names)).toBe(found);
   });
 });
@@ -168,7 +174,7 @@ describe('from a checkout, by tsx without its cache,', () => {
     });
 
   it.each(['submit', 'keys', 'keygen', 'status', 'setup', 'reconcile', 'apply'])(
-    'scripts/%s.ts is that command',
+    'scripts/%s.ts runs that command',
     (name) => {
       const { status, stdout, stderr } = tsx(`${name}.ts`, ['--help']);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -177,7 +183,7 @@ describe('from a checkout, by tsx without its cache,', () => {
     60_000,
   );
 
-  it('submit shows what it would send', () => {
+  it('submit --dry-run shows the announcement, and changes nothing', () => {
     const operator = makeOperator();
     const file = operator.file('a.bin', 'x');
     const before = readTree(operator.directory);
@@ -188,11 +194,11 @@ describe('from a checkout, by tsx without its cache,', () => {
   }, 60_000);
 });
 
-/** A hint ends in the command that a person pastes. */
+/** The command to paste, with which a hint ends. */
 const commandOf = (stderr: string): string => /hint: (?:.*: )?(\S+ .*)\n$/.exec(stderr)?.[1] ?? '';
 
 describe('a hint', () => {
-  /** On a machine where PATH leads to `linked`, if to anything. */
+  /** An operator whose PATH has `linked` as p2p-update, if it is given. */
   const start = (linked?: string) => {
     const operator = makeOperator();
     const bin = join(temporaryDirectory(), 'bin');
@@ -228,8 +234,8 @@ describe('a hint', () => {
     ['a missing value', ['keygen', '--fleet']],
     ['an unknown command', ['nothing']],
     ['the flag that became a command', ['status', '--log', 'web']],
-    ['an update that is none', ['log', 'a b']],
-  ])('about %s can be pasted', (_, args) => {
+    ['a malformed update', ['log', 'a b']],
+  ])('can be pasted when it is about %s', (_, args) => {
     const { run, paste } = start();
     const { status, stderr } = run(...args);
     expect(status).not.toBe(0);
@@ -242,7 +248,7 @@ describe('a hint', () => {
     expect([0, 69], command).toContain(pasted.status);
   });
 
-  it('quotes what a shell would read otherwise', () => {
+  it('quotes characters that a shell would interpret', () => {
     const { operator, run, paste } = start();
     const directory = join(operator.directory, "it's; here");
     mkdirSync(directory);

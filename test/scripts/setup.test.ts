@@ -37,7 +37,7 @@ describe('setup, on the image of a node', () => {
   };
 
   it.each(['000', '022', '077'])(
-    'makes user, directories and files as they have to be, with umask %s',
+    'makes user, directories and files with their owners and modes, with umask %s',
     async (umask) => {
       const image = new Image();
       const { status, stdout, stderr } = await image.setup(['--keyset', keyFile(keySet)], umask);
@@ -76,7 +76,7 @@ describe('setup, on the image of a node', () => {
     },
   );
 
-  it('with --dry-run says what it would do, and changes nothing', async () => {
+  it('prints the plan with --dry-run, and changes nothing', async () => {
     const image = new Image();
     const before = image.tree('/');
     const shown = await image.setup(['--dry-run']);
@@ -99,7 +99,7 @@ describe('setup, on the image of a node', () => {
     expect(image.tree('/')).toEqual(before);
   });
 
-  it('puts wrong owners and modes right, and says what they were', async () => {
+  it('corrects wrong owners and modes, and reports the old ones', async () => {
     const image = new Image();
     await image.setup();
     const before = image.tree(...ours);
@@ -122,7 +122,7 @@ describe('setup, on the image of a node', () => {
     ['a foreign key set', keySet.replace('example', 'another'), 76, /another key set/],
     ['a later key set of the fleet', keySet.replace('epoch 7', 'epoch 8'), 76, /another key set/],
     ['text that is no key set', 'keys\n', 65, /a key set begins with/],
-  ])('refuses %s, and leaves all as it is', async (_, text, code, message) => {
+  ])('refuses %s, and changes nothing', async (_, text, code, message) => {
     const image = new Image();
     await image.setup(['--keyset', keyFile(keySet)]);
     chmodSync(image.at('/var/lib/p2p-update/files'), 0o700);
@@ -265,7 +265,7 @@ describe('setup', () => {
     ['a tag without a key', ['--tag', '=web'], /--tag needs KEY=VALUE/],
     ['an empty name', ['--node-name', ''], /--node-name needs/],
     ['an image that is not there', ['--root', '/nonexistent/image'], /there is no directory/],
-    ['force', ['--force'], /--force/],
+    ['an unknown option', ['--force'], /--force/],
   ])('refuses %s', (_, args, message) => {
     const error = refusal(() => parseRequest(args));
     expect(error).toMatchObject({
@@ -275,7 +275,7 @@ describe('setup', () => {
     expect(error.hint).toMatch(/setup --help$/);
   });
 
-  it('tells a refusal in two lines, and ends with 64', async () => {
+  it('reports a refusal in two lines, and exits with 64', async () => {
     const { status, stdout, stderr } = await runCommand('setup', ['--tag', 'role']);
     expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
     expect(stderr).toMatch(/^setup: error: --tag needs .+\nsetup: hint: .+ setup --help\n$/);

@@ -4,7 +4,7 @@ import { parseCommand } from '../../scripts/status/arguments.ts';
 import { age, statusJson, statusLines, type Report } from '../../scripts/status/report.ts';
 import { refusal } from '../support/run/refusal.ts';
 
-// What needs a fleet is in test/integration/fleet-status.test.ts and test/attacks/freeze.test.ts.
+// Tests that need a fleet are in test/integration/fleet-status.test.ts and test/attacks/freeze.test.ts.
 
 const at = 1_900_000_000;
 
@@ -43,15 +43,15 @@ const report: Report = {
 };
 
 describe('the arguments', () => {
-  const status = { kind: 'status', channel: undefined, json: false, watchSeconds: null };
-  it.each<[string, object]>([
+  const status = { channel: undefined, json: false, watchSeconds: null };
+  it.each<[string, object | undefined]>([
     ['', status],
     ['--channel web --json', { ...status, channel: 'web', json: true }],
     ['--watch', { ...status, watchSeconds: 5 }],
     ['--watch 30', { ...status, watchSeconds: 30 }],
-    ['-h --watch', { kind: 'help' }],
-  ])('%j', (text, command) => {
-    expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(command);
+    ['-h --watch', undefined],
+  ])('are parsed from %j', (text, options) => {
+    expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(options);
   });
 
   it.each([
@@ -62,15 +62,18 @@ describe('the arguments', () => {
     '--channel ../x',
     '--no',
     '--log --channel web',
-  ])('%j are wrong', (text) => {
+  ])('are refused when they are %j', (text) => {
     expect(refusal(() => parseCommand(text.split(' '))).code).toBe('usage');
   });
 
-  it.each(['--log web@7 --json', 'web@7 --log --json'])('%j name the command of today', (text) => {
-    const { message, hint } = refusal(() => parseCommand(text.split(' ')));
-    expect(message).toBe('--log is a command of its own now, log');
-    expect(hint).toMatch(/ log web@7 --json$/);
-  });
+  it.each(['--log web@7 --json', 'web@7 --log --json'])(
+    'name the new command for the moved option of %j',
+    (text) => {
+      const { message, hint } = refusal(() => parseCommand(text.split(' ')));
+      expect(message).toBe('--log is a command of its own now, log');
+      expect(hint).toMatch(/ log web@7 --json$/);
+    },
+  );
 });
 
 describe('the table', () => {
@@ -86,7 +89,7 @@ describe('the table', () => {
     ]);
   });
 
-  it('says first what is wrong, and where', () => {
+  it('names the problems and their nodes first', () => {
     const failed: ChannelRow = {
       ...row,
       channel: 'web',
@@ -123,7 +126,7 @@ describe('the table', () => {
     ]);
   });
 
-  it('counts the software versions, and is ASCII whatever members call themselves', () => {
+  it('counts the software versions, and stays ASCII with any member name', () => {
     const facts = { ...node.facts, software: '2.0.0' } as NodeRow['facts'];
     const nodes = [node, { ...node, name: '\u009b2Jn\u00e9', facts }];
     const lines = statusLines({ ...report, nodes });
@@ -189,7 +192,7 @@ describe('the JSON', () => {
     });
   });
 
-  it('takes times that no clock has', () => {
+  it('takes times that no Date can hold', () => {
     const facts = { ...node.facts, newestCreated: 2 ** 53 - 1 } as NodeRow['facts'];
     expect(() => statusJson({ ...report, nodes: [{ ...node, facts }] })).not.toThrow();
   });
@@ -203,7 +206,7 @@ describe('an age', () => {
     [7199, '119 min'],
     [7200, '2 h'],
     [172_800, '2 d'],
-  ])('of %d seconds is %s', (seconds, text) => {
+  ])('of %d seconds is shown as %s', (seconds, text) => {
     expect(age(seconds)).toBe(text);
   });
 });

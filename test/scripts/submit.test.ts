@@ -23,7 +23,7 @@ import {
 import type { Submitted } from '../support/fleet/submit.ts';
 import { readTree } from '../support/run/tree.ts';
 
-// What needs the real daemons is in test/integration/.
+// Tests that need the real daemons are in test/integration/.
 
 type Facts = Submitted & {
   noop: boolean;
@@ -38,7 +38,7 @@ interface Machine {
   operator: Operator;
   /** Runs submit. */
   submit: (...args: string[]) => Promise<Outcome>;
-  /** Runs submit --json, and expects that to work. */
+  /** Runs submit --json, and expects the exit status 0. */
   submitted: (...args: string[]) => Promise<Facts>;
 }
 
@@ -53,7 +53,7 @@ function start(options: OperatorOptions = {}): Machine {
   return { operator, submit, submitted };
 }
 
-/** With both daemons up. */
+/** An operator with both daemons up. */
 async function startConnected(options: OperatorOptions = {}) {
   const transmission = await serveTransmission();
   const machine = start({ ...options, transmissionUrl: transmission.url });
@@ -61,7 +61,7 @@ async function startConnected(options: OperatorOptions = {}) {
   return { ...machine, transmission };
 }
 
-/** Every refusal changes nothing at all, and is told in two lines (more for a caret). */
+/** Expects a refusal in two lines (more with a caret) that changes nothing at all. */
 async function refused(
   { operator, submit }: Machine,
   args: string[],
@@ -78,7 +78,7 @@ async function refused(
 }
 
 describe('--target', () => {
-  it('is signed and told, and counts in the payload', async () => {
+  it('is signed, reported, and counted in the payload', async () => {
     const { operator, submitted } = start();
     const file = operator.file('a.bin', 'x');
     const all = await submitted(file, '--dry-run');
@@ -89,7 +89,7 @@ describe('--target', () => {
     expect(some.bytesUsed - all.bytesUsed).toBe('role=web'.length);
   });
 
-  it('that is wrong is refused at the door, with a caret under the column', async () => {
+  it('is refused when it is malformed, with a caret under the column', async () => {
     const machine = start();
     const file = machine.operator.file('a.bin', 'x');
     const args = [file, '--target', 'role=web,,x=1'];
@@ -127,7 +127,7 @@ describe('--target', () => {
     expect(unknown.stdout).toMatch(/^target {6}role=web \(Serf cannot be asked\)$/m);
   });
 
-  it('too long together with the rest is refused by the byte, with what to shorten', async () => {
+  it('is refused when the announcement gets too long, with the bytes and the fields to shorten', async () => {
     const machine = start({ releases: 3, releaseThreshold: 3 });
     const name = `${'n'.repeat(30)}.bin`;
     const file = machine.operator.file(name, 'x');
@@ -140,7 +140,7 @@ describe('--target', () => {
 });
 
 describe('--noop', () => {
-  it('is signed and told for an environment', async () => {
+  it('is signed and reported for an environment', async () => {
     const { operator, submit, submitted } = start();
     const directory = join(operator.directory, 'site');
     mkdirSync(join(directory, 'manifests'), { recursive: true });
@@ -152,7 +152,7 @@ describe('--noop', () => {
     expect(told.stdout).toMatch(/^noop {8}nodes record what would change/m);
   });
 
-  it('is refused for what Puppet cannot try', async () => {
+  it('is refused for a file, which Puppet cannot try', async () => {
     const machine = start();
     const file = machine.operator.file('a.bin', 'x');
     await refused(machine, [file, '--noop', '--dry-run'], 64, /--noop has no meaning for a.bin/);
@@ -164,7 +164,7 @@ describe('--wait', () => {
     ['with --dry-run', ['--wait', '--dry-run']],
     ['shorter than --not-before', ['--wait', '--timeout', '1h', '--not-before', '+2h']],
     ['by --timeout alone', ['--timeout', '1h']],
-    ['for a span that is none', ['--wait', '--timeout', '10']],
+    ['with a malformed span', ['--wait', '--timeout', '10']],
   ])('is refused %s', async (_, args) => {
     const machine = start();
     await refused(
@@ -186,7 +186,7 @@ describe('--wait', () => {
 });
 
 describe('the version', () => {
-  it('is above what was kept here and what the node holds, also when neither was sent', async () => {
+  it('is above those kept here and those that the node holds, also when none was sent', async () => {
     const { operator, submit, submitted } = start();
     const far = Math.floor(Date.now() / 1000) + 1000;
     const file = operator.file('a.bin', 'x');
@@ -201,7 +201,7 @@ describe('the version', () => {
     expect(other.version).toBeLessThan(far);
   });
 
-  it('of two submissions in one second differs, though the daemons are down', async () => {
+  it('differs between submissions in one second, also while the daemons are down', async () => {
     const { operator, submit } = start();
     const file = operator.file('a.bin', 'x');
     const versions = [];
@@ -214,7 +214,7 @@ describe('the version', () => {
     expect(versions).not.toContain(undefined);
   });
 
-  it('is not guessed where the versions of this node cannot be read', async () => {
+  it('is refused where the versions of this node cannot be read', async () => {
     const machine = start();
     const { operator } = machine;
     const file = operator.file('a.bin', 'x');
@@ -228,7 +228,7 @@ describe('the version', () => {
 describe('--withdraw', () => {
   it('stops a channel without Transmission, and is kept to be sent again', async () => {
     const { operator, submit, submitted } = start();
-    // Not even a login for it that can be read.
+    // Credentials of Transmission that cannot be read must not matter.
     const file = join(operator.directory, 'config.json');
     const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
     const transmission = { ...config['transmission'], credentialsFile: '/nonexistent' };
@@ -271,7 +271,7 @@ describe('--withdraw', () => {
     expect(operator.sent()).toHaveLength(1);
   });
 
-  it('warns of a channel that nothing is known of, and shows with --dry-run', async () => {
+  it('warns of a channel without a known update, and sends nothing with --dry-run', async () => {
     const { operator, submit } = start();
     const before = readTree(operator.directory);
     const { status, stdout, stderr } = await submit('--withdraw', 'wbe', '--dry-run', '--json');
@@ -281,7 +281,7 @@ describe('--withdraw', () => {
     expect(readTree(operator.directory)).toEqual(before);
   });
 
-  it('does without the name where that is too long, and with a damaged record', async () => {
+  it('leaves out a name that is too long, and passes over a damaged record', async () => {
     const { operator, submitted } = start({ releases: 3, releaseThreshold: 3 });
     keepAnnouncement(operator, { channel: 'web', version: 9 }, 'not an announcement');
     holdUpdate(operator, { channel: 'web', version: 8, name: 'n'.repeat(20) });
@@ -296,7 +296,7 @@ describe('--withdraw', () => {
     ['--noop', ['--withdraw', 'web', '--noop'], 64, /--noop has no meaning with --withdraw/],
     ['--channel', ['--withdraw', 'web', '--channel', 'x'], 64, /--channel has no meaning/],
     ['the channel of key sets', ['--withdraw', 'keyset'], 64, /is for key sets alone/],
-    ['what is no channel', ['--withdraw', 'No'], 65, /the channel must be/],
+    ['a malformed channel', ['--withdraw', 'No'], 65, /the channel must be/],
   ])('refuses %s', async (_, args, status, message) => {
     await refused(start(), args, status, message);
   });
@@ -331,7 +331,7 @@ describe('--renew', () => {
     expect(back.stderr).toMatch(/^submit: warning: web@\d+ is not the newest of its channel/);
   });
 
-  it('takes the newest that has content, and drops the pieces where they do not fit', async () => {
+  it('renews the newest update that has content, and drops the pieces where they do not fit', async () => {
     const { operator, submitted } = await startConnected();
     const file = operator.file('a.bin', 'x'.repeat(16_384 * 6 + 1));
     const old = await submitted(file);
@@ -344,7 +344,7 @@ describe('--renew', () => {
     expect(back).toMatchObject({ infoHash: old.infoHash, pieces: 'in' });
   });
 
-  it('signs with the keys of today what a removed key had signed', async () => {
+  it('signs an update of a removed key with the keys in force', async () => {
     const { operator, submitted } = await startConnected();
     const old = await submitted(operator.file('a.bin', 'x'));
     const fresh = makeKeyFiles(operator.directory, 'fresh');
@@ -374,7 +374,7 @@ describe('--renew', () => {
     await refused(machine, ['--renew'], 76, /is no longer in "publishDir"/);
   });
 
-  it('refuses what was never signed by the keys of its time', async () => {
+  it('refuses an announcement without valid signatures of its own key set', async () => {
     const machine = start();
     const { operator } = machine;
     const id = { channel: 'web', version: 5 };
@@ -387,15 +387,15 @@ describe('--renew', () => {
   });
 
   it.each<[string, string[], number, RegExp]>([
-    ['when nothing was kept', ['--renew'], 64, /no announcement that fits was kept/],
-    ['what was not kept', ['--renew', 'web@1'], 64, /no announcement web@1 was kept/],
+    ['a renewal where nothing was kept', ['--renew'], 64, /no announcement that fits was kept/],
+    ['an update that was not kept', ['--renew', 'web@1'], 64, /no announcement web@1 was kept/],
     ['--rerun', ['--renew', '--rerun'], 64, /--rerun has no meaning with --renew/],
     ['--resend as well', ['--renew', '--resend'], 64, /--renew has no meaning with --resend/],
   ])('refuses %s', async (_, args, status, message) => {
     await refused(start(), args, status, message);
   });
 
-  it('has nothing to renew in a withdrawal', async () => {
+  it('refuses a withdrawal, which has no content', async () => {
     const machine = start();
     machine.operator.setMembers([]);
     const { version } = await machine.submitted('--withdraw', 'web');
@@ -453,7 +453,7 @@ describe('a public key', () => {
     ],
     ['of another kind', (pem: string) => pem.replaceAll('PRIVATE', 'RSA PRIVATE'), 'rsa.pem'],
     ['of OpenSSH', (pem: string) => pem.replaceAll('PRIVATE', 'OPENSSH PRIVATE'), 'id_ed25519'],
-  ])('is never taken for a private one, %s', async (_, change, name) => {
+  ])('is refused when it is a private one, %s', async (_, change, name) => {
     const machine = start();
     const { operator } = machine;
     const text = change(readFileSync(operator.releases[0]?.key ?? '', 'utf8'));
@@ -466,7 +466,7 @@ describe('a public key', () => {
 });
 
 describe('--resend', () => {
-  it('shows with --dry-run, sends the same bytes without', async () => {
+  it('shows the announcement with --dry-run, and sends the same bytes without', async () => {
     const { operator, submitted } = await startConnected();
     const { payload } = await submitted(operator.file('a.bin', 'x'));
     expect(await submitted('--resend', '--dry-run')).toMatchObject({ payload, sent: false });
@@ -475,13 +475,13 @@ describe('--resend', () => {
     expect(operator.sent()).toEqual([payload, payload]);
   });
 
-  it('refuses what makes another announcement', async () => {
+  it('refuses options that would change the announcement', async () => {
     const args = ['--resend', '--target', 'a=b'];
     await refused(start(), args, 64, /--target has no meaning with --resend/);
   });
 });
 
-it('shows every option in its help', async () => {
+it('submit --help shows every option', async () => {
   const { status, stdout, stderr } = await runCommand('submit', ['--help']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   const options = [
@@ -502,7 +502,7 @@ function fact(payload: string): { payload: string; acceptedAt: string } {
   return { payload, acceptedAt: '2026-01-01T00:00:00.000Z' };
 }
 
-/** Lets the operator's node hold an update that somebody else submitted. */
+/** Lets the operator's node hold an update that another operator submitted. */
 function holdUpdate(operator: Operator, change: UpdateId & { name?: string }): { name: string } {
   const announcement = makeAnnouncement({ name: 'web.pp', ...change });
   const payload = signAnnouncement(announcement, makeKeys());

@@ -5,12 +5,10 @@ import {
   decodeAnnouncement,
   encodeAnnouncement,
   encodeBody,
-  isChannel,
-  isContentName,
   maxPayloadChars,
   pieceBudget,
 } from '../../../lib/announcement/codec.ts';
-import type { Announcement } from '../../../lib/announcement/fields.ts';
+import { type Announcement, isChannel, isContentName } from '../../../lib/announcement/fields.ts';
 import { signBody } from '../../../lib/trust/verify.ts';
 import { refusal } from '../../support/run/refusal.ts';
 import { announcements } from './arbitraries.ts';

@@ -9,7 +9,7 @@ describe('parseSpan', () => {
     ['90d', 7_776_000],
     ['2w', 1_209_600],
     ['1y', 31_536_000],
-  ])('%s is %i seconds', (text, seconds) => {
+  ])('reads %s as %i seconds', (text, seconds) => {
     expect(parseSpan(text)).toBe(seconds);
   });
 
@@ -27,7 +27,7 @@ describe('parseMoment', () => {
     ['2030-01-31T06:00Z', 1_896_069_600],
     ['2030-01-31T06:00:30.5Z', 1_896_069_630],
     ['2030-01-31T08:00+02:00', 1_896_069_600],
-  ])('%s', (text, moment) => {
+  ])('reads %s as the moment %i', (text, moment) => {
     expect(parseMoment(text, 1000)).toBe(moment);
   });
 

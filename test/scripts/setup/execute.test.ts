@@ -9,7 +9,7 @@ const ownership = { owner: 'root', group: 'root', mode: 0o640 };
 const found = { type: 'file', uid: 0, gid: 0, mode: 0o600 } as const;
 const correct = (path: string): SetupStep => ({ kind: 'correct', path, ownership, found });
 
-/** What the plan looked at may be another thing by the time that it is executed. */
+/** A path may have changed between the plan and its execution. */
 describe('takeSetupStep', () => {
   it.each<[string, SetupStep, (root: string, victim: string) => void]>([
     [
@@ -48,13 +48,13 @@ describe('takeSetupStep', () => {
       },
     ],
     [
-      'a new file where something has come to be',
+      'a new file where another entry was made meanwhile',
       { kind: 'write-file', path: '/state/link', ownership, text: '', replaces: false },
       (root, victim) => {
         symlinkSync(victim, join(root, 'state', 'link'));
       },
     ],
-  ])('touches nothing by way of %s', (_, step, swap) => {
+  ])('changes nothing outside through %s', (_, step, swap) => {
     const [root, elsewhere] = [temporaryDirectory(), temporaryDirectory()];
     mkdirSync(join(root, 'state'));
     const victim = join(elsewhere, 'secret');

@@ -109,7 +109,7 @@ describe('planSetup', () => {
     expect(planSetup(wish, machine(complete)).steps).toEqual([]);
   });
 
-  it('makes everything on a new machine, users first, and what is above before what is below', () => {
+  it('makes everything on a new machine, users first, and parents before children', () => {
     const bare = { '/': 'root:root 0755', '/etc': 'root:root 0755', '/var': 'root:root 0755' };
     const { steps } = planSetup(
       { ...wish, keySet },
@@ -154,7 +154,7 @@ describe('planSetup', () => {
       [`correct ${base}/state p2p-update:p2p-update 0750`],
     ],
     [
-      'markers that everybody may list and make',
+      'markers that every user may list and make',
       { [`${base}/apply/complete`]: 'root:root 0777' },
       [`correct ${base}/apply/complete root:debian-transmission 0730`],
     ],
@@ -188,7 +188,7 @@ describe('planSetup', () => {
     expect(plan.steps.map(brief)).toEqual(steps);
   });
 
-  it('takes the directories from the configuration, and what is above them is made', () => {
+  it('takes the directories from the configuration, and makes their parents', () => {
     const entries = {
       ...complete,
       ...config({ applyDir: '/srv/p2p/apply' }),
@@ -316,7 +316,7 @@ describe('planSetup', () => {
     });
   });
 
-  it('repairs nothing of what is missing in between', () => {
+  it('makes missing directories without correcting others', () => {
     const entries = without(`${base}/state`, `${base}/state/announcements`);
     expect(planSetup(wish, machine(entries)).steps.map(brief)).toEqual([
       `make-directory ${base}/state p2p-update:p2p-update 0750`,

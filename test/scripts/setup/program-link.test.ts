@@ -17,8 +17,8 @@ function plan(found: Record<string, Found>, { leadsTo = '', isReadOnly = false }
     isReadOnly: () => isReadOnly,
     list: () => [],
   };
-  const { steps, left } = planProgramLink(target, machine);
-  return { steps, commands: left.flatMap(({ commands }) => commands) };
+  const { steps, followUps } = planProgramLink(target, machine);
+  return { steps, commands: followUps.flatMap(({ commands }) => commands) };
 }
 
 describe('planProgramLink', () => {
@@ -33,13 +33,13 @@ describe('planProgramLink', () => {
     expect(steps).toMatchObject([{ kind: 'make-directory', path: '/usr/local/bin' }, link]);
   });
 
-  it('leaves a link that is right', () => {
+  it('leaves a link that is right already', () => {
     const found = { ...usual, [programLink]: { ...directory, type: 'link' as const } };
     expect(plan(found, { leadsTo: target })).toEqual({ steps: [], commands: [] });
   });
 
   it.each(['file', 'link', 'directory'] as const)(
-    'leaves a %s of that name, and says so',
+    'leaves a %s of that name, and lists the command to replace it',
     (type) => {
       const found = { ...usual, [programLink]: { ...directory, type } };
       const commands = [`ln -sfn ${target} ${programLink}`];
@@ -47,7 +47,7 @@ describe('planProgramLink', () => {
     },
   );
 
-  it('puts nothing where others can replace it, or where nothing can be written', () => {
+  it('makes no link where others can replace it, or where the directory is read-only', () => {
     const open = { ...usual, '/usr/local': { ...directory, mode: 0o2775 } };
     const inFull = { steps: [], commands: [`${target} help`] };
     expect(plan(open)).toEqual(inFull);

@@ -8,13 +8,13 @@ import { Image, type Outcome, runProgram, whyNoImage } from '../../support/split
 
 const code = '/opt/p2p-update';
 
-describe('what setup installs to wake the node', () => {
+describe('the units and cron lines of setup', () => {
   const obstacle = whyNoImage();
   beforeEach(({ skip }) => {
     if (obstacle !== undefined) skip(obstacle);
   });
 
-  it('installs lines for cron that run the same, each as its user, at boot and every minute', async () => {
+  it('run reconcile and apply by cron, each as its user, at boot and every minute', async () => {
     const image = new Image();
     const { stdout } = await image.setup(['--cron']);
     expect(existsSync(image.at('/etc/systemd'))).toBe(false);
@@ -42,7 +42,7 @@ describe('what setup installs to wake the node', () => {
     expect(stdout).toContain('apt-get install cron');
   });
 
-  it('names the other scheduler when both would do the work', async () => {
+  it('come with a command to remove those of the other scheduler', async () => {
     const image = new Image();
     await image.setup(['--cron']);
     expect((await image.setup(['--systemd'])).stdout).toContain('rm /etc/cron.d/p2p-update');
@@ -74,7 +74,7 @@ describe('what setup installs to wake the node', () => {
       return image;
     };
 
-    it("installs units that systemd verifies, Debian's serf.service with its drop-in too", async () => {
+    it("pass systemd-analyze verify, Debian's serf.service with its drop-in too", async () => {
       const image = await withSystemd();
       const serf = existsSync(image.at(`${units}/serf.service`)) ? ['serf.service'] : [];
       expect(await verify(image, [...installed, ...serf])).toEqual({
@@ -84,7 +84,7 @@ describe('what setup installs to wake the node', () => {
       });
     });
 
-    it('shows by a wrong line, and by a missing program, that the verification sees it', async () => {
+    it('fail systemd-analyze verify with a wrong line or a missing program', async () => {
       const image = await withSystemd();
       const file = '/etc/systemd/system/p2p-update-apply.service';
       image.write(file, `${image.read(file)}KillMod=none\n`);
@@ -147,7 +147,7 @@ describe("systemd's files", () => {
       'serf.service.d/p2p-update.conf',
       ['User=p2p-update', 'UMask=0077', 'StateDirectory=serf', 'ExecStartPre='],
     ],
-  ])('%s says what it has to', (unit, wanted) => {
+  ])('%s has its required lines', (unit, wanted) => {
     const text = files[join('/etc/systemd/system', unit)] ?? '';
     expect(text.split('\n')).toEqual(expect.arrayContaining(wanted));
     expect(text).not.toMatch(/@[A-Z]+@/);
@@ -156,7 +156,7 @@ describe("systemd's files", () => {
       expect(text).not.toMatch(/^(User|Protect|Private|Restrict|NoNew|Capability)/m);
   });
 
-  it("are none of Transmission's: its unit, and the NoNewPrivileges there, stay Debian's", () => {
+  it("include none of Transmission's, whose unit and NoNewPrivileges stay Debian's", () => {
     expect(Object.keys(files).filter((path) => path.includes('transmission'))).toEqual([]);
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../lib/config.ts';
 import type { SetupStep } from '../../../scripts/setup/plan.ts';
 import type { Found, Machine } from '../../../scripts/setup/rules.ts';
-import { decideFollowUps, type FollowUpOptions } from '../../../scripts/setup/left.ts';
+import { decideFollowUps, type FollowUpOptions } from '../../../scripts/setup/follow-ups.ts';
 
 const codeDir = '/opt/p2p-update';
 const units = '/etc/systemd/system';
@@ -52,14 +52,14 @@ const all = [
   'p2p-update-apply.path p2p-update-apply.timer',
 ].join(' ');
 
-describe('decideLeft', () => {
+describe('decideFollowUps', () => {
   const systemd: FollowUpOptions = { scheduler: 'systemd', codeDir, root: '/' };
   const cron: FollowUpOptions = { ...systemd, scheduler: 'cron' };
   const image: FollowUpOptions = { ...systemd, root: '/mnt/card' };
 
   it.each<[string, FollowUpOptions, Record<string, string>, SetupStep[], string[]]>([
-    ['nothing is left', systemd, files, [], []],
-    ['nothing is left for cron', cron, files, [], []],
+    ['the node is complete', systemd, files, [], []],
+    ['the node with cron is complete', cron, files, [], []],
     [
       'units are new',
       systemd,
@@ -123,17 +123,17 @@ describe('decideLeft', () => {
       [written('/etc/p2p-update/keyset.txt')],
       [],
     ],
-  ])('when %s', (_, options, present, steps, commands) => {
+  ])('lists the commands that are left when %s', (_, options, present, steps, commands) => {
     const plan = { config: parseConfig('{}', 'the defaults'), steps };
-    const left = decideFollowUps(plan, machine(present), options);
-    expect(left.flatMap((each) => each.commands)).toEqual(commands);
+    const followUps = decideFollowUps(plan, machine(present), options);
+    expect(followUps.flatMap((each) => each.commands)).toEqual(commands);
   });
 
-  it("has root's old files in the state directory given to p2p-update", () => {
+  it("gives root's old files in the state directory to p2p-update", () => {
     const state = { '/var/lib/p2p-update/state/events.log': '' };
     const plan = { config: parseConfig('{}', 'the defaults'), steps: [] };
-    const left = decideFollowUps(plan, machine({ ...files, ...state }, 0), systemd);
-    expect(left.flatMap(({ commands }) => commands)).toEqual([
+    const followUps = decideFollowUps(plan, machine({ ...files, ...state }, 0), systemd);
+    expect(followUps.flatMap(({ commands }) => commands)).toEqual([
       'chown -R --no-dereference p2p-update: /var/lib/p2p-update/state',
     ]);
   });

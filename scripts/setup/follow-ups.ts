@@ -5,24 +5,24 @@ import type { SetupPlan } from './plan.ts';
 import type { Found, Machine } from './rules.ts';
 import { cronFile, dropIn, unitDirectory, wakers } from './scheduler.ts';
 
-/** What a person has to do next, since setup starts and stops nothing. */
+/** Work that is left to a person, since setup starts and stops nothing. */
 export interface FollowUp {
   what: string;
   commands: string[];
 }
 
-/** What serf.json registers; an installation from before one of them was there lacks it. */
+/** Handlers that serf.json registers; the one of an earlier version may lack some of them. */
 const serfHandlers = ['update', 'status', 'latest', 'member-join'];
 
 export interface FollowUpOptions {
   scheduler: Scheduler;
-  /** Where the code is, seen from the machine. */
+  /** The directory of the code, as the machine sees it. */
   codeDir: string;
   /** `/`, or the image that is set up: nothing runs in there. */
   root: string;
 }
 
-/** Decides what is left to do once the plan's steps are taken; the machine is as it was before. */
+/** Decides which work is left once the plan's steps are taken; `machine` is its state before them. */
 export function decideFollowUps(
   plan: SetupPlan,
   machine: Machine,
@@ -32,7 +32,11 @@ export function decideFollowUps(
     ...followUpsOfFiles(plan, machine, options),
     ...followUpsOfDoubts(plan),
     ...followUpsOfAccess(plan, machine, options),
-    ...(options.scheduler === 'systemd' ? leftForSystemd : leftForCron)(plan, machine, options),
+    ...(options.scheduler === 'systemd' ? followUpsForSystemd : followUpsForCron)(
+      plan,
+      machine,
+      options,
+    ),
   ];
 }
 
@@ -43,16 +47,16 @@ function followUpsOfFiles(
 ) {
   const { keySetFile, transmission, trigger } = config;
   const { codeDir } = options;
-  const left: FollowUp[] = [];
+  const followUps: FollowUp[] = [];
   const willExist = (path: string): boolean =>
     machine.look(path) !== undefined || steps.some((step) => 'path' in step && step.path === path);
   if (!willExist(keySetFile))
-    left.push({
+    followUps.push({
       what: `place the fleet's key set, ${keySetFile}: no update is accepted without it`,
       commands: [`${codeDir}/dist/p2p-update.cjs setup --keyset FILE`],
     });
   if (transmission.credentialsFile !== null && !willExist(transmission.credentialsFile))
-    left.push({
+    followUps.push({
       what: `write Transmission's user name and password (${codeDir}/docs/transmission.md)`,
       commands: [
         `install -m 640 -g ${nodeUser} /dev/null ${transmission.credentialsFile}`,
@@ -60,33 +64,33 @@ function followUpsOfFiles(
       ],
     });
   if (!names(machine, '/etc/transmission-daemon', `${codeDir}/dist/handlers/transmission-done.cjs`))
-    left.push({
+    followUps.push({
       what: `give Transmission its settings and the hook (${codeDir}/docs/transmission.md)`,
       commands: [],
     });
   const isRegistered = (name: string): boolean =>
     names(machine, '/etc/serf', `${codeDir}/dist/handlers/${name}.cjs`);
   if (!serfHandlers.every(isRegistered))
-    left.push({
+    followUps.push({
       what: `register the handlers with Serf (${codeDir}/docs/serf.md)`,
       commands: [`install -m 644 ${codeDir}/serf.json /etc/serf/10-p2p-update.json`],
     });
   if (trigger !== 'spool')
-    left.push({
+    followUps.push({
       what: `"trigger" in the configuration is "${trigger}": remove it, the units or cron do the work`,
       commands: [],
     });
-  return left;
+  return followUps;
 }
 
-/** True when one of the JSON files of a directory speaks of that program. */
+/** True when one of the JSON files of a directory names that program. */
 function names({ list, read }: Machine, directory: string, program: string): boolean {
   return list(directory)
     .filter((name) => name.endsWith('.json'))
     .some((name) => read(join(directory, name))?.includes(program) === true);
 }
 
-/** A file that others could write may say what others want. */
+/** Files to review: users other than root could write them until now. */
 function followUpsOfDoubts({ steps }: SetupPlan): FollowUp[] {
   const isOpen = ({ type, uid, mode }: Found): boolean =>
     type === 'file' && (uid !== 0 || (mode & 0o022) !== 0);
@@ -117,13 +121,13 @@ function followUpsOfAccess(
     ...(state.some(hasForeign) ? [config.stateDir] : []),
     ...(scheduler === 'cron' && hasForeign('/var/lib/serf') ? ['/var/lib/serf'] : []),
   ].map((directory) => ({
-    what: `give ${nodeUser} what others left in ${directory}, while Serf is stopped`,
+    what: `give ${nodeUser} the files of other users in ${directory}, while Serf is stopped`,
     commands: [`chown -R --no-dereference ${nodeUser}: ${directory}`],
   }));
 }
 
-function leftForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: FollowUpOptions) {
-  const left: FollowUp[] = [];
+function followUpsForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: FollowUpOptions) {
+  const followUps: FollowUp[] = [];
   const written = steps.flatMap((step) => (step.kind === 'write-file' ? step.path : []));
   const enabled = (unit: string): boolean => {
     const target = unit.endsWith('.path') ? 'paths.target.wants' : 'timers.target.wants';
@@ -134,39 +138,39 @@ function leftForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: Follo
   const unitsWritten = written.some((path) => path.startsWith(unitDirectory));
   if (root !== '/') {
     if (!isAllEnabled)
-      left.push({
+      followUps.push({
         what: 'enable the units in the image',
         commands: [`systemctl --root ${root} enable ${units}`],
       });
   } else {
     if (unitsWritten)
-      left.push({ what: 'let systemd read the units', commands: ['systemctl daemon-reload'] });
+      followUps.push({ what: 'let systemd read the units', commands: ['systemctl daemon-reload'] });
     if (!isAllEnabled)
-      left.push({ what: 'start the units', commands: [`systemctl enable --now ${units}`] });
+      followUps.push({ what: 'start the units', commands: [`systemctl enable --now ${units}`] });
     else if (written.some((path) => path.startsWith(unitDirectory) && path !== dropIn))
-      left.push({ what: 'take up the new units', commands: [`systemctl restart ${units}`] });
+      followUps.push({ what: 'take up the new units', commands: [`systemctl restart ${units}`] });
     const isNewMember = steps.some(({ kind }) => kind === 'add-user' || kind === 'add-to-group');
     if (isNewMember || written.includes(dropIn))
-      left.push({
+      followUps.push({
         what: `let Serf's agent run as ${nodeUser}`,
         commands: ['systemctl restart serf'],
       });
   }
   if (look(cronFile) !== undefined)
-    left.push({
+    followUps.push({
       what: 'remove the lines for cron, which do the same work again',
       commands: [`rm ${cronFile}`],
     });
-  return left;
+  return followUps;
 }
 
-function leftForCron(_plan: SetupPlan, { look, read }: Machine, { root }: FollowUpOptions) {
-  const left: FollowUp[] = [];
+function followUpsForCron(_plan: SetupPlan, { look, read }: Machine, { root }: FollowUpOptions) {
+  const followUps: FollowUp[] = [];
   if (look('/usr/sbin/cron') === undefined)
-    left.push({ what: 'install cron', commands: ['apt-get install cron'] });
+    followUps.push({ what: 'install cron', commands: ['apt-get install cron'] });
   const defaults = '/etc/default/serf';
   if (read(defaults)?.includes(`USER=${nodeUser}`) !== true)
-    left.push({
+    followUps.push({
       what: `let Serf's init script run the agent as ${nodeUser}`,
       commands: [
         `printf 'USER=${nodeUser}\\nGROUP=${nodeUser}\\numask 077\\n' >> ${defaults}`,
@@ -174,12 +178,12 @@ function leftForCron(_plan: SetupPlan, { look, read }: Machine, { root }: Follow
       ],
     });
   if (look(join(unitDirectory, wakers[0] ?? '')) !== undefined)
-    left.push({
+    followUps.push({
       what: 'remove the units, which do the same work again',
       commands: [
         `systemctl disable --now ${wakers.join(' ')}`,
         `rm ${unitDirectory}/p2p-update-*.path ${unitDirectory}/p2p-update-*.timer ${unitDirectory}/p2p-update-*.service`,
       ],
     });
-  return left;
+  return followUps;
 }
