@@ -69,6 +69,8 @@ export interface WaitOptions {
 }
 
 export interface SendOptions {
+  /** Time of the command, read once: what it signs has one time. */
+  nowSeconds: number;
   dryRun: boolean;
   json: boolean;
   /** Null: no wait. */
@@ -98,7 +100,8 @@ export function parseCommand(args: string[], nowSeconds: number): Command | unde
   if (values.help === true) return undefined;
   if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
   const dryRun = values['dry-run'] ?? false;
-  const common = { dryRun, json: values.json ?? false, wait: parseWaitOptions(values, nowSeconds) };
+  const wait = parseWaitOptions(values, nowSeconds);
+  const common = { dryRun, json: values.json ?? false, wait, nowSeconds };
   const given = Object.keys(values);
   const target = values.target === undefined ? undefined : parseTarget(values.target);
   const version = values.version === undefined ? undefined : parseVersion(values.version);

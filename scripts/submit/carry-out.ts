@@ -16,7 +16,6 @@ import { prepareSubmission, type Submission } from '../../lib/submit/submission.
 import { prepareWithdrawal, type WithdrawRequest } from '../../lib/submit/withdrawal.ts';
 import { missingSigners } from '../../lib/trust/key-proposal.ts';
 import { progressBar } from '../cli/progress-bar.ts';
-import { nowSeconds } from '../cli/time.ts';
 import { withDirectoryIn, withWorkDirectory } from '../cli/work-directory.ts';
 import { parseChange } from '../keys/arguments.ts';
 import { proposalFile, proposeChange, writeProposal } from '../keys/change.ts';
@@ -60,7 +59,7 @@ async function submitFile(command: SubmitCommand, config: Config): Promise<void>
       request,
       config,
       workDir,
-      nowSeconds(),
+      command.nowSeconds,
       fleetOf(config),
       onProgress,
     );
@@ -80,7 +79,7 @@ async function addKey(
     });
   const request = parseChange('add', [file], keys);
   const current = currentKeySet(config);
-  const proposal = await proposeChange(request, current, nowSeconds());
+  const proposal = await proposeChange(request, current, options.nowSeconds);
   if (missingSigners(proposal).length === 0 && !dryRun) {
     const payload = await sendProposal(proposal, current, config);
     await reportSent(payload, config, null, options);
@@ -88,7 +87,7 @@ async function addKey(
   }
   const out = proposalFile(proposal, request.out);
   if (!dryRun) writeProposal(out, proposal);
-  const facts = proposalFacts(proposal, current, config, nowSeconds());
+  const facts = proposalFacts(proposal, current, config, options.nowSeconds);
   const outcome = dryRun ? 'dry run: nothing was sent' : `written to ${out}`;
   printProposal(facts, out, { ...options, outcome });
 }
@@ -98,7 +97,7 @@ async function withdraw(
   config: Config,
   options: SendOptions,
 ): Promise<void> {
-  const prepared = await prepareWithdrawal(request, config, nowSeconds(), fleetOf(config));
+  const prepared = await prepareWithdrawal(request, config, options.nowSeconds, fleetOf(config));
   if (prepared.withdraws === undefined)
     warn(`no update of channel ${request.channel} is known here; check its name`);
   await announce(prepared, config, options);
@@ -108,7 +107,7 @@ async function renew(request: RenewRequest, config: Config, options: SendOptions
   const prepared = await prepareRenewal(
     request,
     config,
-    nowSeconds(),
+    options.nowSeconds,
     fleetOf(config),
     progressBar('hashing'),
   );
