@@ -24,7 +24,12 @@ let other: FleetNode;
 
 beforeAll(async () => {
   // The handlers alone may change a state while it is looked at.
-  fleet = await startFleet({ nodes: 2, joins: false, config: { trigger: 'spool' } });
+  fleet = await startFleet({
+    nodes: 2,
+    joins: false,
+    facts: 'given',
+    config: { trigger: 'spool' },
+  });
   [node, other] = fleet.nodes as [FleetNode, FleetNode];
   // Only the secrets' own modes may be what is in a local user's way.
   for (const directory of [fleet.directory, dirname(fleet.directory), node.directory])

@@ -23,7 +23,7 @@ let seeder: FleetNode;
 let node: FleetNode;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 2 });
+  fleet = await startFleet({ nodes: 2, facts: 'given' });
   [seeder, node] = fleet.nodes as [FleetNode, FleetNode];
 });
 
