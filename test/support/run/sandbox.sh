@@ -71,7 +71,7 @@ init)
   chmod 711 "$TMPDIR"
   export P2P_UPDATE_SANDBOX=inside TMPDIR
   supervise "$@"
-  # Nobody may write there any more.
+  # No process may write there any more.
   kill -KILL -1 2>/dev/null || :
   rm -rf "$TMPDIR" 2>/dev/null || { sleep 1; rm -rf "$TMPDIR"; }
   exit "$status"
