@@ -8,17 +8,16 @@ import {
   type UpdateId,
   updateKey,
 } from '../announcement/update.ts';
+import { commandHint } from '../command-hint.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import type { KeySet } from '../trust/key-set.ts';
 import { verifyOffer } from '../trust/verify.ts';
 import { isStored, listAccepted, readAccepted, type StoredPayload } from './facts.ts';
-import { commandHint } from '../command-hint.ts';
 
 /** One held announcement, as far as it has been read; null: it is damaged. */
 interface Entry {
   stored: StoredPayload | undefined;
-  announcement?: AnnouncementOffer | null;
   offer?: Offer | null;
   verdict?: { epoch: number; result: Update | UpdateError };
 }
@@ -54,8 +53,7 @@ export class HeldUpdates {
       else held.push(id);
     }
     for (const [key, entry] of this.#entries)
-      if (entry.stored === undefined || entry.announcement === null || entry.offer === null)
-        this.#entries.delete(key);
+      if (entry.stored === undefined || entry.offer === null) this.#entries.delete(key);
   }
 
   /** Every held update, by channel, the oldest version first. */
@@ -92,16 +90,19 @@ export class HeldUpdates {
   /** The parsed announcement, not verified; undefined when it is absent, damaged, or a bare torrent. */
   announcement(id: UpdateId): AnnouncementOffer | undefined {
     const entry = this.#entry(id);
-    if (entry.stored === undefined || this.isTorrent(id)) return undefined;
-    entry.announcement ??= parseStored(entry.stored, id);
-    return entry.announcement ?? undefined;
+    if (entry.stored === undefined) return undefined;
+    // A damaged one is null, and not parsed again.
+    if (entry.offer === undefined && !this.isTorrent(id))
+      entry.offer = parseStored(entry.stored, id);
+    return entry.offer?.source === 'announcement' ? entry.offer : undefined;
   }
 
   /** The parsed payload, not verified; undefined when it is absent or damaged. */
   async offer(id: UpdateId): Promise<Offer | undefined> {
     const entry = this.#entry(id);
     if (entry.stored === undefined) return undefined;
-    if (!this.isTorrent(id)) return this.announcement(id);
+    const announcement = this.announcement(id);
+    if (announcement !== undefined) return announcement;
     if (entry.offer === undefined) entry.offer = await parseTorrent(entry.stored, id);
     return entry.offer ?? undefined;
   }

@@ -7,6 +7,7 @@ import { loadVerified } from '../../../lib/state/candidates.ts';
 import { listAccepted } from '../../../lib/state/facts.ts';
 import { HeldUpdates } from '../../../lib/state/held.ts';
 import { announcementsDir, prepareStateDir } from '../../../lib/state/layout.ts';
+import { encodeRecord } from '../../../lib/system/record.ts';
 import { type ApplySide, makeApplySide } from '../../support/fleet/apply-side.ts';
 import { MemoryTransmission } from '../../support/fleet/memory-transmission.ts';
 import { countCalls } from '../../support/run/call-counts.ts';
@@ -59,6 +60,23 @@ describe('a pass', () => {
       await Promise.allSettled(await advance(config, deps));
     });
     expect(calls).toEqual(once);
+  });
+});
+
+describe('a malformed announcement in an intact file', () => {
+  it('is decoded once, however often it is asked for', async () => {
+    const node = makeApplySide(temporaryDirectory());
+    const id = { channel: 'a', version: 1 };
+    const stored = { payload: 'A'.repeat(200), acceptedAt: '2026-11-26T00:00:00.000Z' };
+    plant(node, id, encodeRecord(stored));
+    const held = new HeldUpdates(node.config);
+    const calls = await countCalls(counted, async () => {
+      for (let round = 0; round < 5; round += 1) {
+        expect(held.announcement(id)).toBeUndefined();
+        expect(await held.offer(id)).toBeUndefined();
+      }
+    });
+    expect(calls).toEqual({ decodeAnnouncement: 1, verifyAnnouncement: 0 });
   });
 });
 
