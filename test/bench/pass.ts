@@ -3,17 +3,17 @@
  * pass takes, and what a flooded directory costs root. See docs/performance.md.
  */
 import { spawnSync } from 'node:child_process';
-import { linkSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { updateKey } from '../../lib/announcement/update.ts';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import { advance } from '../../lib/reconciler/advance/advance.ts';
-import { announcementsDir } from '../../lib/state/layout.ts';
 import { commandLineOf } from '../../scripts/cli/command-line.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
 import { MemoryTransmission } from '../support/fleet/memory-transmission.ts';
+import { plantAnnouncements } from '../support/hostile/announcement-flood.ts';
 import { countCalls } from '../support/run/call-counts.ts';
+import { peakMemoryArguments, peakMemoryMb } from '../support/run/peak-memory.ts';
 
 const help = `Usage: npm run bench:pass -- [--channels N] [--flood N] [--json]
 
@@ -88,32 +88,22 @@ async function idleAdvance({ config }: ApplySide): Promise<void> {
 /** Measures the apply program of dist/ beside planted files: wall time and peak memory of the process. */
 function measureFlood(directory: string, files: number): { ms: number; peakMb: number } {
   const { config } = makeNode(join(directory, 'flooded'), 1);
-  const planted = announcementsDir(config.stateDir);
-  const empty = join(directory, 'empty');
-  writeFileSync(empty, '');
-  let linked = empty;
-  for (let index = 0; index < files; index += 1) {
-    const name = join(planted, updateKey({ channel: `flood-${index % 100}`, version: index + 1 }));
-    // ext4 gives a file 65,000 links at most.
-    if (index % 60_000 === 0) writeFileSync((linked = name), '');
-    else linkSync(linked, name);
-  }
+  plantAnnouncements(config.stateDir, files, 100);
   const configFile = join(directory, 'config.json');
   writeFileSync(configFile, JSON.stringify(config));
-  const probe = join(directory, 'peak.cjs');
-  writeFileSync(
-    probe,
-    `process.on('exit', () => require('fs').writeSync(2, 'peak ' + process.resourceUsage().maxRSS));`,
-  );
   const begin = performance.now();
   const { status, stderr } = spawnSync(
     process.execPath,
-    ['--require', probe, join(import.meta.dirname, '../../dist/p2p-update.cjs'), 'apply'],
+    [
+      ...peakMemoryArguments(directory),
+      join(import.meta.dirname, '../../dist/p2p-update.cjs'),
+      'apply',
+    ],
     { env: { PATH: process.env['PATH'], P2P_UPDATE_CONFIG: configFile }, encoding: 'utf8' },
   );
   const ms = Math.round(performance.now() - begin);
   if (status !== 0) throw new Error(`apply ended with ${String(status)}: ${stderr}`);
-  return { ms, peakMb: Math.round(Number(/peak (\d+)/.exec(stderr)?.[1]) / 1024) };
+  return { ms, peakMb: Math.round(peakMemoryMb(stderr)) };
 }
 
 const { parse, usage } = commandLineOf(() => 'npm run bench:pass -- --help');

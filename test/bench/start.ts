@@ -7,13 +7,14 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exitStatus, formatError } from '../../lib/errors.ts';
+import { commandLineOf } from '../../scripts/cli/command-line.ts';
 import {
   makeAnnouncement,
   makeKeys,
   signAnnouncement,
   writeKeySet,
 } from '../support/fleet/announce.ts';
-import { commandLineOf } from '../../scripts/cli/command-line.ts';
+import { peakMemoryArguments, peakMemoryMb } from '../support/run/peak-memory.ts';
 
 const help = `Usage: npm run bench:start -- [--rounds N] [--json]
 
@@ -115,13 +116,7 @@ function measure(rounds: number, directory: string) {
   const empty = times['empty'] ?? [];
   const ratio = (name: string): number =>
     round2(median((times[name] ?? []).map((ms, index) => ms / (empty[index] ?? NaN))));
-  const probe = join(directory, 'peak.cjs');
-  writeFileSync(
-    probe,
-    `process.on('exit', () => require('fs').writeSync(2, 'peak ' + process.resourceUsage().maxRSS));`,
-  );
-  const { stderr } = time(runs.accept, ['--require', probe]);
-  const peakKb = Number(/peak (\d+)/.exec(stderr)?.[1]);
+  const { stderr } = time(runs.accept, peakMemoryArguments(directory));
   return {
     acceptRatio: ratio('accept'),
     forgedRatio: ratio('forged'),
@@ -130,7 +125,7 @@ function measure(rounds: number, directory: string) {
     submitHelpRatio: ratio('submitHelp'),
     tsxRatio: ratio('tsx'),
     medianMs: Object.fromEntries(names.map((name) => [name, round2(median(times[name] ?? []))])),
-    peakMb: round2(peakKb / 1024),
+    peakMb: round2(peakMemoryMb(stderr)),
     bundleKb: round2(statSync(handler).size / 1024),
     rounds,
     node: process.version,
