@@ -13,7 +13,7 @@ let fleet: Fleet;
 let member: FleetNode;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 3, joins: false, facts: 'given' });
+  fleet = await startFleet({ nodes: 3, joins: false });
   member = fleet.nodes[1] as FleetNode;
 });
 

@@ -27,7 +27,6 @@ beforeAll(async () => {
   fleet = await startFleet({
     nodes: 2,
     joins: false,
-    facts: 'given',
     config: { trigger: 'spool' },
   });
   [node, other] = fleet.nodes as [FleetNode, FleetNode];

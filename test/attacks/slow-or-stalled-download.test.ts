@@ -23,7 +23,7 @@ let seeder: FleetNode;
 let node: FleetNode;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 2, facts: 'given' });
+  fleet = await startFleet({ nodes: 2 });
   [seeder, node] = fleet.nodes as [FleetNode, FleetNode];
 });
 

@@ -18,7 +18,7 @@ const content = Buffer.from('for web servers only');
 let update: Announcement;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 2, facts: 'given' });
+  fleet = await startFleet({ nodes: 2 });
   [web, pretender] = fleet.nodes as [FleetNode, FleetNode];
   configure(web, { tags: { role: 'web' } });
   update = announcementOf(content, { target: 'role=web' });

@@ -38,7 +38,7 @@ function median(values: readonly number[]): number {
 }
 
 async function measure(mebibytes: number, rounds: number): Promise<Round[]> {
-  const fleet = await startFleet({ nodes });
+  const fleet = await startFleet({ nodes, facts: 'collected' });
   try {
     const [operator] = fleet.nodes as [FleetNode];
     const results: Round[] = [];

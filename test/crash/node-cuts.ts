@@ -40,7 +40,12 @@ export async function cutNode(
   if (cuts === 0) return [];
   const keepIn = mkdtempSync(join(directory, 'fleet-'));
   const image = makeImage(directory, join(keepIn, 'n2'));
-  const fleet = await startFleet({ nodes: 2, keepIn, config: { catchUpSeconds: 5 } });
+  const fleet = await startFleet({
+    nodes: 2,
+    keepIn,
+    config: { catchUpSeconds: 5 },
+    facts: 'collected',
+  });
   const failures: CrashFailure[] = [];
   try {
     const [operator, node] = fleet.nodes as [FleetNode, FleetNode];

@@ -26,7 +26,11 @@ const totals = { full: 200, short: 6 };
  */
 export async function runRandomKills(options: CrashOptions): Promise<CrashResult> {
   const total = options.short ? totals.short : totals.full;
-  const fleet = await startFleet({ nodes: nodeCount, config: { catchUpSeconds: 5 } });
+  const fleet = await startFleet({
+    nodes: nodeCount,
+    config: { catchUpSeconds: 5 },
+    facts: 'collected',
+  });
   try {
     const state: State = {
       fleet,

@@ -48,7 +48,7 @@ async function main(): Promise<void> {
     screen.style('bold', `p2p-update demo: ${nodeCount} nodes on this machine, and no server`),
   );
   screen.status('starting the nodes');
-  const fleet = await startFleet({ nodes: nodeCount, ...options.files });
+  const fleet = await startFleet({ nodes: nodeCount, facts: 'collected', ...options.files });
   stopOnSignal(fleet);
   let ok = false;
   try {

@@ -48,7 +48,6 @@ const times: { node: string; fault: string; heldSeconds: number; appliedSeconds:
 
 beforeAll(async () => {
   fleet = await startFleet({
-    facts: 'given',
     nodes: 5,
     config: { catchUpSeconds: period },
     serf: { replay_on_join: false, ...serfs },

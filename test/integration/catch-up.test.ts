@@ -33,7 +33,6 @@ const now = Math.floor(Date.now() / 1000);
 
 beforeAll(async () => {
   fleet = await startFleet({
-    facts: 'given',
     nodes: 4,
     serf: { replay_on_join: false, snapshot_path: undefined },
     absent: ['n4'],

@@ -15,7 +15,7 @@ let operator: FleetNode;
 let other: FleetNode;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 2, facts: 'given' });
+  fleet = await startFleet({ nodes: 2 });
   [operator, other] = fleet.nodes as [FleetNode, FleetNode];
 });
 

@@ -18,7 +18,7 @@ let fleet: Fleet;
 let nodes: [FleetNode, FleetNode, FleetNode];
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 3, facts: 'given' });
+  fleet = await startFleet({ nodes: 3 });
   nodes = fleet.nodes as typeof nodes;
 });
 

@@ -16,7 +16,7 @@ let at: (name: string) => string;
 let fresh: KeyFiles;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 3, facts: 'given' });
+  fleet = await startFleet({ nodes: 3 });
   [operator, colleague] = fleet.nodes as [FleetNode, FleetNode];
   at = (name) => join(fleet.directory, name);
   const args = ['--fleet', 'test-fleet', '--out', at('keys'), '--roots', '2'];

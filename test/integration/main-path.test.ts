@@ -13,7 +13,7 @@ let fleet: Fleet;
 let operator: FleetNode;
 
 beforeAll(async () => {
-  fleet = await startFleet({ nodes: 3 });
+  fleet = await startFleet({ nodes: 3, facts: 'collected' });
   const [first] = fleet.nodes;
   if (first === undefined) throw new Error('no node');
   operator = first;

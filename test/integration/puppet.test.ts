@@ -33,9 +33,13 @@ import {
   type ProcessIdentity,
   readProcess,
 } from '../../lib/system/process-group.ts';
+import { givenFactsConf, writeGivenFacts } from '../support/fleet/node-files.ts';
 import { tarOf, zipOf } from '../support/run/archives.ts';
 import { readTree, writeTree } from '../support/run/tree.ts';
 import { waitFor as poll } from '../support/run/wait-for.ts';
+
+const agentConf =
+  '[main]\nnoop = true\nsplay = true\nreports = http\nreporturl = http://203.0.113.1/\nserver = puppet.invalid\n';
 
 // One node's directories for the whole file, as in life: each run finds the traces of the one before.
 let node: string;
@@ -47,12 +51,14 @@ beforeAll(() => {
   node = mkdtempSync(join(tmpdir(), 'puppet node '));
   writeTree(node, {
     // Settings that an administrator may have made for the agent, and no update may depend on.
-    'conf/puppet.conf':
-      '[main]\nnoop = true\nsplay = true\nreports = http\nreporturl = http://203.0.113.1/\nserver = puppet.invalid\n',
+    'conf/puppet.conf': `${agentConf}${givenFactsConf('n1')}`,
+    'conf with collected facts/puppet.conf': agentConf,
     // Puppet without any network: what needs a server or the Forge fails.
     'offline-puppet': '#!/bin/sh\nexec unshare --net -- puppet "$@"\n',
   });
   chmodSync(join(node, 'offline-puppet'), 0o755);
+  // Collecting them is half of a run.
+  writeGivenFacts(join(node, 'var'), 'n1');
   config = {
     command: join(node, 'offline-puppet'),
     timeoutSeconds: 900,
@@ -133,8 +139,9 @@ describe('a manifest', () => {
     const identities: ProcessIdentity[] = [];
     const onStart = (identity: ProcessIdentity): void => void identities.push(identity);
     const umask = process.umask(0o077);
+    const collecting = { ...config, confDir: join(node, 'conf with collected facts') };
     try {
-      const first = await apply('manifest', 'site.pp', manifest, { onStart });
+      const first = await apply('manifest', 'site.pp', manifest, { onStart, config: collecting });
       expect(first).toEqual({ ok: true, reason: 'applied', exitCode: 2, changed: 2, failed: 0 });
     } finally {
       process.umask(umask);
@@ -148,7 +155,7 @@ describe('a manifest', () => {
     expect(log()).not.toContain('\u001b');
     expect(statSync(join(run, 'log')).mode & 0o777).toBe(0o600);
 
-    const second = await apply('manifest', 'site.pp', manifest);
+    const second = await apply('manifest', 'site.pp', manifest, { config: collecting });
     expect(second).toEqual({ ok: true, reason: 'applied', exitCode: 0, changed: 0, failed: 0 });
   });
 

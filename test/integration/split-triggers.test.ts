@@ -48,9 +48,14 @@ describe.skipIf(why !== undefined)(
       for (const { machine } of fleet.nodes) await machine.shell('root', 'touch /root/go');
       await untilApplied(fleet, update);
       expect(other.machine.read(log)).toBe('run\n');
-      const lines = other.machine.read(`${applyDir}/events.log`).split('\n');
-      const ends = lines.filter((line) => line.includes('"restart"') && line.includes('"applied"'));
-      expect(ends).toHaveLength(1);
+      const ends = (): string[] =>
+        other.machine
+          .read(`${applyDir}/events.log`)
+          .split('\n')
+          .filter((line) => line.includes('"restart"') && line.includes('"applied"'));
+      // The line follows the record.
+      await fleet.waitFor('its end is logged', () => ends().length > 0);
+      expect(ends()).toHaveLength(1);
       await other.manager.startDaemon('serf.service', 7373);
       await other.manager.startDaemon('transmission-daemon.service', 9091);
       await untilApplied(

@@ -22,10 +22,10 @@ afterAll(() => {
 });
 
 /** A manifest that writes a file named by its channel. */
-function manifest(text: string): string {
-  const file = join(fleet.directory, `${text}.pp`);
-  const target = "${settings::confdir}/on-${facts['p2p_update_channel']}";
-  writeFileSync(file, `file { "${target}": content => "${text}" }\n`);
+function manifest(channel: string): string {
+  const file = join(fleet.directory, `${channel}.pp`);
+  const target = '${settings::confdir}/on-' + channel;
+  writeFileSync(file, `file { "${target}": content => "text" }\n`);
   return file;
 }
 const hasRun = (node: FleetNode, channel: string): boolean =>
@@ -39,7 +39,7 @@ describe('a target', () => {
   let narrow: Submitted;
 
   it('lets the nodes that it names apply an update, and the others only keep it', async () => {
-    const file = manifest('targeted');
+    const file = manifest('aim');
     narrow = await submit(operator, file, '--channel', 'aim', '--target', 'node=n2|n9');
     await on(others, narrow, 'applied');
     await on([operator], narrow, 'accept');
@@ -50,7 +50,7 @@ describe('a target', () => {
   });
 
   it('runs an update where it has not run yet when it is widened, and nowhere twice', async () => {
-    const wide = await submit(operator, manifest('targeted'), '--channel', 'aim');
+    const wide = await submit(operator, manifest('aim'), '--channel', 'aim');
     await on(fleet.nodes, wide, 'applied');
     expect(fleet.nodes.map((node) => hasRun(node, 'aim'))).toEqual([true, true]);
     for (const node of others)
@@ -65,7 +65,7 @@ describe('a target', () => {
 describe('a withdrawal', () => {
   it('stops an update that waits for its time on every node, although Transmission is down', async () => {
     const args = ['--channel', 'stop', '--not-before', '+2h'];
-    const waiting = await submit(operator, manifest('stopped'), ...args);
+    const waiting = await submit(operator, manifest('stop'), ...args);
     await on(fleet.nodes, waiting, 'complete');
     await operator.transmission.end('SIGTERM');
     const { status, stdout, stderr } = await operator.script('submit', [
@@ -79,7 +79,7 @@ describe('a withdrawal', () => {
     await on(fleet.nodes, waiting, 'withdrawn');
     await operator.transmission.start();
     expect(fleet.nodes.some((node) => hasRun(node, 'stop'))).toBe(false);
-    const again = await submit(operator, manifest('stopped'), '--channel', 'stop');
+    const again = await submit(operator, manifest('stop'), '--channel', 'stop');
     await on(fleet.nodes, again, 'applied');
     expect(fleet.nodes.every((node) => hasRun(node, 'stop'))).toBe(true);
   });

@@ -30,14 +30,19 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
   const id = claimBridge();
   const namespaces: string[] = [];
   const bridges = [`p2p${id}`];
+  const ports: string[] = [];
   const remove = (): void => {
     for (const namespace of namespaces) killAll(namespace);
+    // The kernel deletes what is in a namespace some time later, and until then its ports' names are taken.
+    for (const port of ports) ip(['link', 'delete', port]);
     for (const namespace of namespaces) ip(['netns', 'delete', namespace]);
     for (const bridge of bridges) ip(['link', 'delete', bridge]);
   };
-  const plug = (machine: string, port: string, device: string, bridge: string): string => `
-    link add ${port} type veth peer name ${device} netns ${machine}
-    link set ${port} master ${bridge} up`;
+  const plug = (machine: string, port: string, device: string, bridge: string): void => {
+    ip(['link', 'add', port, 'type', 'veth', 'peer', 'name', device, 'netns', machine]);
+    ports.push(port);
+    ip(['link', 'set', port, 'master', bridge, 'up']);
+  };
 
   try {
     if (subnets === 2) {
@@ -58,7 +63,7 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
              route add unreachable 224.0.0.0/4`;
       ip(['netns', 'add', namespace]);
       namespaces.push(namespace);
-      batch([], plug(namespace, `p2p${id}-${index}`, 'eth0', bridges[subnet] ?? ''));
+      plug(namespace, `p2p${id}-${index}`, 'eth0', bridges[subnet] ?? '');
       batch(
         ['-n', namespace],
         `link set lo up
@@ -73,7 +78,9 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
       const router = `p2p${id}-router`;
       ip(['netns', 'add', router]);
       namespaces.push(router);
-      batch([], bridges.map((b, i) => plug(router, `p2p${id}-r${i}`, `eth${i}`, b)).join(''));
+      bridges.forEach((bridge, i) => {
+        plug(router, `p2p${id}-r${i}`, `eth${i}`, bridge);
+      });
       batch(
         ['-n', router],
         bridges

@@ -98,16 +98,22 @@ export function writeConfig(settings: NodeSettings): Config {
   // In a user namespace there is one user, whom Puppet could not give its files away from.
   const puppetConf = ['[main]', 'manage_internal_file_permissions = false'];
   if (settings.facts === 'given') {
-    puppetConf.push('facts_terminus = yaml', `certname = ${settings.name}`);
-    writeGivenFacts(join(varDir, 'yaml', 'facts'), settings.name);
+    puppetConf.push(givenFactsConf(settings.name));
+    writeGivenFacts(varDir, settings.name);
   }
   writeFileSync(join(confDir, 'puppet.conf'), `${puppetConf.join('\n')}\n`);
   writeFileSync(at('etc', 'config.json'), JSON.stringify(config, null, 2));
   return config;
 }
 
-/** Writes the facts of a node as Puppet's yaml terminus reads them; Facter takes a third of each run. */
-function writeGivenFacts(directory: string, name: string): void {
+/** Lines of puppet.conf by which Puppet reads the facts that {@link writeGivenFacts} wrote. */
+export function givenFactsConf(name: string): string {
+  return `facts_terminus = yaml\ncertname = ${name}\n`;
+}
+
+/** Writes the facts of a node below Puppet's vardir, as its yaml terminus reads them. */
+export function writeGivenFacts(varDir: string, name: string): void {
+  const directory = join(varDir, 'yaml', 'facts');
   mkdirSync(directory, { recursive: true });
   const lines = [
     ...['--- !ruby/object:Puppet::Node::Facts', `name: ${name}`, 'values:'],

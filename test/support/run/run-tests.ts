@@ -1,8 +1,8 @@
 /**
- * Runs the tests, `npm test [-- PART-OF-A-PATH...]`, and beside them the static checks: all unit tests in
- * one sandbox, and each file that has real daemons in a sandbox of its own, a few sandboxes at a time.
- * Such files look at processes and name network devices: two of them at once in one sandbox would disturb
- * each other.
+ * Runs the tests, `npm test [-- PART-OF-A-PATH...]`, and beside them the static checks, a few sandboxes at
+ * a time: one has all unit tests, each other one a long file with real daemons, or a few that are short,
+ * one after the other. Such files look at processes and name network devices: two of them at once in one
+ * sandbox would disturb each other.
  *
  * The handlers run from dist/, which is built before, once for all.
  */
@@ -20,7 +20,9 @@ const atOnce = availableParallelism() * 2 + 1;
 const limitMs = 1_200_000;
 /** Lines of Vitest that name the failures, with the first lines of the reasons. */
 const failureBlocks = /^ FAIL .*\n(?:(?! FAIL |⎯).*\n){0,16}/gm;
-/** These begin first, the longest before the others, so that nothing long is left at the end. */
+/** Files in a sandbox: each start of Vitest costs a second. */
+const filesTogether = 4;
+/** These are alone and begin first, the longest before the others, so that nothing long is left at the end. */
 const longest = [
   'fleet-status',
   'faults',
@@ -40,24 +42,6 @@ const longest = [
   'split-users',
   'keys',
 ];
-/** These have no daemons and are short: they share a sandbox, one after the other, and spare it some starts. */
-const short = [
-  'clock-of-1970',
-  'corrupted-extra-signature',
-  'equivocation',
-  'expired-updates',
-  'fast-forward',
-  'freeze',
-  'hostile-archives',
-  'hostile-names',
-  'hostile-pem',
-  'key-compromise',
-  'rollback-and-replay',
-  'splice-and-mix',
-  'staged-path-is-a-link-or-device',
-  'withdrawn-updates',
-];
-
 interface Job {
   name: string;
   command: readonly string[];
@@ -80,8 +64,17 @@ function end(child: ChildProcess): void {
   setTimeout(() => child.kill('SIGKILL'), 10_000).unref();
 }
 
+function named(path: string): string {
+  return basename(path, '.test.ts');
+}
+
+function batchesOf(files: readonly string[]): string[][] {
+  const starts = files.map((_, index) => index).filter((index) => index % filesTogether === 0);
+  return starts.map((start) => files.slice(start, start + filesTogether));
+}
+
 /** Test files in a sandbox of their own. */
-function tests(name: string, files: readonly string[]): Job {
+function tests(files: readonly string[], name = files.map(named).join(', ')): Job {
   const sandbox = ['sh', join(root, 'test/support/run/sandbox.sh')];
   const vitest = [process.execPath, join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run'];
   return { name, command: [...sandbox, ...vitest, ...files], hasTests: true };
@@ -135,18 +128,16 @@ const chosen = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf
   .filter((path) => parts.length === 0 || parts.some((part) => path.includes(part)))
   .sort();
 if (chosen.length === 0) console.error(`no test file has any of: ${parts.join(', ')}`);
-const named = (path: string): string => basename(path, '.test.ts');
 const place = (path: string): number => longest.indexOf(named(path));
-const alone = chosen.filter((path) => withDaemons.test(path) && !short.includes(named(path)));
-const together = chosen.filter((path) => withDaemons.test(path) && short.includes(named(path)));
+const isLong = (path: string): boolean => longest.includes(named(path));
 const units = chosen.filter((path) => !withDaemons.test(path));
-const long = alone.filter((path) => longest.includes(named(path)));
+const long = chosen.filter((path) => withDaemons.test(path) && isLong(path));
+const others = chosen.filter((path) => withDaemons.test(path) && !isLong(path));
 const queue: Job[] = [
-  ...long.sort((one, other) => place(one) - place(other)).map((path) => tests(path, [path])),
-  ...(units.length > 0 ? [tests('unit tests', units)] : []),
-  ...(together.length > 0 ? [tests('attacks without daemons', together)] : []),
+  ...long.sort((one, other) => place(one) - place(other)).map((path) => tests([path])),
+  ...(units.length > 0 ? [tests(units, 'unit tests')] : []),
   { name: 'static checks', command: ['npm', 'run', '--silent', 'check:static'], hasTests: false },
-  ...alone.filter((path) => !long.includes(path)).map((path) => tests(path, [path])),
+  ...batchesOf(others).map((paths) => tests(paths)),
 ];
 
 // An ended sandbox counts as failed.

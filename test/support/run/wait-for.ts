@@ -2,6 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Many times what anything takes on a machine with ten busy processes a core. */
 const defaultTimeoutMs = 240_000;
+const pauseMs = 50;
+/** Pause after a look, in times of what that took: what is waited for needs the processor more. */
+const pausesForEachLook = 10;
+const maxPauseMs = 1000;
 
 /**
  * Asks again until a condition gives something other than false or undefined, and returns that.
@@ -18,11 +22,13 @@ export async function waitFor<T>(
 ): Promise<Exclude<T, false | undefined>> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
+    const begin = performance.now();
     const result = await condition();
     if (result !== false && result !== undefined) return result as Exclude<T, false | undefined>;
     if (Date.now() > deadline) {
       throw new Error(`waited ${timeoutMs} ms in vain: ${description}\n${explain()}`);
     }
-    await sleep(30);
+    const tookMs = performance.now() - begin;
+    await sleep(Math.min(Math.max(pauseMs, tookMs * pausesForEachLook), maxPauseMs));
   }
 }

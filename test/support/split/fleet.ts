@@ -10,6 +10,7 @@ import { decodeRecord } from '../../../lib/system/record.ts';
 import { formatKeySet } from '../../../lib/trust/key-set.ts';
 import { makeKeys, pemOf, type TestKeys } from '../fleet/announce.ts';
 import { layNetwork } from '../fleet/network.ts';
+import { givenFactsConf, writeGivenFacts } from '../fleet/node-files.ts';
 import { repository } from '../run/repository.ts';
 import { waitFor } from '../run/wait-for.ts';
 import { journalOf, ServiceManager } from './manager.ts';
@@ -78,7 +79,7 @@ export async function startSplitFleet(count: number, daemons = true): Promise<Sp
         const name = names[index] ?? '';
         const machine = await SplitNode.boot(name, place, join(directory, name));
         // Backup only: a minute of the timer is long against a test, and short against a fault.
-        nodes[index] = { machine, manager: new ServiceManager(machine, 4000) };
+        nodes[index] = { machine, manager: new ServiceManager(machine, 10_000) };
         await install(machine, keys, { encryptKey, addresses });
       }),
     );
@@ -140,6 +141,10 @@ async function install(
     puppet: { modulePath: [] },
   };
   await place('/etc/p2p-update/config.json', JSON.stringify(config), '644', 'root');
+  // Collected anew they are a third of each run.
+  const { confDir, varDir } = parseConfig('{}', '').puppet;
+  writeFileSync(machine.at(`${confDir}/puppet.conf`), `[main]\n${givenFactsConf(machine.name)}`);
+  writeGivenFacts(machine.at(varDir), machine.name);
 }
 
 /** Runs p2p-update setup as root of a machine. */
