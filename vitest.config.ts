@@ -16,6 +16,8 @@ export default defineConfig({
           exclude: ['test/{integration,attacks}/**'],
           // Most of them wait for a process that they have started.
           maxWorkers: 4,
+          // Files share what they import: reading it anew for each takes longer than many of them do.
+          isolate: false,
           // No test is bound by the speed of the machine: test/support/run/run-tests.ts ends what hangs.
           testTimeout: 300_000,
           hookTimeout: 300_000,
@@ -29,6 +31,7 @@ export default defineConfig({
           env,
           include: ['test/{integration,attacks}/**/*.test.ts'],
           fileParallelism: false,
+          isolate: false,
           testTimeout: 540_000,
           hookTimeout: 540_000,
         },

@@ -15,7 +15,7 @@ import { stripVTControlCharacters } from 'node:util';
 const root = join(import.meta.dirname, '..', '..', '..');
 const withDaemons = /^test\/(integration|attacks)\//;
 /** More than there are cores: most of them wait for a daemon at any time. */
-const atOnce = availableParallelism() * 2 + 1;
+const atOnce = availableParallelism() * 2 + 2;
 /** A hang; beside eight busy loops the longest takes half of it. */
 const limitMs = 1_200_000;
 /** Lines of Vitest that name the failures, with the first lines of the reasons. */
@@ -134,9 +134,9 @@ const units = chosen.filter((path) => !withDaemons.test(path));
 const long = chosen.filter((path) => withDaemons.test(path) && isLong(path));
 const others = chosen.filter((path) => withDaemons.test(path) && !isLong(path));
 const queue: Job[] = [
+  { name: 'static checks', command: ['npm', 'run', '--silent', 'check:static'], hasTests: false },
   ...long.sort((one, other) => place(one) - place(other)).map((path) => tests([path])),
   ...(units.length > 0 ? [tests(units, 'unit tests')] : []),
-  { name: 'static checks', command: ['npm', 'run', '--silent', 'check:static'], hasTests: false },
   ...batchesOf(others).map((paths) => tests(paths)),
 ];
 

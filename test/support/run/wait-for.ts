@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Many times what anything takes on a machine with ten busy processes a core. */
-const defaultTimeoutMs = 240_000;
+/**
+ * Many times what anything takes on a machine with ten busy processes a core. P2P_TEST_WAIT_MS is for runs
+ * that are to fail, such as those of `npm run mutants`.
+ */
+const defaultTimeoutMs = Number(process.env['P2P_TEST_WAIT_MS'] ?? 240_000);
 const pauseMs = 50;
 /** Pause after a look, in times of what that took: what is waited for needs the processor more. */
 const pausesForEachLook = 10;
-const maxPauseMs = 1000;
+const maxPauseMs = 3000;
 
 /**
  * Asks again until a condition gives something other than false or undefined, and returns that.
