@@ -9,7 +9,12 @@ import { programFile } from './build.ts';
  * @param words the command and its arguments, quoted here where a shell would read them otherwise
  */
 export function commandHint(...words: readonly string[]): string {
-  return [programName(), ...words].map(quoteWord).join(' ');
+  return shellCommand(programName(), ...words);
+}
+
+/** A command of the system as it can be pasted into a shell, for a hint. */
+export function shellCommand(...words: readonly string[]): string {
+  return words.map(quoteWord).join(' ');
 }
 
 function programName(): string {

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { Kind } from '../announcement/fields.ts';
+import { shellCommand } from '../command-hint.ts';
 import { detectKind } from '../content/detect-kind.ts';
 import { packDirectory } from '../content/pack.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
@@ -64,7 +65,7 @@ export async function readKeyToAdd(file: string): Promise<string | undefined> {
   const text = await readStart(file).catch(() => '');
   if (holdsPrivateKey(text))
     throw new UpdateError('refused', `"${printable(file)}" holds a PRIVATE KEY: never send one`, {
-      hint: 'nothing was copied; to trust the key, submit its public half: openssl pkey -in FILE -pubout',
+      hint: `nothing was copied; to trust the key, submit its public half: ${shellCommand('openssl', 'pkey', '-in', printable(file), '-pubout')}`,
     });
   return /^\s*-----BEGIN PUBLIC KEY-----/.test(text) ? text : undefined;
 }

@@ -156,6 +156,8 @@ test('sees the connection attempts of Puppet without --ignore-dependencies, whic
     'module',
     'install',
     `--confdir=${confDir}`,
+    `--vardir=${directory}/var`,
+    `--module_working_dir=${directory}/work`,
     `--target-dir=${directory}/m`,
     archive,
   ];

@@ -53,7 +53,7 @@ describe('submit refuses', () => {
       'a manifest that does not parse, and names the line',
       () => [file('bad.pp', 'file { "/x":\n  ensure => \n}\n')],
       65,
-      /does not parse.*line: 3/s,
+      /does not parse.*line: 3.*puppet parser validate '\/.+\/bad\.pp'\n$/s,
     ],
     ['a name with a space', () => [file('two words.bin', 'x')], 64, /two words.*--name two-words/s],
     ['a name with quotes', () => [file(`it's"so".bin`, 'x')], 64, /--name it-s-so-.bin/],

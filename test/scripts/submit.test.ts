@@ -21,6 +21,7 @@ import {
   serveTransmission,
 } from '../support/fleet/operator.ts';
 import type { Submitted } from '../support/fleet/submit.ts';
+import { runSync } from '../support/run/command.ts';
 import { readTree } from '../support/run/tree.ts';
 
 // Tests that need the real daemons are in test/integration/.
@@ -462,6 +463,17 @@ describe('a public key', () => {
     const root = operator.roots[0]?.key ?? '';
     await refused(machine, [file, '--root-key', root], 76, /holds a PRIVATE KEY/);
     expect(readdirSync(operator.config.publishDir)).toEqual([]);
+  });
+
+  it('is told, when it is a private one, by a command that works when pasted', async () => {
+    const machine = start();
+    const { operator } = machine;
+    const pem = readFileSync(operator.releases[0]?.key ?? '', 'utf8');
+    const stderr = await refused(machine, [operator.file("o'neill's key.pem", pem)], 76, /PRIVATE/);
+    const command = /its public half: (.*)\n$/.exec(stderr)?.[1] ?? '';
+    const { status, stdout } = runSync(['sh', '-c', command]);
+    expect(status).toBe(0);
+    expect(stdout).toBe(readFileSync(operator.releases[0]?.pub ?? '', 'utf8'));
   });
 });
 

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { basename, join, resolve } from 'node:path';
+import { shellCommand } from '../../command-hint.ts';
 import { UpdateError } from '../../errors.ts';
 import { printable } from '../../system/printable.ts';
 import { endProcessGroup, type ProcessIdentity } from '../../system/process-group.ts';
@@ -244,7 +245,7 @@ export async function checkManifest(path: string, settings: PuppetSettings): Pro
     if (outcome.exitCode === 1 && error !== undefined) {
       const why = error.replace(/^Could not parse for environment \w+: /, '');
       throw new UpdateError('malformed', `"${printable(basename(path))}" does not parse: ${why}`, {
-        hint: 'correct the manifest; check it with: puppet parser validate FILE',
+        hint: `correct the manifest; check it with: ${shellCommand('puppet', 'parser', 'validate', printable(resolve(path)))}`,
       });
     }
     const how = outcome.timedOut ? `after ${validateTimeoutMs / 1000} s` : `: ${error ?? ''}`;
