@@ -16,8 +16,8 @@ const root = join(import.meta.dirname, '..', '..', '..');
 const withDaemons = /^test\/(integration|attacks)\//;
 /** More than there are cores: most of them wait for a daemon at any time. */
 const atOnce = availableParallelism() * 2 + 2;
-/** A hang; beside eight busy loops the longest takes half of it. */
-const limitMs = 1_200_000;
+/** A hang; beside forty busy processes the longest takes half of it. */
+const limitMs = 2_400_000;
 /** Lines of Vitest that name the failures, with the first lines of the reasons. */
 const failureBlocks = /^ FAIL .*\n(?:(?! FAIL |⎯).*\n){0,16}/gm;
 /** Files in a sandbox: each start of Vitest costs a second. */
