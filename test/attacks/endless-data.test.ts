@@ -209,7 +209,7 @@ describe('metadata that differs from the announcement', () => {
     await addTorrent(liar, metainfo);
     await send(update);
     // It stays until the torrent is complete, then looks again.
-    void reconcile();
+    const staying = reconcile();
     await fleet.waitFor('the metadata has come', async () => {
       const torrent = (await torrentsOn(node)).get(update.infoHash);
       return torrent?.metadataPercentComplete === 1 || stateOf(update) === 'REJECTED';
@@ -218,6 +218,8 @@ describe('metadata that differs from the announcement', () => {
     await fleet.waitFor('it is rejected', () => hasEvent(node, update, 'rejected'));
     const reason = /says 99999 bytes, the announcement 100000/;
     await expectRejected(update, reason);
+    // Left alone it would take up what later tests announce, by the configuration of now.
+    expect(await staying).toMatchObject({ status: 0, stderr: '' });
     // It stays away.
     expect(await reconcile()).toMatchObject({ status: 0, stderr: '' });
     await expectRejected(update, reason);
