@@ -110,8 +110,10 @@ async function expectApplied(change: Partial<Announcement>): Promise<Announcemen
 
 /** Superseded, taken out with its data, and past. */
 async function isForgotten(update: Announcement): Promise<void> {
-  expect(eventsOf(node, update).map(({ decision }) => decision)).toContain('superseded');
-  await fleet.waitFor('its record is gone', () => stateOf(update) === undefined);
+  await fleet.waitFor(
+    'it is superseded, and its record is gone',
+    () => hasEvent(node, update, 'superseded') && stateOf(update) === undefined,
+  );
 }
 
 it('it still accepts another update, and applies it at once', async () => {

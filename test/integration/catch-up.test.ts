@@ -13,7 +13,7 @@ import { programsOf } from '../crash/node-processes.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
-import { eventsOf, outcomeOf } from '../support/fleet/submit.ts';
+import { eventsOf, hasEvent, outcomeOf } from '../support/fleet/submit.ts';
 import { announcementOf, configure, seed, sendEvent } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
 
@@ -121,8 +121,8 @@ describe('a node that heard no event', () => {
   it('has every channel soon after it has joined', async () => {
     const ids = await Promise.all(['one', 'two', 'three'].map((channel) => announce(channel)));
     await start(late);
-    await fleet.waitFor('n4 holds all', () =>
-      ids.every((id) => held(late).includes(updateKey(id))),
+    await fleet.waitFor('n4 has accepted all', () =>
+      ids.every((id) => hasEvent(late, id, 'accept')),
     );
     for (const id of ids) {
       const [first] = eventsOf(late, id);
@@ -152,8 +152,11 @@ describe('a node that heard no event', () => {
     await answerBy(withholding, "echo '1 1 0 00000000'");
     await start(late);
     await fleet.waitFor('n4 has applied it', () => hasApplied(late, id));
-    const refused = late.events().filter(({ decision }) => decision === 'refuse');
-    expect(refused.some(({ reason }) => reason.endsWith(', from n3'))).toBe(true);
+    await fleet.waitFor('n4 has refused what n3 said', () =>
+      late
+        .events()
+        .some(({ decision, reason }) => decision === 'refuse' && reason.endsWith(', from n3')),
+    );
     const { channel } = id;
     expect(held(late).filter((name) => name.startsWith('one@'))).not.toContain(
       updateKey({ channel, version: now + 2 }),

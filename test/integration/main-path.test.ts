@@ -83,15 +83,18 @@ describe('an update submitted on one node', () => {
     }
   });
 
-  it('is reported as complete by the hook, which logs its wake-up', () => {
+  it('is reported as complete by the hook, which logs its wake-up', async () => {
     for (const node of fleet.nodes) {
-      const hook = node.events().find(({ handler }) => handler === 'transmission-done');
+      const hook = await fleet.waitFor('the line of the hook', () =>
+        node.events().find(({ handler }) => handler === 'transmission-done'),
+      );
       expect(hook).toMatchObject({ decision: 'complete', reason: update.infoHash });
     }
   });
 
-  it('goes through the states in order, each once in the log', () => {
+  it('goes through the states in order, each once in the log', async () => {
     for (const node of fleet.nodes.slice(1)) {
+      await fleet.waitFor('complete', () => hasEvent(node, update, 'complete'));
       const decisions = eventsOf(node, update).map(({ decision }) => decision);
       // Advance and apply log on their own: the hook's mark may reach apply before advance.
       expect(decisions.toSorted()).toEqual(['accept', 'applied', 'complete', 'queued', 'staged']);
