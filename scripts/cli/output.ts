@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { hasErrno } from '../../lib/errors.ts';
 
 let isReady = false;
@@ -35,10 +36,11 @@ export function endWithReader(): void {
 }
 
 /**
- * Ends the process at a signal with the exit status that it has by then. Ctrl-C reaches the `serf`
- * command that is running as well, and its failure must not be reported.
+ * Ends a command that runs until it is stopped (--watch) at a signal, with the exit status that it has by
+ * then, and that of a death by the signal (128 and its number) where it has none. Ctrl-C reaches the
+ * `serf` command that is running as well, and its failure must not be reported.
  */
 export function endBySignal(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.once(signal, () => process.exit());
+    process.once(signal, () => process.exit(process.exitCode ?? 128 + constants.signals[signal]));
 }

@@ -1,12 +1,11 @@
 import { loadConfig } from '../../lib/config.ts';
 import { defineRequestCommand } from '../cli/define-command.ts';
-import { endBySignal, endWithReader } from '../cli/output.ts';
+import { endWithReader } from '../cli/output.ts';
 import { help, parseCommand } from './arguments.ts';
 import { showLog } from './show-log.ts';
 
 /** Shows the log of this node. */
 export const log = defineRequestCommand('log', help, parseCommand, async (options) => {
-  endBySignal();
   if (options.follow) endWithReader();
   await showLog(loadConfig(process.env), options);
 });

@@ -5,7 +5,7 @@ import { askSummaries } from '../../lib/query/ask-fleet.ts';
 import { judgeFleet, verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
-import { endWithReader, print } from '../cli/output.ts';
+import { endBySignal, endWithReader, print } from '../cli/output.ts';
 import { nowSeconds } from '../cli/time.ts';
 import type { StatusOptions } from './arguments.ts';
 import { statusJson, statusLines, type Report } from './report.ts';
@@ -40,6 +40,7 @@ async function show(config: Config, { channel, json }: StatusOptions): Promise<s
 /** Repeats the status every `seconds`, until the process ends. */
 async function watch(config: Config, options: StatusOptions, seconds: number): Promise<void> {
   endWithReader();
+  endBySignal();
   const { stdout } = process;
   for (let isFirst = true; ; isFirst = false) {
     const text = await show(config, options).catch((error: unknown) => {

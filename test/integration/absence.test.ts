@@ -9,7 +9,7 @@ import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { makeKeyFiles } from '../support/fleet/operator.ts';
-import { outcomeOf, submit } from '../support/fleet/submit.ts';
+import { hasEvent, outcomeOf, submit } from '../support/fleet/submit.ts';
 import { announcementOf, seed, sendEvent } from '../support/fleet/wire.ts';
 import { runSync } from '../support/run/command.ts';
 import { repository } from '../support/run/repository.ts';
@@ -129,7 +129,7 @@ function plug(node: FleetNode, how: 'up' | 'down'): void {
 const holds = (node: FleetNode, id: UpdateId): boolean =>
   existsSync(join(node.config.stateDir, 'announcements', updateKey(id)));
 const hasApplied = (node: FleetNode, updates = [...newest.values()]): boolean =>
-  updates.every((id) => outcomeOf(node, id)?.state === 'APPLIED');
+  updates.every((id) => outcomeOf(node, id)?.state === 'APPLIED' && hasEvent(node, id, 'applied'));
 
 /** The updates that a node has logged a decision of, sorted. */
 function updatesWith(node: FleetNode, decision: string): string[] {

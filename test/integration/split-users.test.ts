@@ -123,7 +123,9 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       expect((await other.machine.shell(user, `echo >> '${file}'`)).status).not.toBe(0);
       expect((await other.machine.shell(user, `mv '${file}' '${file}.x'`)).status).not.toBe(0);
       const log = `${applyDir}/events.log`;
-      expect((await other.machine.shell(user, `cat ${log}`)).stdout).toContain('"applied"');
+      await fleet.waitFor(`${user} reads its line in the log`, async () =>
+        (await other.machine.shell(user, `cat ${log}`)).stdout.includes('"applied"'),
+      );
     }
   });
 

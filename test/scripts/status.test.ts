@@ -1,7 +1,11 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { ChannelRow, NodeRow } from '../../lib/query/judge-fleet.ts';
 import { parseCommand } from '../../scripts/status/arguments.ts';
 import { age, statusJson, statusLines, type Report } from '../../scripts/status/report.ts';
+import { makeOperator } from '../support/fleet/operator.ts';
+import { programArgv } from '../support/run/program.ts';
 import { refusal } from '../support/run/refusal.ts';
 
 // Tests that need a fleet are in test/integration/fleet-status.test.ts and test/attacks/freeze.test.ts.
@@ -208,5 +212,21 @@ describe('an age', () => {
     [172_800, '2 d'],
   ])('of %d seconds is shown as %s', (seconds, text) => {
     expect(age(seconds)).toBe(text);
+  });
+});
+
+describe('a signal that ends the serf command too', () => {
+  // That of the command is first, as it is for one Ctrl-C in some thousand.
+  const script = '#!/bin/sh\n(sleep 0.1; kill -INT "$PPID") > /dev/null 2>&1 &\nkill -INT $$\n';
+
+  it.each([
+    ['status --watch', { status: 130, signal: null }],
+    ['status', { status: null, signal: 'SIGINT' }],
+  ])('ends %s with nothing printed, and with a status that says so', (words, end) => {
+    const operator = makeOperator();
+    chmodSync(operator.file('serf', script), 0o755);
+    const [node = '', ...argv] = programArgv(`p2p-update.cjs ${words}`);
+    const result = spawnSync(node, argv, { env: operator.env, encoding: 'utf8' });
+    expect(result).toMatchObject({ ...end, stdout: '', stderr: '' });
   });
 });

@@ -132,18 +132,29 @@ async function runSerf(settings: SerfSettings, args: readonly string[]): Promise
       },
       (error, stdout) => {
         if (error === null) resolve(stdout);
-        else reject(explainFailure(settings, error, stdout));
+        else setTimeout(reject, reportDelayMs(error), explainFailure(settings, error, stdout));
       },
     );
   });
 }
 
+/** How the command failed: `signal` ended it, which we sent when it was `killed`, or it exited with `code`. */
+type Failure = Error & {
+  killed?: boolean;
+  signal?: NodeJS.Signals | null;
+  code?: string | number | null;
+};
+
+/**
+ * A signal of somebody else's, such as that of Ctrl-C, is for this process too, and the news of the
+ * command's end may overtake it: a failure that only the signal made must not be reported.
+ */
+function reportDelayMs({ killed, signal }: Failure): number {
+  return killed !== true && typeof signal === 'string' ? 1000 : 0;
+}
+
 /** Serf prints its errors on stdout, and exits 1 for every one of them. */
-function explainFailure(
-  settings: SerfSettings,
-  failure: Error & { killed?: boolean },
-  stdout: string,
-): UpdateError {
+function explainFailure(settings: SerfSettings, failure: Failure, stdout: string): UpdateError {
   if (hasErrno(failure, 'ENOENT', 'EACCES')) {
     return new UpdateError('unavailable', `the program ${settings.command} cannot be run`, {
       hint: 'install Serf, or set serf.command to its absolute path (docs/serf.md)',
@@ -162,7 +173,10 @@ function explainFailure(
       hint: 'serf.rpcAuthFile must name a file that holds the rpc_auth of the agent',
     });
   }
-  return unavailable(settings, message === '' ? failure.message : message);
+  if (message !== '') return unavailable(settings, message);
+  // Not the message of Node's error: that repeats all arguments, an announcement among them.
+  const end = failure.signal ?? `exit status ${failure.code ?? 'unknown'}`;
+  return unavailable(settings, `the serf command printed nothing, and ended with ${end}`);
 }
 
 async function readRpcKey(file: string): Promise<string> {

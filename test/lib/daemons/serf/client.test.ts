@@ -84,7 +84,8 @@ describe('connectSerf', () => {
   it.each([
     ['prints no JSON', 'echo hello', 'unavailable', 'malformed response'],
     ['prints without end', 'exec yes', 'unavailable', 'malformed response'],
-    ['fails without a word', 'exit 1', 'unavailable', 'Command failed'],
+    ['fails without a word', 'exit 3', 'unavailable', 'nothing, and ended with exit status 3'],
+    ['is ended by a signal', 'kill -TERM $$', 'unavailable', 'nothing, and ended with SIGTERM'],
     [
       'fails with control characters',
       String.raw`printf 'a\033[2Jb\n\n'; exit 1`,
