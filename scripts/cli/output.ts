@@ -37,8 +37,7 @@ export function endWithReader(): void {
 
 /**
  * Ends a command that runs until it is stopped (--watch) at a signal, with the exit status that it has by
- * then, and that of a death by the signal (128 and its number) where it has none. Ctrl-C reaches the
- * `serf` command that is running as well, and its failure must not be reported.
+ * then, and that of a death by the signal (128 and its number) where it has none.
  */
 export function endBySignal(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

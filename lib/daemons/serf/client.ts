@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, type ExecFileException } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { hasErrno, UpdateError } from '../../errors.ts';
 import { isRecord } from '../../system/json.ts';
@@ -138,23 +138,20 @@ async function runSerf(settings: SerfSettings, args: readonly string[]): Promise
   });
 }
 
-/** How the command failed: `signal` ended it, which we sent when it was `killed`, or it exited with `code`. */
-type Failure = Error & {
-  killed?: boolean;
-  signal?: NodeJS.Signals | null;
-  code?: string | number | null;
-};
-
 /**
- * A signal of somebody else's, such as that of Ctrl-C, is for this process too, and the news of the
- * command's end may overtake it: a failure that only the signal made must not be reported.
+ * A signal that is not ours (`killed` says that), such as that of Ctrl-C, is for this process too, and the
+ * news of the command's end may overtake it: a failure that only the signal made must not be reported.
  */
-function reportDelayMs({ killed, signal }: Failure): number {
+function reportDelayMs({ killed, signal }: ExecFileException): number {
   return killed !== true && typeof signal === 'string' ? 1000 : 0;
 }
 
 /** Serf prints its errors on stdout, and exits 1 for every one of them. */
-function explainFailure(settings: SerfSettings, failure: Failure, stdout: string): UpdateError {
+function explainFailure(
+  settings: SerfSettings,
+  failure: ExecFileException,
+  stdout: string,
+): UpdateError {
   if (hasErrno(failure, 'ENOENT', 'EACCES')) {
     return new UpdateError('unavailable', `the program ${settings.command} cannot be run`, {
       hint: 'install Serf, or set serf.command to its absolute path (docs/serf.md)',

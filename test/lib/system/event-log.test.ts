@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process';
 import {
   appendFileSync,
   existsSync,
@@ -9,9 +8,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { eventLogFile, logEvent, readEvents, rotateLog } from '../../../lib/system/event-log.ts';
+import { run } from '../../support/run/command.ts';
 import { repository } from '../../support/run/repository.ts';
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 import { waitFor } from '../../support/run/wait-for.ts';
@@ -68,8 +67,9 @@ test('loses no line of a writer to a rotation', async () => {
     }
     console.log(lines);`;
   const writers = [1, 2, 3].map(async () => {
-    const args = ['--import', 'tsx', '--input-type=module', '-e', write, directory, enough];
-    const { stdout } = await promisify(execFile)(process.execPath, args);
+    const node = [process.execPath, '--import', 'tsx', '--input-type=module'];
+    const { status, stdout, stderr } = await run([...node, '-e', write, directory, enough]);
+    expect(status, stderr).toBe(0);
     return Number(stdout);
   });
   for (let rotation = 1; rotation <= 4; rotation += 1) {
