@@ -2,6 +2,8 @@ import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { encodeAnnouncement, encodeBody } from '../../lib/announcement/codec.ts';
+import { programFile } from '../../lib/build.ts';
+import { shellCommand } from '../../lib/command-hint.ts';
 import { formatKeySet, parseKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import { signBody, verifyAnnouncement } from '../../lib/trust/verify.ts';
 import { parseAnnouncement } from '../../lib/announcement/update.ts';
@@ -250,9 +252,9 @@ describe('a removed key', () => {
     const { status, stdout, stderr } = await keys(...args);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toContain(`removes release key ${gone.id}`);
-    expect(
-      [...stdout.matchAll(/^ {2}\S+p2p-update.cjs (submit .*)$/gm)].map(([, line]) => line),
-    ).toEqual([
+    const program = `  ${shellCommand(programFile())} `;
+    const lines = stdout.split('\n').filter((line) => line.startsWith(`${program}submit `));
+    expect(lines.map((line) => line.slice(program.length))).toEqual([
       `submit --withdraw stop --target 'a='\\''b'`,
       'submit --renew web@3',
       'submit --renew web@2',

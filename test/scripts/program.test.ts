@@ -1,8 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { shellCommand } from '../../lib/command-hint.ts';
 import { commandLine, UnknownWordError } from '../../scripts/cli/command-line.ts';
 import { nearest } from '../../scripts/cli/nearest.ts';
 import { commands } from '../../scripts/cli/program.ts';
@@ -107,7 +108,8 @@ describe('p2p-update', () => {
     expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
     const [error, hint, ...more] = stderr.split('\n');
     expect(error).toBe(line);
-    expect(hint).toMatch(/^[\w-]+: hint: \S+ (help|[a-z]+ --help)$/);
+    const named = hint?.replace(`: ${shellCommand(program)} `, ': p2p-update ');
+    expect(named).toMatch(/^[\w-]+: hint: p2p-update (help|[a-z]+ --help)$/);
     expect(more).toEqual(['']);
   });
 
@@ -198,8 +200,8 @@ describe('from a checkout, by tsx without its cache,', () => {
 const commandOf = (stderr: string): string => /hint: (?:.*: )?(\S+ .*)\n$/.exec(stderr)?.[1] ?? '';
 
 describe('a hint', () => {
-  /** An operator whose PATH has `linked` as p2p-update, if it is given. */
-  const start = (linked?: string) => {
+  /** An operator whose PATH has `linked` as p2p-update, if it is given, and who runs `file`. */
+  const start = (linked?: string, file = program) => {
     const operator = makeOperator();
     const bin = join(temporaryDirectory(), 'bin');
     mkdirSync(bin);
@@ -208,7 +210,7 @@ describe('a hint', () => {
     const how = { env, cwd: operator.directory, encoding: 'utf8' } as const;
     return {
       operator,
-      run: (...args: string[]) => spawnSync(node, [program, ...args], how),
+      run: (...args: string[]) => spawnSync(node, [file, ...args], how),
       paste: (line: string) => spawnSync('sh', ['-c', line], how),
     };
   };
@@ -223,7 +225,19 @@ describe('a hint', () => {
     const down = run('submit', '--withdraw', 'web');
     expect(down.status).toBe(69);
     const command = commandOf(down.stderr);
-    expect(command.startsWith(`${name} submit --resend web@`)).toBe(true);
+    expect(command.startsWith(`${shellCommand(name)} submit --resend web@`), command).toBe(true);
+    operator.setMembers([]);
+    expect(paste(command)).toMatchObject({ status: 0, stderr: '' });
+    expect(operator.sent()).toHaveLength(1);
+  });
+
+  it('names a program whose path a shell would split', () => {
+    const elsewhere = join(temporaryDirectory(), "it's here");
+    cpSync(dirname(program), elsewhere, { recursive: true });
+    const file = join(elsewhere, 'p2p-update.cjs');
+    const { operator, run, paste } = start(undefined, file);
+    const command = commandOf(run('submit', '--withdraw', 'web').stderr);
+    expect(command.startsWith(`'${file.replace("'", `'\\''`)}' submit --resend web@`)).toBe(true);
     operator.setMembers([]);
     expect(paste(command)).toMatchObject({ status: 0, stderr: '' });
     expect(operator.sent()).toHaveLength(1);
@@ -240,7 +254,7 @@ describe('a hint', () => {
     const { status, stderr } = run(...args);
     expect(status).not.toBe(0);
     const command = commandOf(stderr);
-    expect(command.startsWith(`${program} `), stderr).toBe(true);
+    expect(command.startsWith(`${shellCommand(program)} `), stderr).toBe(true);
     const pasted = paste(command);
     expect({ command, stderr: pasted.stderr }).toMatchObject({
       stderr: expect.not.stringMatching(/error: there is no|not found|No such file/) as string,
