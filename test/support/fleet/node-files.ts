@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { shellCommand } from '../../../lib/command-hint.ts';
 import { type Config, parseConfig } from '../../../lib/config.ts';
 import { repository } from '../run/repository.ts';
 import type { Place } from './network.ts';
@@ -151,7 +152,7 @@ export function writeSerfConfig({
     // A shell runs it.
     handler.replace(
       /=\/opt\/p2p-update\/(\S+)/,
-      (_, path: string) => `='${join(repository, path)}'`,
+      (_, path: string) => `=${shellCommand(join(repository, path))}`,
     ),
   );
   writeFileSync(join(configDir, '10-serf.json'), JSON.stringify({ ...settings, ...serf }, null, 2));
