@@ -67,9 +67,20 @@ export function computeInfoHash(content: Content): string {
   return createHash('sha1').update(encodeInfo(content)).digest('hex');
 }
 
-/** A magnet link (BEP 9) with the info hash and nothing else. */
-export function magnetUri({ infoHash }: { infoHash: string }): string {
-  return `magnet:?xt=urn:btih:${infoHash}`;
+/** A magnet link (BEP 9) with the info hash and, if given, an announce URL, and nothing else. */
+export function magnetUri({ infoHash }: { infoHash: string }, announceUrl?: string): string {
+  const link = `magnet:?xt=urn:btih:${infoHash}`;
+  return announceUrl === undefined ? link : `${link}&tr=${encodeURIComponent(announceUrl)}`;
+}
+
+/**
+ * Adds an announce URL to a .torrent of {@link wrapInfo}, outside the info dictionary, so that the info
+ * hash stays.
+ */
+export function withAnnounceUrl(metainfo: Buffer, announceUrl: string): Buffer {
+  // BEP 3 sorts keys, and `announce` comes before `info`.
+  const entry = Buffer.concat([bencode('announce'), bencode(announceUrl)]);
+  return Buffer.concat([metainfo.subarray(0, 1), entry, metainfo.subarray(1)]);
 }
 
 /** Wraps a bencoded info dictionary into a .torrent, byte for byte. */

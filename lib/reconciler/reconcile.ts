@@ -2,7 +2,12 @@ import { join } from 'node:path';
 import { buildTime, distDirectory } from '../build.ts';
 import type { Config } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
-import { announceLimiter, announcePeers } from '../daemons/transmission/announce-peers.ts';
+import {
+  type AnnounceDeps,
+  Announcer,
+  announceLimiter,
+  announcePeers,
+} from '../daemons/transmission/announce-peers.ts';
 import { connectTransmission } from '../daemons/transmission/client.ts';
 import { type Peer, peersFromMembers } from '../daemons/transmission/tracker.ts';
 import { describeError, stateError } from '../errors.ts';
@@ -214,21 +219,25 @@ function advanceDeps(
     peersFromMembers(await serf.members(), await serf.selfName());
   const announced = new Set<string>();
   const warned = new Set<string>();
-  const turn = announceLimiter();
+  const announceDeps: AnnounceDeps = {
+    ...{ transmission, peers, turn: announceLimiter() },
+    log(reason) {
+      log({ decision: 'wait', reason });
+    },
+  };
   return {
     transmission,
-    announcePeers: async (infoHash) => {
+    openAnnouncer: (infoHash) => Announcer.open(announceDeps, infoHash),
+    announcePeers: async (infoHash, announcer) => {
       // Announced already, by a task of an earlier round.
-      if (announced.has(infoHash)) return;
+      if (announced.has(infoHash) && announcer === undefined) return undefined;
       announced.add(infoHash);
-      const tell = (reason: string): void => {
-        log({ decision: 'wait', reason });
-      };
-      await announcePeers({
-        ...{ transmission, infoHash, peers, turn, log: tell },
-        timeoutMs: announceTimeoutMs,
+      return announcePeers({
+        ...{ ...announceDeps, infoHash, timeoutMs: announceTimeoutMs },
+        ...(announcer === undefined ? {} : { announcer }),
       });
     },
+    unannounced: new Set(),
     nowSeconds,
     buildTime,
     log,

@@ -1,10 +1,13 @@
 import { mkdirSync, renameSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { withAnnounceUrl } from '../announcement/metainfo.ts';
 import { contentName, nameOf, parseAnnouncement, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { connectSerf, type SerfClient } from '../daemons/serf/client.ts';
 import { connectTransmission, type TransmissionClient } from '../daemons/transmission/client.ts';
+import { type AnnounceServer, lastReply, serveAnnounces } from '../daemons/transmission/tracker.ts';
 import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { fsyncDirectory, replaceDurably } from '../system/durable-write.ts';
@@ -16,6 +19,8 @@ const checkPollMs = 100;
 const checkBaseMs = 20_000;
 /** Least speed of Transmission's check: a Raspberry Pi with its card. */
 const checkBytesPerMs = 4_000;
+/** Transmission announces within 1 s of a torrent's start. */
+const announceMs = 2_000;
 
 export interface SendDeps {
   /** Called only when there is content: an emergency stop must work while Transmission is down. */
@@ -86,10 +91,43 @@ export async function sendUpdate(
     const { update } = parseAnnouncement(published.payload);
     const metainfo = Buffer.from(published.metainfo, 'base64');
     const transmission = deps.transmission();
-    await transmission.add({ metainfo, downloadDir: config.publishDir });
-    await untilSeeding(update.infoHash, update.length, config, transmission);
+    const answer = await answerAnnounce(update.infoHash);
+    try {
+      const torrent = withAnnounceUrl(metainfo, answer.url);
+      const added = await transmission.add({ metainfo: torrent, downloadDir: config.publishDir });
+      await untilSeeding(update.infoHash, update.length, config, transmission);
+      await deps.serf.sendEvent('update', published.payload);
+      if (added === 'added') await answer.given();
+    } finally {
+      await answer.close();
+    }
+    return;
   }
   await deps.serf.sendEvent('update', published.payload);
+}
+
+/**
+ * Answers the announce that Transmission makes when a torrent starts, and without peers: they do not have
+ * the update yet. The node's own advance names them some seconds later, by the same URL.
+ *
+ * @returns `given` waits until it was answered, 2 s at most
+ */
+async function answerAnnounce(
+  infoHash: string,
+): Promise<AnnounceServer & { given: () => Promise<void> }> {
+  let give: () => void = () => undefined;
+  const answered = new Promise<void>((resolve) => (give = resolve));
+  const server = await serveAnnounces({
+    infoHash,
+    reply: () => {
+      give();
+      return Promise.resolve(lastReply);
+    },
+    log: () => undefined,
+  });
+  const given = (): Promise<void> =>
+    Promise.race([answered, sleep(announceMs, undefined, { ref: false })]);
+  return { ...server, given };
 }
 
 /** Waits until Transmission has checked the content and seeds it: nodes would stall on it before. */
@@ -113,6 +151,6 @@ async function untilSeeding(
           hint: 'its user must be able to read "publishDir"',
         },
       );
-    await new Promise((resolve) => setTimeout(resolve, checkPollMs));
+    await sleep(checkPollMs);
   }
 }

@@ -10,7 +10,7 @@ import { exitStatus, formatError } from '../../lib/errors.ts';
 import { advance } from '../../lib/reconciler/advance/advance.ts';
 import { commandLineOf } from '../../scripts/cli/command-line.ts';
 import { type ApplySide, makeApplySide } from '../support/fleet/apply-side.ts';
-import { MemoryTransmission } from '../support/fleet/memory-transmission.ts';
+import { MemoryTransmission, noAnnounces } from '../support/fleet/memory-transmission.ts';
 import { plantAnnouncements } from '../support/hostile/announcement-flood.ts';
 import { countCalls } from '../support/run/call-counts.ts';
 import { peakMemoryArguments, peakMemoryMb } from '../support/run/peak-memory.ts';
@@ -75,7 +75,7 @@ async function idleAdvance({ config }: ApplySide): Promise<void> {
   const transmission = new MemoryTransmission(new Map(), config.downloadDir).connect();
   const tasks = await advance(config, {
     transmission,
-    announcePeers: () => Promise.resolve(),
+    ...noAnnounces(),
     nowSeconds: () => Math.floor(Date.now() / 1000),
     buildTime: 0,
     log: () => undefined,

@@ -16,6 +16,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { computeInfoHash } from '../../lib/announcement/metainfo.ts';
 import { contentName, type Update } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
+import { noAnnounces } from '../support/fleet/memory-transmission.ts';
 import {
   connectTransmission,
   type TransmissionClient,
@@ -123,7 +124,7 @@ async function pass(daemonSeconds = 30): Promise<Omit<LoggedEvent, 'handler'>[]>
   const events: Omit<LoggedEvent, 'handler'>[] = [];
   const chores = await advance(config, {
     transmission: { ...transmission, secondsActive: () => Promise.resolve(daemonSeconds) },
-    announcePeers: () => Promise.resolve(),
+    ...noAnnounces(),
     nowSeconds: () => Math.floor(Date.now() / 1000) + lead,
     buildTime: 0,
     log: (event) => events.push(event),

@@ -79,7 +79,9 @@ describe('an update submitted on one node', () => {
     for (const node of fleet.nodes) {
       const torrent = await torrentOn(node, update.infoHash);
       // 6 is seeding (docs/rpc-spec.md of Transmission).
-      expect(torrent).toMatchObject({ percentDone: 1, status: 6, trackers: [] });
+      expect(torrent).toMatchObject({ percentDone: 1, status: 6 });
+      const announced = { hasAnnounced: true, lastAnnounceSucceeded: true };
+      expect(torrent).toMatchObject({ trackerStats: [announced] });
     }
   });
 
@@ -183,7 +185,7 @@ describe('a restart of everything', () => {
 
 /** A torrent as the daemon of a node reports it; undefined when it has none. */
 async function torrentOn(node: FleetNode, infoHash: string): Promise<object | undefined> {
-  const fields = ['percentDone', 'status', 'trackers'];
+  const fields = ['percentDone', 'status', 'trackerStats'];
   const args = { ids: [infoHash], fields };
   const { torrents } = await callTransmission(node, 'torrent-get', args);
   return (torrents as object[])[0];

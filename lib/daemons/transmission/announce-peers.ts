@@ -1,13 +1,24 @@
 import { createHash } from 'node:crypto';
-import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { bencode } from '../../announcement/bencode.ts';
-import { wrapInfo } from '../../announcement/metainfo.ts';
-import { describeError } from '../../errors.ts';
+import { magnetUri, wrapInfo } from '../../announcement/metainfo.ts';
+import { describeError, hasErrno } from '../../errors.ts';
 import type { TransmissionClient } from './client.ts';
-import { isOurAnnounceUrl, type Peer, serveOneAnnounce } from './tracker.ts';
+import type { Torrent } from './torrent.ts';
+import {
+  type AnnounceEvent,
+  type AnnounceReply,
+  type AnnounceServer,
+  isOurAnnounceUrl,
+  isServed,
+  lastReply,
+  type Peer,
+  serveAnnounces,
+} from './tracker.ts';
 
 const pollMs = 250;
+const stopPollMs = 50;
+const stopMs = 5000;
 
 /**
  * Period of forced rechokes: short until the first piece is here, since a handshake takes two of
@@ -18,9 +29,8 @@ const rechokeEveryMs = { early: 500, later: 2000 };
 /** The early period of a seed, after a peer has connected: it cannot see when that peer has a piece. */
 const seedHurriesMs = 3000;
 
-/** Transmission announces within about 1 s of getting a tracker. */
-const announceTimeoutMs = 5000;
-const announceAgainAfterMs = 6000;
+/** Period of announces while a torrent has no peer: members may have joined, or learnt of the update. */
+const announceEverySeconds = 6;
 
 /**
  * Delay before a seed connects to peers. It has the torrent before they do, and a peer that does not is
@@ -37,10 +47,18 @@ const seedAnnouncesAfterMs = 4000;
  */
 const announceIntervalMs = 750;
 
+/**
+ * Time in which a peer that has metadata has sent it. The daemon asks for it every 3 s, and always the same
+ * peer, the first by address (3.00) or by connection (4.1), whether that has it or not
+ * (tr_peerMsgsPulse in peer-msgs.c): behind a peer without metadata, no holder is ever asked.
+ */
+const metadataMs = 2000;
+
+/** Transmission announces a completion within 1 s (UPKEEP_INTERVAL_SECS in announcer.c). */
+const completionAnnouncedMs = 2000;
+
 /** Time that a seed spends on helping peers that have just heard of the update. */
 const seedStaysMs = 15_000;
-
-const maxRemovals = 5;
 
 /** Resolves when the caller may announce, some time after the caller before. */
 export type AnnounceLimiter = () => Promise<void>;
@@ -56,67 +74,171 @@ export function announceLimiter(): AnnounceLimiter {
   };
 }
 
+/** What all announces of one process share. */
+export interface AnnounceDeps {
+  transmission: TransmissionClient;
+  /** Called at each announce; when it fails, the torrent is left to local discovery (BEP 14). */
+  peers: () => Promise<Peer[]>;
+  /** Awaited before peers are named. */
+  turn: AnnounceLimiter;
+  /** Called with failures, none of which is fatal. */
+  log: (message: string) => void;
+}
+
+/**
+ * Announces of one torrent while this process lives. Its URL has to be in the torrent when it is added:
+ * what a tracker answers that is added later, Transmission 4 throws away (resetTorrent in announcer.cc).
+ */
+export class Announcer {
+  /** Whether to name peers to a seed, which it is not to connect to at first. */
+  isNaming = false;
+  /** Addresses of the only peers to name at the next announce; undefined: all. */
+  only: ReadonlySet<string> | undefined;
+  /** Whether Transmission has told that the torrent is complete. */
+  hasCompleted = false;
+  /** Time, by `Date.now()`, until which Transmission is to announce again and again. */
+  endsAt = Date.now() + 30_000;
+  #hasNamedFew = false;
+  #server: AnnounceServer | undefined;
+  readonly #deps: AnnounceDeps;
+  readonly #infoHash: string;
+
+  private constructor(deps: AnnounceDeps, infoHash: string) {
+    this.#deps = deps;
+    this.#infoHash = infoHash;
+  }
+
+  /**
+   * Listens on a free port, or again on that of a torrent's announce URL.
+   *
+   * @returns undefined when that port is taken
+   */
+  static async open(
+    deps: AnnounceDeps,
+    infoHash: string,
+    url?: string,
+  ): Promise<Announcer | undefined> {
+    const announcer = new Announcer(deps, infoHash);
+    try {
+      announcer.#server = await serveAnnounces({
+        infoHash,
+        ...(url === undefined ? {} : { url }),
+        reply: (event) => announcer.#reply(event),
+        log: (error) => {
+          deps.log(`cannot name peers of ${infoHash}: ${describeError(error)}`);
+        },
+      });
+      return announcer;
+    } catch (error) {
+      if (hasErrno(error, 'EADDRINUSE')) return undefined;
+      throw error;
+    }
+  }
+
+  get url(): string {
+    return this.#server?.url ?? '';
+  }
+
+  async close(): Promise<void> {
+    await this.#server?.close();
+  }
+
+  async #reply(event: AnnounceEvent): Promise<AnnounceReply> {
+    const { transmission, peers, turn } = this.#deps;
+    this.hasCompleted ||= event === 'completed';
+    if (event === 'completed' || event === 'stopped') return lastReply;
+    const torrent = await transmission.get(this.#infoHash);
+    if (torrent === undefined || (torrent.percentDone === 1 && !this.isNaming)) return lastReply;
+    const isLast =
+      torrent.percentDone === 1 || Date.now() + (announceEverySeconds + 1) * 1000 > this.endsAt;
+    const againAfterSeconds = isLast ? null : announceEverySeconds;
+    const { only } = this;
+    this.only = undefined;
+    if (only !== undefined) {
+      const holders = (await peers()).filter(({ address }) => only.has(address));
+      this.#hasNamedFew = true;
+      return { peers: holders, againAfterSeconds: metadataMs / 1000 };
+    }
+    if (torrent.peersConnected > 0 && !this.#hasNamedFew) return { peers: [], againAfterSeconds };
+    this.#hasNamedFew = false;
+    await turn();
+    return { peers: await peers(), againAfterSeconds };
+  }
+}
+
+/**
+ * How it ended: 'incomplete' when the time was over, 'missing' when Transmission has no such torrent (any
+ * more), 'unannounced' when it is incomplete, without a peer, and has no URL that can be served: then it
+ * has to be added again.
+ */
+export type AnnounceOutcome = 'complete' | 'incomplete' | 'missing' | 'unannounced';
+
 /**
  * Helps a torrent that Transmission has running to complete soon: announces the fleet's peers to it, and
  * forces rechokes while it has peers. Takes no lock; any number may run at once, and a killed one leaves
- * at most a tracker for {@link removeLeftOverTrackers}.
+ * an announce URL that nobody serves, for the next one to serve again.
  *
- * @param options.peers called at each announce; when it fails, the torrent is left to local discovery
- *   (BEP 14)
- * @param options.turn awaited before each announce
+ * @param options.announcer whose URL the torrent was added with a moment ago; without one, the torrent's
+ *   own URL is served again, and the torrent stopped and started, for which Transmission announces at once
  * @param options.timeoutMs at most 30,000; a torrent that is complete from the start takes 15 s at most
- * @param options.log called with failures, none of which is fatal
- * @returns 'complete', 'incomplete' when the time is over, or 'missing' when Transmission has no such
- *   torrent (any more)
  * @throws UpdateError of the RPC
  */
-export async function announcePeers(options: {
-  transmission: TransmissionClient;
-  infoHash: string;
-  peers: () => Promise<Peer[]>;
-  turn: AnnounceLimiter;
-  timeoutMs: number;
-  log: (message: string) => void;
-}): Promise<'complete' | 'incomplete' | 'missing'> {
+export async function announcePeers(
+  options: AnnounceDeps & { infoHash: string; timeoutMs: number; announcer?: Announcer },
+): Promise<AnnounceOutcome> {
   const { transmission, infoHash } = options;
+  let { announcer } = options;
   const startedAt = Date.now();
-  const first = await transmission.get(infoHash);
-  if (first === undefined) return 'missing';
-  await prepareRechoke(transmission, first.downloadDir);
-
-  let announce = Promise.resolve();
-  let announceAt = startedAt;
+  let isAnnounced = false;
   let rechokeAt = startedAt;
   let peersBefore = 0;
   let peersSince = 0;
+  let hiddenSince = startedAt;
   let wasDownloading = false;
   try {
+    const first = await transmission.get(infoHash);
+    if (first === undefined) return 'missing';
+    await prepareRechoke(transmission, first.downloadDir);
     for (;;) {
       const torrent = await transmission.get(infoHash);
       if (torrent === undefined) return 'missing';
-      const { percentDone, peersConnected, status } = torrent;
+      const { percentDone, peersConnected, status, trackers } = torrent;
       const isComplete = percentDone === 1;
-      if (isComplete && wasDownloading) return 'complete';
+      if (isComplete && wasDownloading) {
+        const deadline = Date.now() + completionAnnouncedMs;
+        while (announcer?.hasCompleted === false && Date.now() < deadline) await sleep(pollMs);
+        return 'complete';
+      }
       wasDownloading ||= status === 'downloading' && !isComplete;
 
       const nowMs = Date.now();
       const endsAt = startedAt + Math.min(options.timeoutMs, isComplete ? seedStaysMs : 30_000);
+      if (announcer !== undefined) announcer.endsAt = endsAt;
       if (nowMs >= endsAt) return isComplete ? 'complete' : 'incomplete';
 
-      const isAnnounced =
-        nowMs < announceAt || (isComplete && nowMs < startedAt + seedAnnouncesAfterMs);
-      if (
-        peersConnected === 0 &&
-        !isAnnounced &&
-        (status === 'downloading' || status === 'seeding')
-      ) {
-        // No second announce while this one waits for its turn.
-        announceAt = Infinity;
-        void options.turn().then(() => {
-          announceAt = Date.now() + announceAgainAfterMs;
-          const timeoutMs = Math.min(announceTimeoutMs, endsAt - Date.now());
-          if (timeoutMs > 0) announce = announceOnce({ ...options, timeoutMs });
-        });
+      const isRunning = status === 'downloading' || status === 'seeding';
+      const isDue = isComplete
+        ? nowMs >= startedAt + seedAnnouncesAfterMs
+        : announcer === undefined;
+      if (!isAnnounced && isDue && isRunning && peersConnected === 0) {
+        isAnnounced = true;
+        const url = trackers.map(({ announce }) => announce).find(isOurAnnounceUrl);
+        if (announcer === undefined && url !== undefined)
+          announcer = await Announcer.open(options, infoHash, url);
+        if (announcer !== undefined) {
+          announcer.isNaming = true;
+          await restart(transmission, infoHash);
+        } else if (!isComplete && (url === undefined || !(await isServed(url, infoHash))))
+          return 'unannounced';
+      }
+      const holders = await holdersBehindAnother(transmission, torrent);
+      if (holders === 'reached') hiddenSince = nowMs;
+      else if (nowMs - hiddenSince > metadataMs) {
+        announcer ??= await Announcer.open(options, infoHash);
+        if (announcer !== undefined) {
+          announcer.only = new Set(holders);
+          await addAgain(transmission, torrent, announcer.url);
+        }
       }
       if (peersConnected > peersBefore || (peersConnected > 0 && nowMs >= rechokeAt)) {
         await forceRechoke(transmission);
@@ -128,82 +250,53 @@ export async function announcePeers(options: {
       await sleep(pollMs);
     }
   } finally {
-    await announce;
-  }
-}
-
-/** Serves one announce of the torrent; never throws. */
-async function announceOnce(options: Parameters<typeof announcePeers>[0]): Promise<void> {
-  const { transmission, infoHash, log } = options;
-  try {
-    let given: string | undefined;
-    const answered = await serveOneAnnounce({
-      ...options,
-      async use(announceUrl) {
-        given = announceUrl;
-        await transmission.addTracker(infoHash, announceUrl);
-      },
-    }).finally(() => removeTrackers(transmission, infoHash, (announce) => announce === given));
-    if (!answered) log(`Transmission did not ask for peers of ${infoHash}`);
-  } catch (error) {
-    log(`cannot name peers of ${infoHash}: ${describeError(error)}`);
+    await announcer?.close();
   }
 }
 
 /**
- * Removes the trackers for which `isMeant` holds, while other processes of ours may do the same: a
- * tracker's id is its position (getannounce in metainfo.c), so they may shift it, or have removed it
- * already, which Transmission refuses as an invalid argument.
+ * The addresses of connected peers that have content, and so metadata, when the peer that the daemon asks
+ * for metadata may have none; `reached` when it has, or nobody has.
  */
-async function removeTrackers(
+async function holdersBehindAnother(
   transmission: TransmissionClient,
-  infoHash: string,
-  isMeant: (announce: string) => boolean,
+  { infoHash, hasMetadata, peersConnected }: Torrent,
+): Promise<'reached' | string[]> {
+  if (hasMetadata || peersConnected < 2) return 'reached';
+  // In the order in which the daemon asks them.
+  const [first, ...others] = await transmission.peersOf(infoHash);
+  if (first === undefined || first.progress > 0) return 'reached';
+  const holders = others.filter(({ progress }) => progress > 0).map(({ address }) => address);
+  return holders.length === 0 ? 'reached' : holders;
+}
+
+/**
+ * Adds a torrent without metadata again: as long as Transmission holds it, it forgets no peer of it. Killed
+ * half-way this leaves no torrent, for the next pass to add.
+ */
+async function addAgain(
+  transmission: TransmissionClient,
+  { infoHash, downloadDir }: Torrent,
+  announceUrl: string,
 ): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
+  await transmission.remove(infoHash, { deleteData: false });
+  await transmission.add({ magnet: magnetUri({ infoHash }, announceUrl), downloadDir });
+}
+
+/**
+ * Stops and starts a torrent, so that it announces at once. It keeps what it knows of its data.
+ * Killed half-way this leaves it stopped, until the next pass.
+ */
+async function restart(transmission: TransmissionClient, infoHash: string): Promise<void> {
+  await transmission.stop(infoHash);
+  // A start is lost on a torrent that is about to stop.
+  const deadline = Date.now() + stopMs;
+  while (Date.now() < deadline) {
     const torrent = await transmission.get(infoHash);
-    const meant = (torrent?.trackers ?? []).filter(({ announce }) => isMeant(announce));
-    if (meant.length === 0) return;
-    try {
-      await transmission.removeTrackers(
-        infoHash,
-        meant.map(({ id }) => id),
-      );
-    } catch (error) {
-      if (attempt >= maxRemovals) throw error;
-    }
+    if (torrent === undefined || torrent.status === 'stopped') break;
+    await sleep(stopPollMs);
   }
-}
-
-/** Removes, from every torrent, the trackers of ours that no process serves any more. */
-export async function removeLeftOverTrackers(transmission: TransmissionClient): Promise<void> {
-  for (const { infoHash, trackers } of await transmission.list()) {
-    const dead = new Set<string>();
-    for (const { announce } of trackers) {
-      // Another process of ours may be announcing peers to this torrent right now.
-      if (isOurAnnounceUrl(announce) && !(await isListening(announce))) dead.add(announce);
-    }
-    if (dead.size > 0) await removeTrackers(transmission, infoHash, (url) => dead.has(url));
-  }
-}
-
-function isListening(url: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port: Number(new URL(url).port), timeout: 1000 });
-    const settle = (answer: boolean) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.on('connect', () => {
-      settle(true);
-    });
-    socket.on('timeout', () => {
-      settle(false);
-    });
-    socket.on('error', () => {
-      settle(false);
-    });
-  });
+  await transmission.start(infoHash);
 }
 
 /**

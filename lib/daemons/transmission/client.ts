@@ -5,6 +5,8 @@ import { TransmissionRpc } from './rpc.ts';
 import {
   asNumber,
   asRecord,
+  type ConnectedPeer,
+  parsePeers,
   parseTorrents,
   replyArguments,
   type Torrent,
@@ -21,13 +23,12 @@ export interface TransmissionClient {
   add(torrent: NewTorrent): Promise<'added' | 'duplicate'>;
   list(): Promise<Torrent[]>;
   get(infoHash: string): Promise<Torrent | undefined>;
+  /** The connected peers of a torrent. */
+  peersOf(infoHash: string): Promise<ConnectedPeer[]>;
   start(infoHash: string): Promise<void>;
   stop(infoHash: string): Promise<void>;
   verify(infoHash: string): Promise<void>;
-  reannounce(infoHash: string): Promise<void>;
   remove(infoHash: string, options: { deleteData: boolean }): Promise<void>;
-  addTracker(infoHash: string, announceUrl: string): Promise<void>;
-  removeTrackers(infoHash: string, ids: number[]): Promise<void>;
   /** The named settings of the daemon, as its RPC names them. */
   session(fields: readonly string[]): Promise<Record<string, unknown>>;
   setSession(settings: Record<string, unknown>): Promise<void>;
@@ -84,6 +85,11 @@ export function connectTransmission(options: {
       const found = await torrents({ ids: [checkInfoHash(infoHash)] });
       return found.find((torrent) => torrent.infoHash === infoHash);
     },
+    async peersOf(infoHash) {
+      const ids = [checkInfoHash(infoHash)];
+      const reply = (await rpc.request('torrent-get', { ids, fields: ['peers'] }))._data;
+      return parsePeers(reply);
+    },
     async start(infoHash) {
       await rpc.resumeTorrent(checkInfoHash(infoHash));
     },
@@ -93,17 +99,8 @@ export function connectTransmission(options: {
     async verify(infoHash) {
       await rpc.verifyTorrent(checkInfoHash(infoHash));
     },
-    async reannounce(infoHash) {
-      await rpc.reannounceTorrent(checkInfoHash(infoHash));
-    },
     async remove(infoHash, { deleteData }) {
       await rpc.removeTorrent(checkInfoHash(infoHash), deleteData);
-    },
-    async addTracker(infoHash, announceUrl) {
-      await rpc.setTorrent(checkInfoHash(infoHash), { trackerAdd: [announceUrl] });
-    },
-    async removeTrackers(infoHash, ids) {
-      await rpc.setTorrent(checkInfoHash(infoHash), { trackerRemove: ids });
     },
     async session(fields) {
       const response = await rpc.request('session-get', { fields });
@@ -128,7 +125,7 @@ export function connectTransmission(options: {
   };
 }
 
-/** Checks an id: in torrent-set and torrent-remove a malformed one means every torrent. */
+/** Checks an id: in torrent-remove a malformed one means every torrent. */
 function checkInfoHash(infoHash: string): string {
   if (isInfoHash(infoHash)) return infoHash;
   throw new TypeError('not an info hash');

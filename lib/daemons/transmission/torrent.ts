@@ -1,5 +1,6 @@
 import { isInfoHash } from '../../announcement/fields.ts';
 import { UpdateError } from '../../errors.ts';
+import { isOurAnnounceUrl } from './tracker.ts';
 
 export type TorrentStatus = 'stopped' | 'checking' | 'downloading' | 'seeding' | 'queued';
 
@@ -30,7 +31,13 @@ export interface Torrent {
   addedAt: number;
   /** Bytes. */
   uploadedEver: number;
-  trackers: { id: number; announce: string }[];
+  /** Announce URLs; `lastFailed`: no answer to the last announce. */
+  trackers: { announce: string; lastFailed: boolean }[];
+}
+
+/** True when the last announce of a torrent found nobody at an announce URL of ours: a retry will follow. */
+export function hasFailedAnnounce({ trackers }: Pick<Torrent, 'trackers'>): boolean {
+  return trackers.some(({ announce, lastFailed }) => lastFailed && isOurAnnounceUrl(announce));
 }
 
 /** Suffix of an incomplete file (rename-partial-files of settings.json). */
@@ -61,7 +68,7 @@ export const torrentFields = [
   'activityDate',
   'addedDate',
   'uploadedEver',
-  'trackers',
+  'trackerStats',
 ];
 
 /** tr_torrent_activity, in its numeric order. */
@@ -83,6 +90,29 @@ const statuses: readonly TorrentStatus[] = [
 export function parseTorrents(reply: unknown): Torrent[] {
   return asList(asRecord(replyArguments(reply), 'torrent-get')['torrents'], 'torrents').map(
     (item) => parseTorrent(asRecord(item, 'torrents')),
+  );
+}
+
+/** A peer to which the daemon has a connection. */
+export interface ConnectedPeer {
+  /** IPv4 or IPv6, without brackets. */
+  address: string;
+  /** Share of the content that it has, 0 to 1; 0 too when it has no metadata yet. */
+  progress: number;
+}
+
+/**
+ * Parses a reply to torrent-get with the field `peers` of one torrent; empty for none.
+ *
+ * @throws UpdateError `unavailable` when it is malformed
+ */
+export function parsePeers(reply: unknown): ConnectedPeer[] {
+  const torrents = asRecord(replyArguments(reply), 'torrent-get')['torrents'];
+  return asList(torrents, 'torrents').flatMap((item) =>
+    asList(asRecord(item, 'torrents')['peers'], 'peers').map((peer) => {
+      const { address, progress } = asRecord(peer, 'peers');
+      return { address: asString(address, 'peers'), progress: asNumber(progress, 'peers') };
+    }),
   );
 }
 
@@ -110,9 +140,12 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
     activeAt: asNumber(item['activityDate'], 'activityDate'),
     addedAt: asNumber(item['addedDate'], 'addedDate'),
     uploadedEver: asNumber(item['uploadedEver'], 'uploadedEver'),
-    trackers: asList(item['trackers'], 'trackers').map((tracker) => {
-      const { id, announce } = asRecord(tracker, 'trackers');
-      return { id: asNumber(id, 'trackers'), announce: asString(announce, 'trackers') };
+    trackers: asList(item['trackerStats'], 'trackerStats').map((tracker) => {
+      const { announce, hasAnnounced, lastAnnounceSucceeded } = asRecord(tracker, 'trackerStats');
+      return {
+        announce: asString(announce, 'trackerStats'),
+        lastFailed: hasAnnounced === true && lastAnnounceSucceeded === false,
+      };
     }),
   };
 }

@@ -2,10 +2,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { idOf, type Update } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
-import { removeLeftOverTrackers } from '../../daemons/transmission/announce-peers.ts';
 import { ensureSettings } from '../../daemons/transmission/settings.ts';
 import type { Torrent } from '../../daemons/transmission/torrent.ts';
-import { isOurAnnounceUrl } from '../../daemons/transmission/tracker.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { acceptPayload } from '../../state/accept.ts';
 import { type EndedUpdate, loadVerified } from '../../state/candidates.ts';
@@ -98,7 +96,7 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
 }
 
 /** Puts Transmission's settings right, and lists its torrents. */
-async function askDaemon({ transmission, hook, warn, log }: AdvanceDeps): Promise<{
+async function askDaemon({ transmission, hook, warn }: AdvanceDeps): Promise<{
   torrents: Map<string, Torrent>;
   seconds: number;
   isSettled: boolean;
@@ -107,13 +105,6 @@ async function askDaemon({ transmission, hook, warn, log }: AdvanceDeps): Promis
   // Asked before the list, or its age could be overestimated.
   const seconds = await transmission.secondsActive();
   const listed = await transmission.list();
-  const hasOurTracker = ({ trackers }: Torrent): boolean =>
-    trackers.some(({ announce }) => isOurAnnounceUrl(announce));
-  if (listed.some(hasOurTracker))
-    await removeLeftOverTrackers(transmission).catch((error: unknown) => {
-      // Left-over trackers do no harm: the next wake-up removes them.
-      log({ decision: 'wait', reason: describeError(error) });
-    });
   const torrents = new Map(listed.map((each) => [each.infoHash, each]));
   return { torrents, seconds, isSettled: seconds >= loadingSeconds };
 }
@@ -121,7 +112,7 @@ async function askDaemon({ transmission, hook, warn, log }: AdvanceDeps): Promis
 /** Gathers the facts of one update, and decides its next step. */
 function nextStep(
   config: Config,
-  { nowSeconds }: AdvanceDeps,
+  { nowSeconds, unannounced }: AdvanceDeps,
   update: Update,
   { torrent, daemonSeconds }: { torrent: Torrent | undefined; daemonSeconds: number },
 ): Step {
@@ -134,6 +125,7 @@ function nextStep(
     data: torrent === undefined ? 'missing' : lookAtData(config, torrent, update),
     place: isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other',
     daemonSeconds,
+    isUnannounced: unannounced.has(update.infoHash),
     progress: readProgress(updatesDir(config.stateDir), update),
     outcome: readProgress(outcomesDir(config.applyDir), update),
     isMarked: isMarked(config.applyDir, update.infoHash),

@@ -1,5 +1,9 @@
 import { contentName, isExpired, type Update } from '../../announcement/update.ts';
-import { hasLostItsFiles, type Torrent } from '../../daemons/transmission/torrent.ts';
+import {
+  hasFailedAnnounce,
+  hasLostItsFiles,
+  type Torrent,
+} from '../../daemons/transmission/torrent.ts';
 import type { Progress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
 import type { TorrentData } from './torrent-data.ts';
@@ -64,6 +68,8 @@ export interface StepInput {
   place: 'download' | 'publish' | 'other';
   /** Age of the daemon. */
   daemonSeconds: number;
+  /** Whether its announce URL is missing, or cannot be served. */
+  isUnannounced: boolean;
   /** Advance's own record, undefined before the first step. */
   progress: Progress | undefined;
   /** The apply side's record. */
@@ -123,8 +129,12 @@ export function decideStep(input: StepInput): Step {
     // Peers that could not reach a daemon while it was down do not try it for 15 min
     // (getReconnectIntervalSecs in peer-mgr.c), and it has forgotten them: it has to connect to them.
     const completeAt = Date.parse(progress?.at.COMPLETE ?? '') / 1000;
+    // Answered, a failed announce is not repeated, nor logged, every two hours.
+    const isUnanswered = hasFailedAnnounce(torrent) && torrent.peersConnected === 0;
     const announcePeers =
-      resume || (startedAt > completeAt && input.daemonSeconds < announceAgainForSeconds);
+      resume ||
+      isUnanswered ||
+      (startedAt > completeAt && input.daemonSeconds < announceAgainForSeconds);
     return { kind: 'complete', mark: !isPast && !isMarked, resume, announcePeers };
   }
 
@@ -136,6 +146,9 @@ export function decideStep(input: StepInput): Step {
   // The daemon may only read in the publish directory.
   if (input.place === 'publish')
     return again('the submitted content is damaged', { where: 'download' });
+
+  if (input.isUnannounced && torrent.peersConnected === 0 && torrent.rateDownload === 0)
+    return again('it has no announce URL that can be served');
 
   // Connected peers prove nothing: the nodes that lack the content are connected to each other.
   const lastActiveAt = Math.max(queuedAt, torrent.activeAt);
@@ -155,7 +168,8 @@ export function decideStep(input: StepInput): Step {
     state: isStalled ? 'STALLED' : 'QUEUED',
     reason: isStalled ? 'nothing came for a minute' : 'in Transmission',
     resume,
-    announcePeers: torrent.peersConnected === 0,
+    // A peer without metadata may keep the daemon from asking others.
+    announcePeers: torrent.peersConnected === 0 || !torrent.hasMetadata,
   };
 }
 

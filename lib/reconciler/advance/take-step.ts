@@ -1,8 +1,9 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { magnetUri } from '../../announcement/metainfo.ts';
+import { magnetUri, withAnnounceUrl } from '../../announcement/metainfo.ts';
 import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
+import type { Announcer, AnnounceOutcome } from '../../daemons/transmission/announce-peers.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { updatesDir } from '../../state/layout.ts';
@@ -19,8 +20,16 @@ const checkTimeoutMs = 25_000;
 
 export interface AdvanceDeps {
   transmission: TransmissionClient;
-  /** Announces the fleet's addresses to a torrent of Transmission; takes 30 s at most. */
-  announcePeers: (infoHash: string) => Promise<void>;
+  /** Opens the announce URL with which a torrent is to be added. */
+  openAnnouncer: (infoHash: string) => Promise<Announcer | undefined>;
+  /**
+   * Announces the fleet's addresses to a torrent of Transmission; takes 30 s at most.
+   *
+   * @param announcer of whose URL the torrent was added with
+   */
+  announcePeers: (infoHash: string, announcer?: Announcer) => Promise<AnnounceOutcome | undefined>;
+  /** Info hashes of torrents that `announcePeers` could not announce: each is to be added again. */
+  unannounced: Set<string>;
   /** Unix seconds. */
   nowSeconds: () => number;
   buildTime: number;
@@ -51,7 +60,14 @@ export async function takeStep(
 ): Promise<BackgroundTask[]> {
   const { transmission } = deps;
   const { infoHash } = update;
-  const announce = (): BackgroundTask => quietly(deps, update, deps.announcePeers(infoHash));
+  const announce = (announcer?: Announcer): BackgroundTask => {
+    const outcome = deps.announcePeers(infoHash, announcer).then((which) => {
+      if (which !== 'unannounced') return undefined;
+      deps.unannounced.add(infoHash);
+      return 'look again';
+    });
+    return quietly(deps, update, outcome);
+  };
   switch (step.kind) {
     case 'nothing':
       return [];
@@ -68,8 +84,7 @@ export async function takeStep(
       const { directory, isThere } = placeOf(config, update);
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
       transitionTo(config, deps, update, 'QUEUED', 'in Transmission');
-      await addTorrent(config, deps, update, directory);
-      return [announce()];
+      return [announce(await addTorrent(config, deps, update, directory))];
     }
     case 're-add': {
       const [download] = dataDirectories(config, update);
@@ -80,8 +95,7 @@ export async function takeStep(
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
       transitionTo(config, deps, update, step.state, step.reason, { badContent: step.badContent });
       await transmission.remove(infoHash, { deleteData: false });
-      await addTorrent(config, deps, update, directory);
-      return [announce()];
+      return [announce(await addTorrent(config, deps, update, directory))];
     }
     case 'drop':
       transitionTo(config, deps, update, step.state, step.reason);
@@ -135,22 +149,34 @@ async function requireSpace(
   });
 }
 
+/** Adds the torrent with an announce URL; returns what serves that URL. */
 async function addTorrent(
   config: Config,
   deps: AdvanceDeps,
   update: Update,
   downloadDir: string,
-): Promise<void> {
+): Promise<Announcer | undefined> {
   const metainfo = metainfoOf(update) ?? keptMetainfo(config, update);
-  await deps.transmission.add({
-    ...(metainfo === undefined ? { magnet: magnetUri(update) } : { metainfo }),
-    downloadDir,
-  });
+  const announcer = await deps.openAnnouncer(update.infoHash);
+  try {
+    const { url } = announcer ?? {};
+    await deps.transmission.add({
+      ...(metainfo === undefined
+        ? { magnet: magnetUri(update, url) }
+        : { metainfo: url === undefined ? metainfo : withAnnounceUrl(metainfo, url) }),
+      downloadDir,
+    });
+  } catch (error) {
+    await announcer?.close();
+    throw error;
+  }
+  deps.unannounced.delete(update.infoHash);
   deps.log({
     decision: 'queued',
     reason: metainfo === undefined ? 'magnet' : 'metainfo',
     ...idOf(update),
   });
+  return announcer;
 }
 
 /**

@@ -9,7 +9,7 @@ import { HeldUpdates } from '../../../lib/state/held.ts';
 import { announcementsDir, prepareStateDir } from '../../../lib/state/layout.ts';
 import { encodeRecord } from '../../../lib/system/record.ts';
 import { type ApplySide, makeApplySide } from '../../support/fleet/apply-side.ts';
-import { MemoryTransmission } from '../../support/fleet/memory-transmission.ts';
+import { MemoryTransmission, noAnnounces } from '../../support/fleet/memory-transmission.ts';
 import { countCalls } from '../../support/run/call-counts.ts';
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 
@@ -53,7 +53,7 @@ describe('a pass', () => {
     const { config } = nodeWithDueFiles();
     const transmission = new MemoryTransmission(new Map(), config.downloadDir).connect();
     const deps = {
-      ...{ transmission, announcePeers: () => Promise.resolve(), buildTime: 0, hook: '' },
+      ...{ transmission, ...noAnnounces(), buildTime: 0, hook: '' },
       ...{ nowSeconds: () => 1, log: () => undefined, warn: () => undefined },
     };
     const calls = await countCalls(counted, async () => {

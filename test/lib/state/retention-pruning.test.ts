@@ -6,7 +6,7 @@ import { advance } from '../../../lib/reconciler/advance/advance.ts';
 import { listAccepted } from '../../../lib/state/facts.ts';
 import { updateKey, type Update } from '../../../lib/announcement/update.ts';
 import { makeApplySide, type ApplySide } from '../../support/fleet/apply-side.ts';
-import { MemoryTransmission } from '../../support/fleet/memory-transmission.ts';
+import { MemoryTransmission, noAnnounces } from '../../support/fleet/memory-transmission.ts';
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 const now = Math.floor(Date.now() / 1000);
@@ -27,7 +27,7 @@ async function makeUsedNode(count: number): Promise<{ node: ApplySide; updates: 
 const pass = async ({ config }: ApplySide): Promise<void> => {
   const tasks = await advance(config, {
     transmission: new MemoryTransmission(new Map(), config.downloadDir).connect(),
-    announcePeers: () => Promise.resolve(),
+    ...noAnnounces(),
     nowSeconds: () => now,
     buildTime: 0,
     log: () => undefined,

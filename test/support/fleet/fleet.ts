@@ -16,8 +16,10 @@ export interface FleetOptions {
   nodes: number;
   /** 2: odd and even nodes in subnets of their own, with a router between them and no multicast. */
   subnets?: 1 | 2;
-  /** The number of release keys, which all have to sign; n1 has them. */
+  /** The number of release keys, which all have to sign; the operator's node has them. */
   signers?: 1 | 2 | 3;
+  /** Number of the operator's node; 1: n1, the default. */
+  operator?: number;
   /** Members of p2p-update's configuration that differ from a test fleet's own. */
   config?: Partial<Config>;
   /** Members of Serf's configuration that differ from serf.json. */
@@ -45,7 +47,7 @@ export interface Fleet {
   directory: string;
   /** n1, n2 and so on. */
   nodes: FleetNode[];
-  /** n1 has the private ones below its etc/: release-1.pem and so on, and root-1.pem. */
+  /** The operator's node has the private ones below its etc/: release-1.pem and so on, and root-1.pem. */
   keys: TestKeys;
   /** Asks until a condition holds; the error shows the tail of every log. */
   waitFor<T>(
@@ -80,6 +82,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       rpcPassword: randomBytes(16).toString('hex'),
       keySet: formatKeySet(keys.keySet),
     };
+    const operatorIndex = (options.operator ?? 1) - 1;
     const nodes = network.places.map((place, index) => {
       const name = names[index] ?? '';
       return new FleetNode({
@@ -87,8 +90,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         place,
         directory: join(directory, name),
         secrets,
-        signingKeys: index === 0 ? keys.releaseKeys.map(pemOf) : [],
-        rootKeys: index === 0 ? keys.rootKeys.map(pemOf) : [],
+        signingKeys: index === operatorIndex ? keys.releaseKeys.map(pemOf) : [],
+        rootKeys: index === operatorIndex ? keys.rootKeys.map(pemOf) : [],
         join: network.places.map(({ address }) => address),
         config: options.config ?? {},
         serf: options.serf ?? {},

@@ -5,6 +5,16 @@ import type { TransmissionClient } from '../../../lib/daemons/transmission/clien
 import { requiredSettings } from '../../../lib/daemons/transmission/settings.ts';
 import type { Torrent } from '../../../lib/daemons/transmission/torrent.ts';
 import { UpdateError } from '../../../lib/errors.ts';
+import type { AdvanceDeps } from '../../../lib/reconciler/advance/take-step.ts';
+
+/** Deps of advance for a daemon of this kind, whose torrents need no peers. */
+export function noAnnounces(): Pick<
+  AdvanceDeps,
+  'openAnnouncer' | 'announcePeers' | 'unannounced'
+> {
+  const none = (): Promise<undefined> => Promise.resolve(undefined);
+  return { openAnnouncer: none, announcePeers: none, unannounced: new Set() };
+}
 
 /** The content of a torrent that some peer of the swarm has. */
 export interface SwarmContent {
@@ -73,11 +83,9 @@ export class MemoryTransmission {
           rmSync(join(this.#downloadDir, this.#contentOf(infoHash).name), { force: true });
         }),
       start: nothing,
+      peersOf: () => Promise.resolve([]),
       stop: nothing,
       verify: nothing,
-      reannounce: nothing,
-      addTracker: nothing,
-      removeTrackers: nothing,
       setSession: nothing,
       session: () => answer(() => ({ ...requiredSettings })),
       freeSpace: () => answer(() => 2 ** 40),

@@ -24,7 +24,11 @@ import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { formatKeySet } from '../../../lib/trust/key-set.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement, type TestKeys } from '../fleet/announce.ts';
 import { makeApplySide } from '../fleet/apply-side.ts';
-import { MemoryTransmission, type SwarmContent } from '../fleet/memory-transmission.ts';
+import {
+  MemoryTransmission,
+  noAnnounces,
+  type SwarmContent,
+} from '../fleet/memory-transmission.ts';
 import { type Announced, type History, startedAt } from './history.ts';
 
 /** One real run that was seen from outside: a file put in its place, or a call of Puppet. */
@@ -114,7 +118,7 @@ export class HistoryNode {
   async advance(callsLeft = Infinity): Promise<void> {
     const deps = {
       transmission: this.transmission.connect(callsLeft),
-      announcePeers: () => Promise.resolve(),
+      ...noAnnounces(),
       nowSeconds: () => this.#now,
       buildTime: 0,
       log: refuseIllegalSteps,

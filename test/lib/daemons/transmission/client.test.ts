@@ -304,7 +304,10 @@ const raw = {
   activityDate: 5,
   addedDate: 6,
   uploadedEver: 4,
-  trackers: [{ id: 0, announce: 'http://127.0.0.1:1/', scrape: '', tier: 0 }],
+  trackerStats: [
+    { announce: 'http://127.0.0.1:1/', hasAnnounced: true, lastAnnounceSucceeded: false, tier: 0 },
+    { announce: 'http://127.0.0.1:2/', hasAnnounced: false, lastAnnounceSucceeded: false, tier: 1 },
+  ],
 };
 
 it('secondsActive counts this run of the daemon, and not all of its runs', async () => {
@@ -336,7 +339,10 @@ describe('a torrent', () => {
       activeAt: 5,
       addedAt: 6,
       uploadedEver: 4,
-      trackers: [{ id: 0, announce: 'http://127.0.0.1:1/' }],
+      trackers: [
+        { announce: 'http://127.0.0.1:1/', lastFailed: true },
+        { announce: 'http://127.0.0.1:2/', lastFailed: false },
+      ],
     });
     const { fields, ids } = calls[0]?.arguments as { fields: string[]; ids: string[] };
     expect(ids).toEqual([infoHash]);
@@ -374,14 +380,14 @@ describe('a torrent', () => {
     ['an unknown status', { torrents: [{ ...raw, status: 7 }] }],
     ['an info hash that is none', { torrents: [{ ...raw, hashString: '../x' }] }],
     ['a file without a length', { torrents: [{ ...raw, files: [{ name: 'a' }] }] }],
-    ['a tracker without an id', { torrents: [{ ...raw, trackers: [{ announce: 'x' }] }] }],
+    ['a tracker without a URL', { torrents: [{ ...raw, trackerStats: [{ tier: 0 }] }] }],
   ])('is refused when the reply is malformed: %s', async (_, args) => {
     const { url } = await serve(success(args));
     await expect(client(url).list()).rejects.toMatchObject({ code: 'unavailable' });
   });
 });
 
-it.each(['start', 'stop', 'verify', 'reannounce', 'get'] as const)(
+it.each(['start', 'stop', 'verify', 'get'] as const)(
   '%s takes one info hash, never an id that might mean every torrent',
   async (method) => {
     const { url, calls } = await serve(success({ torrents: [] }));

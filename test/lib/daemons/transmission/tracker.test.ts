@@ -1,11 +1,13 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import {
+  type AnnounceEvent,
   isOurAnnounceUrl,
+  isServed,
   peersFromMembers,
-  serveOneAnnounce,
+  serveAnnounces,
   type Peer,
 } from '../../../../lib/daemons/transmission/tracker.ts';
 import type { Member } from '../../../../lib/daemons/serf/members.ts';
@@ -87,21 +89,35 @@ async function leaveOpen(url: string, bytes: string): Promise<Socket> {
 
 const query = `?info_hash=${encoded}&peer_id=-TR3000-abcdefghijkl&port=51413&event=started`;
 
-function answering(options: {
+/** Serves until `use` has ended; returns the events of the announces. */
+async function serving(options: {
   use: (url: string) => Promise<void>;
   peers?: Peer[];
-  timeoutMs?: number;
-}): Promise<boolean> {
-  const { use, peers = [{ address: '192.0.2.2', port: 51413 }], timeoutMs = 10_000 } = options;
-  return serveOneAnnounce({ infoHash, peers: () => Promise.resolve(peers), timeoutMs, use });
+  url?: string;
+}): Promise<AnnounceEvent[]> {
+  const { use, peers = [{ address: '192.0.2.2', port: 51413 }], ...rest } = options;
+  const events: AnnounceEvent[] = [];
+  const server = await serveAnnounces({
+    infoHash,
+    ...rest,
+    reply: (event) => {
+      events.push(event);
+      return Promise.resolve({ peers, againAfterSeconds: 6 });
+    },
+    log: () => undefined,
+  });
+  await use(server.url).finally(() => server.close());
+  return events;
 }
+
+const refused = { code: 'ECONNREFUSED' };
 
 const bytes = (...values: number[]): string => String.fromCharCode(...values);
 
-describe('serveOneAnnounce', () => {
-  it('replies with the peers in compact form, and then stops listening', async () => {
+describe('serveAnnounces', () => {
+  it('replies with the peers in compact form, and stops listening when it is closed', async () => {
     let url = '';
-    const answered = await answering({
+    const events = await serving({
       peers: [
         { address: '192.0.2.2', port: 51413 },
         { address: '2001:db8::6', port: 6881 },
@@ -117,13 +133,13 @@ describe('serveOneAnnounce', () => {
         const six = bytes(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 26, 225);
         const peers6 = six + bytes(...Array<number>(16).fill(0), 0, 2);
         expect(body).toBe(
-          `d8:intervali86400e12:min intervali86400e5:peers12:${peers4}6:peers636:${peers6}e`,
+          `d8:intervali6e12:min intervali6e5:peers12:${peers4}6:peers636:${peers6}e`,
         );
       },
     });
-    expect(answered).toBe(true);
+    expect(events).toEqual(['started']);
     expect(isOurAnnounceUrl(url)).toBe(true);
-    await expect(ask(url + query)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await expect(ask(url + query)).rejects.toMatchObject(refused);
   });
 
   it('replies with a random 80 of many peers', async () => {
@@ -133,8 +149,8 @@ describe('serveOneAnnounce', () => {
     }));
     const bodies: string[] = [];
     const use = async (url: string) => void bodies.push((await ask(url + query)).body);
-    await answering({ peers, use });
-    await answering({ peers, use });
+    await serving({ peers, use });
+    await serving({ peers, use });
     const lists = bodies.map((body) => /5:peers480:(.{480})6:peers60:e$/s.exec(body)?.[1]);
     expect(lists[0]).toBeDefined();
     expect(lists[1]).toBeDefined();
@@ -142,13 +158,22 @@ describe('serveOneAnnounce', () => {
   });
 
   it('reads an info hash of plain and percent-encoded bytes', async () => {
-    const answered = await answering({
+    const events = await serving({
       async use(url) {
         const plain = `?info_hash=%00%FF~%25${'%ab'.repeat(16)}`;
         expect(await ask(url + plain)).toMatchObject({ status: 200 });
       },
     });
-    expect(answered).toBe(true);
+    expect(events).toEqual(['none']);
+  });
+
+  it('replies to every announce, and tells its event', async () => {
+    const events = ['started', 'completed', 'paused', 'stopped'];
+    const use = async (url: string) => {
+      for (const event of events)
+        expect(await ask(url + query.replace('started', event))).toMatchObject({ status: 200 });
+    };
+    expect(await serving({ use })).toEqual(['started', 'completed', 'none', 'stopped']);
   });
 
   const otherHash = query.replace('%00', '%01');
@@ -165,18 +190,18 @@ describe('serveOneAnnounce', () => {
     ['a shorter info hash', 'GET', (url) => `${url}?info_hash=%00%ff`],
     ['POST', 'POST', (url) => url + query],
   ])('refuses %s, and replies to the right request afterwards', async (_, method, change) => {
-    const answered = await answering({
+    const events = await serving({
       async use(url) {
         const target = new URL(change(url), url).href;
         expect(await ask(target, method)).toEqual({ status: 404, body: '' });
         expect(await ask(url + query)).toMatchObject({ status: 200 });
       },
     });
-    expect(answered).toBe(true);
+    expect(events).toEqual(['started']);
   });
 
   it('replies in spite of rubbish, half requests and connections that are held open', async () => {
-    const answered = await answering({
+    const events = await serving({
       async use(url) {
         const { pathname } = new URL(url);
         const rubbish = [
@@ -192,12 +217,12 @@ describe('serveOneAnnounce', () => {
         expect(await ask(url + query)).toMatchObject({ status: 200 });
       },
     });
-    expect(answered).toBe(true);
+    expect(events).toEqual(['started']);
   });
 
   it('leaves no connection open', async () => {
     const held: Promise<unknown>[] = [];
-    await answering({
+    await serving({
       async use(url) {
         held.push(once(await leaveOpen(url, 'GET '), 'close'));
         await ask(url + query);
@@ -206,46 +231,96 @@ describe('serveOneAnnounce', () => {
     await Promise.all(held);
   });
 
-  it('gives up when no request comes in time', async () => {
-    let url = '';
-    const use = (announceUrl: string) => {
-      url = announceUrl;
-      return Promise.resolve();
-    };
-    expect(await answering({ use, timeoutMs: 50 })).toBe(false);
-    await expect(ask(url + query)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
-  });
-
-  it('gives up when only wrong requests come, however often', async () => {
-    const use = async (url: string) => {
-      await Promise.all(Array.from({ length: 20 }, () => ask(url)));
-    };
-    expect(await answering({ use, timeoutMs: 300 })).toBe(false);
-  });
-
-  it('fails, and stops listening, when the URL cannot be given to the torrent', async () => {
+  it('stops listening when the URL cannot be given to the torrent', async () => {
     let url = '';
     const use = (announceUrl: string) => {
       url = announceUrl;
       return Promise.reject(new Error('daemon down'));
     };
-    await expect(answering({ use })).rejects.toThrow('daemon down');
-    await expect(ask(url + query)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await expect(serving({ use })).rejects.toThrow('daemon down');
+    await expect(ask(url + query)).rejects.toMatchObject(refused);
   });
 
-  it('fails, and stops listening, when the peers are not known', async () => {
-    let url = '';
-    const answer = serveOneAnnounce({
+  const nobody = 'd8:intervali1073741824e12:min intervali1073741824e5:peers0:6:peers60:e';
+
+  it('replies without peers, and tells why, when the peers are not known', async () => {
+    const told: unknown[] = [];
+    const { url, close } = await serveAnnounces({
       infoHash,
-      peers: () => Promise.reject(new Error('agent down')),
-      timeoutMs: 10_000,
-      async use(announceUrl) {
-        url = announceUrl;
-        await ask(url + query).catch(() => undefined);
+      reply: () => Promise.reject(new Error('agent down')),
+      log: (error) => told.push(error),
+    });
+    expect(await ask(url + query)).toEqual({ status: 200, body: nobody });
+    await close();
+    expect(told).toEqual([new Error('agent down')]);
+  });
+
+  it('replies without peers when it is closed before they are known', async () => {
+    let isAsked: () => void = () => undefined;
+    const asked = new Promise<void>((resolve) => (isAsked = resolve));
+    const { url, close } = await serveAnnounces({
+      infoHash,
+      reply: () => {
+        isAsked();
+        return new Promise(() => undefined);
+      },
+      log: () => undefined,
+    });
+    const reply = ask(url + query);
+    await asked;
+    await close();
+    expect(await reply).toEqual({ status: 200, body: nobody });
+  });
+
+  it('is closed although the asker is gone before the peers are known', async () => {
+    let isAsked: () => void = () => undefined;
+    const asked = new Promise<void>((resolve) => (isAsked = resolve));
+    const { url, close } = await serveAnnounces({
+      infoHash,
+      reply: () => {
+        isAsked();
+        return new Promise(() => undefined);
+      },
+      log: () => undefined,
+    });
+    const socket = await leaveOpen(url, `GET ${new URL(url).pathname}${query} HTTP/1.1\r\n\r\n`);
+    await asked;
+    socket.resetAndDestroy();
+    await close();
+  });
+
+  it('serves an earlier URL again, and fails while another socket has its port', async () => {
+    let url = '';
+    const use = async (announceUrl: string) => {
+      url = announceUrl;
+      expect(await ask(url + query)).toMatchObject({ status: 200 });
+    };
+    await serving({ use });
+    const first = url;
+    expect(await serving({ use, url: first })).toEqual(['started']);
+    expect(url).toBe(first);
+    await serving({
+      url: first,
+      use: () => expect(serving({ use, url: first })).rejects.toMatchObject({ code: 'EADDRINUSE' }),
+    });
+  });
+});
+
+describe('isServed', () => {
+  it('tells a server of ours from none, and from a stranger at the same port', async () => {
+    let url = '';
+    await serving({
+      async use(served) {
+        url = served;
+        expect(await isServed(url, infoHash)).toBe(true);
+        expect(await isServed(url.replace(/.{4}$/, '0000'), infoHash)).toBe(false);
       },
     });
-    await expect(answer).rejects.toThrow('agent down');
-    await expect(ask(url + query)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    expect(await isServed(url, infoHash)).toBe(false);
+    const silent = createServer().listen(Number(new URL(url).port), '127.0.0.1');
+    await once(silent, 'listening');
+    expect(await isServed(url, infoHash, 200)).toBe(false);
+    silent.close();
   });
 });
 

@@ -49,6 +49,11 @@ const downloading: Torrent = {
 const seeding: Torrent = { ...downloading, status: 'seeding', percentDone: 1, rateDownload: 0 };
 const lonely: Torrent = { ...downloading, peersConnected: 0, rateDownload: 0 };
 
+const unanswered = {
+  announce: `http://127.0.0.1:40000/announce/${'a'.repeat(32)}`,
+  lastFailed: true,
+};
+
 const progress = (state: State, more: Partial<Progress> = {}): Progress => ({
   ...newProgress(update),
   state,
@@ -62,6 +67,7 @@ const input = (change: Partial<StepInput>): StepInput => ({
   data: 'whole',
   place: 'download',
   daemonSeconds: 3600,
+  isUnannounced: false,
   progress: undefined,
   outcome: undefined,
   isMarked: false,
@@ -185,6 +191,21 @@ describe('decideStep', () => {
       { kind: 'download', announcePeers: true },
     ],
     [
+      'looks after a download without metadata, also when it has peers, which may have none either',
+      { torrent: { ...downloading, hasMetadata: false } },
+      { kind: 'download', announcePeers: true },
+    ],
+    [
+      're-adds a download without peers whose announce URL cannot be served',
+      { torrent: lonely, isUnannounced: true },
+      { kind: 're-add', state: 'QUEUED' },
+    ],
+    [
+      'does not re-add one that has peers',
+      { torrent: downloading, isUnannounced: true },
+      { kind: 'download' },
+    ],
+    [
       'starts a stopped download',
       { torrent: { ...lonely, status: 'stopped' } },
       { kind: 'download', resume: true },
@@ -285,6 +306,27 @@ describe('decideStep', () => {
       'announces peers to a complete torrent that came back stopped',
       { torrent: { ...seeding, status: 'stopped' }, progress: progress('COMPLETE') },
       { kind: 'complete', resume: true, announcePeers: true },
+    ],
+    [
+      'announces a complete torrent whose last announce failed, and which would go on asking',
+      { torrent: { ...seeding, peersConnected: 0, trackers: [unanswered] } },
+      { kind: 'complete', announcePeers: true },
+    ],
+    [
+      'does not disturb a seed that has peers because of a failed announce',
+      { torrent: { ...seeding, trackers: [unanswered] } },
+      { kind: 'complete', announcePeers: false },
+    ],
+    [
+      'does not care about announces to the tracker of somebody else',
+      {
+        torrent: {
+          ...seeding,
+          peersConnected: 0,
+          trackers: [{ announce: 'udp://tracker.example.org:1', lastFailed: true }],
+        },
+      },
+      { kind: 'complete', announcePeers: false },
     ],
     ['waits for a check', { torrent: { ...seeding, status: 'checking' } }, { kind: 'nothing' }],
     [

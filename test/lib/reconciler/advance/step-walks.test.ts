@@ -12,6 +12,7 @@ import { newProgress, type Progress, readProgress } from '../../../../lib/state/
 import type { State } from '../../../../lib/state/states.ts';
 import { replaceRecord } from '../../../../lib/system/record.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../../../support/fleet/announce.ts';
+import { noAnnounces } from '../../../support/fleet/memory-transmission.ts';
 import { temporaryDirectory } from '../../../support/run/temporary.ts';
 
 const now = Math.floor(Date.now() / 1000);
@@ -73,7 +74,7 @@ const transmission = {
   freeSpace: () => Promise.resolve(2 ** 40),
 } as unknown as TransmissionClient;
 const deps: AdvanceDeps = {
-  ...{ transmission, announcePeers: done, nowSeconds: () => now, buildTime: 0, hook: '' },
+  ...{ transmission, ...noAnnounces(), nowSeconds: () => now, buildTime: 0, hook: '' },
   ...{ log: () => undefined, warn: () => undefined },
 };
 
@@ -96,6 +97,7 @@ it('takes a legal step, which has its effect, from any state of the disk and of 
         place: fc.constantFrom('download', 'publish', 'other'),
         daemonSeconds: fc.constantFrom(1, 50, 3600),
         isMarked: fc.boolean(),
+        isUnannounced: fc.boolean(),
         nowSeconds: fc.constantFrom(now, now + 10 ** 9),
       }),
       async (found) => {
