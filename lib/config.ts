@@ -4,6 +4,9 @@ import { isChannel } from './announcement/fields.ts';
 import type { NodeIdentity } from './announcement/target.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 
+/** Program that set-up places for Transmission to run when a download is complete. */
+export const hookFile = '/etc/p2p-update/transmission-done';
+
 /** Path of the configuration file, unless P2P_UPDATE_CONFIG names another. */
 export const defaultConfigFile = '/etc/p2p-update/config.json';
 

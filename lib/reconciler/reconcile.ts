@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { buildTime, distDirectory } from '../build.ts';
-import type { Config } from '../config.ts';
+import { type Config, hookFile } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
 import {
   type AnnounceDeps,
@@ -246,6 +246,10 @@ function advanceDeps(
       if (!warned.has(message)) warn(message);
       warned.add(message);
     },
-    hook: join(distDirectory(), 'handlers', 'transmission-done.cjs'),
+    // The second one wakes the reconciler by itself, but does not run in Debian 13's unit.
+    hooks: [
+      ...(config.trigger === 'spool' ? [hookFile] : []),
+      join(distDirectory(), 'handlers', 'transmission-done.cjs'),
+    ],
   };
 }

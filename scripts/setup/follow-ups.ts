@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { hookFile } from '../../lib/config.ts';
 import { nodeUser } from '../../lib/state/layout.ts';
 import type { Scheduler } from './arguments.ts';
 import type { SetupPlan } from './plan.ts';
@@ -63,7 +64,7 @@ function followUpsOfFiles(
         `editor ${transmission.credentialsFile}`,
       ],
     });
-  if (!names(machine, '/etc/transmission-daemon', `${codeDir}/dist/handlers/transmission-done.cjs`))
+  if (!names(machine, '/etc/transmission-daemon', hookFile))
     followUps.push({
       what: `give Transmission its settings and the hook (${codeDir}/docs/transmission.md)`,
       commands: [],

@@ -31,7 +31,7 @@ export interface SetupWish {
   tags: Readonly<Record<string, string>>;
   /** The text of the fleet's key set, null when it is not to be placed now. */
   keySet: string | null;
-  /** Files of the scheduler, finished: path to text, all root's. */
+  /** Files of root's, finished: path to text, of which one that begins with `#!` is a program. */
   files: (config: Config) => Readonly<Record<string, string>>;
   /** Directories besides those of the configuration. */
   directories: Readonly<Record<string, Ownership>>;
@@ -52,6 +52,7 @@ export interface SetupPlan {
 
 const publicDirectory: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
 const publicFile: Ownership = { owner: 'root', group: 'root', mode: 0o644 };
+const publicProgram: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
 const secretFile: Ownership = { owner: 'root', group: nodeUser, mode: 0o640 };
 
 /**
@@ -130,7 +131,8 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
 
   for (const [path, ownership] of Object.entries(wish.directories))
     ensureDirectory(path, ownership);
-  for (const [path, text] of Object.entries(wish.files(config))) ensureFile(path, publicFile, text);
+  for (const [path, text] of Object.entries(wish.files(config)))
+    ensureFile(path, text.startsWith('#!') ? publicProgram : publicFile, text);
   return { config, steps };
 }
 

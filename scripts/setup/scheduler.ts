@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../../lib/config.ts';
+import { type Config, hookFile } from '../../lib/config.ts';
 import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
 import type { Scheduler } from './arguments.ts';
 import type { Machine } from './rules.ts';
@@ -24,7 +24,7 @@ export function detectScheduler(root: string, { look }: Machine): Scheduler {
   return places.some((path) => look(path) !== undefined) ? 'systemd' : 'cron';
 }
 
-/** The scheduler's files with this node's paths: where they belong, and their text. */
+/** The files that wake this node, Transmission's hook and the scheduler's, with this node's paths: where they belong, and their text. */
 export function schedulerFiles(
   scheduler: Scheduler,
   codeDir: string,
@@ -36,9 +36,10 @@ export function schedulerFiles(
       .replaceAll('@CODE@', codeDir)
       .replaceAll('@STATE@', stateDir)
       .replaceAll('@APPLY@', applyDir);
-  if (scheduler === 'cron') return { [cronFile]: fill('p2p-update.cron') };
+  const hook = { [hookFile]: fill('transmission-done.sh') };
+  if (scheduler === 'cron') return { ...hook, [cronFile]: fill('p2p-update.cron') };
   const units = [...wakers, ...services].map((unit) => [join(unitDirectory, unit), fill(unit)]);
-  return { ...(Object.fromEntries(units) as object), [dropIn]: fill('serf.service.conf') };
+  return { ...hook, ...(Object.fromEntries(units) as object), [dropIn]: fill('serf.service.conf') };
 }
 
 /** Serf's snapshot: systemd makes its directory by itself (StateDirectory=). */

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hookFile } from '../../lib/config.ts';
 import { rootsFiles } from '../support/split/attacker.ts';
 import {
   applyDir,
@@ -30,9 +31,12 @@ afterAll(async () => {
   if (why === undefined) await fleet.stop();
 });
 
-/** Runs the real hook as the daemon does, by hand. */
-const runHook = (variables: Record<string, string>): Promise<CommandResult> =>
-  node.machine.runAs('debian-transmission', [`${codeDir}/dist/handlers/transmission-done.cjs`], {
+/** The hook that set-up places, and the handler that does the same without units or cron. */
+const hooks = [hookFile, `${codeDir}/dist/handlers/transmission-done.cjs`];
+
+/** Runs a real hook as the daemon does, by hand. */
+const runHook = (hook: string, variables: Record<string, string>): Promise<CommandResult> =>
+  node.machine.runAs('debian-transmission', [hook], {
     noNewPrivileges: true,
     env: { PATH: systemPath, ...variables },
   });
@@ -55,10 +59,11 @@ const hostile = {
   TR_TORRENT_LABELS: '-e require("fs").writeFileSync("/tmp/labels","")',
 };
 
-describe.skipIf(why !== undefined)(`forged TR_*${why === undefined ? '' : ` (${why})`}`, () => {
+const suffix = why === undefined ? '' : ` (${why})`;
+describe.skipIf(why !== undefined).each(hooks)(`forged TR_* of %s${suffix}`, (hook) => {
   it('leaves one empty marker, named by the hash, and nothing else', async () => {
     const before = await everything();
-    const run = await runHook({ ...hostile, TR_TORRENT_HASH: infoHash });
+    const run = await runHook(hook, { ...hostile, TR_TORRENT_HASH: infoHash });
     expect(run).toEqual({ status: 0, stdout: '', stderr: '' });
     expect(node.machine.list(complete)).toEqual([infoHash]);
     expect(node.machine.read(`${complete}/${infoHash}`)).toBe('');
@@ -90,7 +95,7 @@ describe.skipIf(why !== undefined)(`forged TR_*${why === undefined ? '' : ` (${w
   ])('is refused with %s as the hash', async (_, hash) => {
     const before = await everything();
     for (const attempt of [1, 2]) {
-      const run = await runHook({
+      const run = await runHook(hook, {
         ...hostile,
         ...(hash === undefined ? {} : { TR_TORRENT_HASH: hash }),
       });

@@ -80,7 +80,7 @@ async function idleAdvance({ config }: ApplySide): Promise<void> {
     buildTime: 0,
     log: () => undefined,
     warn: () => undefined,
-    hook: '',
+    hooks: [],
   });
   await Promise.allSettled(tasks);
 }

@@ -129,7 +129,7 @@ async function pass(daemonSeconds = 30): Promise<Omit<LoggedEvent, 'handler'>[]>
     buildTime: 0,
     log: (event) => events.push(event),
     warn: () => undefined,
-    hook: '',
+    hooks: [],
   });
   await Promise.all(chores);
   return events;

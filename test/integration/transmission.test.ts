@@ -26,6 +26,7 @@ import {
   connectTransmission,
   type TransmissionClient,
 } from '../../lib/daemons/transmission/client.ts';
+import { hookFile } from '../../lib/config.ts';
 import { ensureSettings, requiredSettings } from '../../lib/daemons/transmission/settings.ts';
 import { hasFailedAnnounce } from '../../lib/daemons/transmission/torrent.ts';
 import type { Peer } from '../../lib/daemons/transmission/tracker.ts';
@@ -266,7 +267,7 @@ describe('the real daemon', () => {
   );
 
   it('gets the settings that a swarm needs', async () => {
-    expect(await ensureSettings(transmission, null)).toEqual([]);
+    expect(await ensureSettings(transmission, [])).toEqual([]);
     const settings = {
       encryption: 'tolerated',
       'download-queue-enabled': false,
@@ -280,7 +281,7 @@ describe('the real daemon', () => {
     };
     expect(await transmission.session(Object.keys(settings))).toEqual(settings);
     // A second time there is nothing to set.
-    expect(await ensureSettings(transmission, null)).toEqual([]);
+    expect(await ensureSettings(transmission, [])).toEqual([]);
   });
 
   it('gets no hook, but a wrong one is reported', async () => {
@@ -292,15 +293,17 @@ describe('the real daemon', () => {
       });
     await setHook(false, hook);
     const late = `not ${hook}: finished downloads are noticed late`;
-    expect(await ensureSettings(transmission, hook)).toEqual([
+    expect(await ensureSettings(transmission, [hook, '/opt/other'])).toEqual([
       `Transmission's script-torrent-done is off, ${late}`,
     ]);
     await setHook(true, '/bin/true');
-    expect(await ensureSettings(transmission, hook)).toEqual([
+    expect(await ensureSettings(transmission, [hook, '/opt/other'])).toEqual([
       `Transmission's script-torrent-done is "/bin/true", ${late}`,
     ]);
+    await setHook(true, '/opt/other');
+    expect(await ensureSettings(transmission, [hook, '/opt/other'])).toEqual([]);
     await setHook(true, hook);
-    expect(await ensureSettings(transmission, hook)).toEqual([]);
+    expect(await ensureSettings(transmission, [hook, '/opt/other'])).toEqual([]);
   });
 });
 
@@ -314,8 +317,7 @@ it('the sample settings have the settings that a swarm needs', async () => {
   await other.configure(JSON.parse(readFileSync(sample, 'utf8')) as Record<string, unknown>);
   const client = await other.start();
   expect(await client.session(Object.keys(requiredSettings))).toEqual(requiredSettings);
-  const hook = '/opt/p2p-update/dist/handlers/transmission-done.cjs';
-  expect(await ensureSettings(client, hook)).toEqual([]);
+  expect(await ensureSettings(client, [hookFile])).toEqual([]);
 });
 
 describe('forceRechoke', () => {

@@ -46,6 +46,8 @@ describe('setup, on the image of a node', () => {
       expect(image.read('/etc/passwd')).toMatch(/^p2p-update:.*:\/nonexistent:\S*\/nologin$/m);
       expect(image.read('/etc/group')).toMatch(/^debian-transmission:x:107:p2p-update$/m);
       const state = `${uid ?? ''}:${gid ?? ''} 0750`;
+      const template = readFileSync(join(repository, 'scripts/setup/transmission-done.sh'), 'utf8');
+      const hook = template.replace('@APPLY@', '/var/lib/p2p-update/apply');
       expect(image.tree('/var', '/etc/p2p-update')).toEqual({
         '/var': '0:0 0755',
         '/var/lib': '0:0 0755',
@@ -66,6 +68,7 @@ describe('setup, on the image of a node', () => {
         '/etc/p2p-update': '0:0 0755',
         '/etc/p2p-update/config.json': '0:0 0644 {}\n',
         '/etc/p2p-update/keyset.txt': `0:0 0644 ${keySet}`,
+        '/etc/p2p-update/transmission-done': `0:0 0755 ${hook}`,
       });
       expect(stdout).toContain(`systemctl --root ${image.root} enable p2p-update-advance.path`);
 

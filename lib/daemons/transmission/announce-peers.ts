@@ -94,6 +94,8 @@ export class Announcer {
   isNaming = false;
   /** Addresses of the only peers to name at the next announce; undefined: all. */
   only: ReadonlySet<string> | undefined;
+  /** Whether Transmission has announced. */
+  isAsked = false;
   /** Whether Transmission has told that the torrent is complete. */
   hasCompleted = false;
   /** Time, by `Date.now()`, until which Transmission is to announce again and again. */
@@ -145,6 +147,7 @@ export class Announcer {
 
   async #reply(event: AnnounceEvent): Promise<AnnounceReply> {
     const { transmission, peers, turn } = this.#deps;
+    this.isAsked = true;
     this.hasCompleted ||= event === 'completed';
     if (event === 'completed' || event === 'stopped') return lastReply;
     const torrent = await transmission.get(this.#infoHash);
@@ -214,7 +217,11 @@ export async function announcePeers(
       const nowMs = Date.now();
       const endsAt = startedAt + Math.min(options.timeoutMs, isComplete ? seedStaysMs : 30_000);
       if (announcer !== undefined) announcer.endsAt = endsAt;
-      if (nowMs >= endsAt) return isComplete ? 'complete' : 'incomplete';
+      if (nowMs >= endsAt) {
+        if (announcer?.isAsked === false)
+          options.log(`Transmission did not ask for peers of ${infoHash}`);
+        return isComplete ? 'complete' : 'incomplete';
+      }
 
       const isRunning = status === 'downloading' || status === 'seeding';
       const isDue = isComplete

@@ -21,13 +21,13 @@ const hookFields = ['script-torrent-done-enabled', 'script-torrent-done-filename
  * Corrects the required settings over RPC. The completion hook is the operator's: a wrong one costs time
  * only, so it is reported and left alone.
  *
- * @param hook the absolute path that the hook should have; null when it does not matter
+ * @param hooks absolute paths of which the hook should have one, the best one first; none: it does not matter
  * @returns warnings for a person
  * @throws UpdateError of the RPC
  */
 export async function ensureSettings(
   transmission: TransmissionClient,
-  hook: string | null,
+  hooks: readonly string[],
 ): Promise<string[]> {
   const names = Object.keys(requiredSettings);
   const isWrong = (session: Record<string, unknown>) => (name: string) =>
@@ -45,10 +45,11 @@ export async function ensureSettings(
     .filter(isWrong(session))
     .map((name) => `Transmission keeps ${name} at ${JSON.stringify(session[name])}`);
   const [isEnabled, filename] = hookFields.map((name) => session[name]);
-  if (hook !== null && (isEnabled !== true || filename !== hook)) {
+  const isOurs = isEnabled === true && hooks.some((hook) => hook === filename);
+  if (hooks[0] !== undefined && !isOurs) {
     const current = isEnabled === true ? JSON.stringify(filename) : 'off';
     warnings.push(
-      `Transmission's script-torrent-done is ${current}, not ${hook}: finished downloads are noticed late`,
+      `Transmission's script-torrent-done is ${current}, not ${hooks[0]}: finished downloads are noticed late`,
     );
   }
   return warnings;

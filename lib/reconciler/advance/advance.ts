@@ -96,12 +96,12 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
 }
 
 /** Puts Transmission's settings right, and lists its torrents. */
-async function askDaemon({ transmission, hook, warn }: AdvanceDeps): Promise<{
+async function askDaemon({ transmission, hooks, warn }: AdvanceDeps): Promise<{
   torrents: Map<string, Torrent>;
   seconds: number;
   isSettled: boolean;
 }> {
-  for (const warning of await ensureSettings(transmission, hook)) warn(warning);
+  for (const warning of await ensureSettings(transmission, hooks)) warn(warning);
   // Asked before the list, or its age could be overestimated.
   const seconds = await transmission.secondsActive();
   const listed = await transmission.list();

@@ -36,8 +36,8 @@ export interface AdvanceDeps {
   log: (event: Omit<LoggedEvent, 'handler'>) => void;
   /** Receives faults that a person should put right; no step fails because of them. */
   warn: (message: string) => void;
-  /** Path that Transmission's script-torrent-done should have. */
-  hook: string;
+  /** Paths of which Transmission's script-torrent-done should have one, the best one first. */
+  hooks: readonly string[];
 }
 
 /**

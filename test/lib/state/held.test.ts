@@ -53,7 +53,7 @@ describe('a pass', () => {
     const { config } = nodeWithDueFiles();
     const transmission = new MemoryTransmission(new Map(), config.downloadDir).connect();
     const deps = {
-      ...{ transmission, ...noAnnounces(), buildTime: 0, hook: '' },
+      ...{ transmission, ...noAnnounces(), buildTime: 0, hooks: [] },
       ...{ nowSeconds: () => 1, log: () => undefined, warn: () => undefined },
     };
     const calls = await countCalls(counted, async () => {

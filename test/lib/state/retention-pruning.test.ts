@@ -32,7 +32,7 @@ const pass = async ({ config }: ApplySide): Promise<void> => {
     buildTime: 0,
     log: () => undefined,
     warn: () => undefined,
-    hook: '',
+    hooks: [],
   });
   await Promise.all(tasks);
 };

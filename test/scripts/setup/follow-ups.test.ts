@@ -16,7 +16,7 @@ const files: Record<string, string> = {
   '/etc/serf/10-p2p-update.json': ['update', 'status', 'latest', 'member-join']
     .map((name) => `${codeDir}/dist/handlers/${name}.cjs`)
     .join('\n'),
-  '/etc/transmission-daemon/settings.json': `${codeDir}/dist/handlers/transmission-done.cjs`,
+  '/etc/transmission-daemon/settings.json': '/etc/p2p-update/transmission-done',
   '/usr/sbin/cron': '',
   '/etc/default/serf': 'USER=p2p-update\n',
   ...Object.fromEntries(wants.map((path) => [path, ''])),

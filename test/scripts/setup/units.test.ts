@@ -157,6 +157,6 @@ describe("systemd's files", () => {
   });
 
   it("include none of Transmission's, whose unit and NoNewPrivileges stay Debian's", () => {
-    expect(Object.keys(files).filter((path) => path.includes('transmission'))).toEqual([]);
+    expect(Object.keys(files).filter((path) => path.includes('transmission-daemon'))).toEqual([]);
   });
 });

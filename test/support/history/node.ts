@@ -123,7 +123,7 @@ export class HistoryNode {
       buildTime: 0,
       log: refuseIllegalSteps,
       warn: () => undefined,
-      hook: '',
+      hooks: [],
     };
     try {
       await Promise.all(await advance(this.config, deps));

@@ -74,7 +74,7 @@ const transmission = {
   freeSpace: () => Promise.resolve(2 ** 40),
 } as unknown as TransmissionClient;
 const deps: AdvanceDeps = {
-  ...{ transmission, ...noAnnounces(), nowSeconds: () => now, buildTime: 0, hook: '' },
+  ...{ transmission, ...noAnnounces(), nowSeconds: () => now, buildTime: 0, hooks: [] },
   ...{ log: () => undefined, warn: () => undefined },
 };
 
