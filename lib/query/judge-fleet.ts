@@ -16,6 +16,21 @@ export const verdictStatuses: Record<Verdict, number> = {
   pending: 75,
 };
 
+/**
+ * Presence of a member, by Serf's word. Left: it took its leave, or a member said so in its name. Neither
+ * makes it less of a member: only `p2p-update retire` ends that, and Serf then knows it no more.
+ */
+export type Presence = 'alive' | 'down' | 'left';
+
+export function presenceOf({ status }: Pick<Member, 'status'>): Presence {
+  if (status === 'alive') return 'alive';
+  return status === 'left' || status === 'leaving' ? 'left' : 'down';
+}
+
+export function describeAbsence(presence: Exclude<Presence, 'alive'>): string {
+  return presence === 'left' ? 'has left, and was not retired' : 'down';
+}
+
 export interface ChannelRow extends ChannelFacts {
   verdict: Verdict;
   /** Reason of any verdict but converged; '' for that. */
@@ -24,8 +39,7 @@ export interface ChannelRow extends ChannelFacts {
 
 export interface NodeRow {
   name: string;
-  /** Down: Serf has lost it. */
-  member: 'alive' | 'down';
+  member: Presence;
   verdict: Verdict;
   why: string;
   /** null: it did not answer. */
@@ -73,20 +87,17 @@ export function judgeFleet(input: JudgeInput): FleetStatus {
     if (answer !== null)
       summaries.set(name, { ...answer, channels: answer.channels.filter(isShown) });
   const newest = newestOfFleet([...summaries.values()]);
-  const nodes = members.flatMap((member): NodeRow[] => {
+  const nodes = members.map((member): NodeRow => {
     const { name } = member;
-    // A member that left did so on purpose, and comes back by itself or not at all.
-    if (member.status === 'left' || member.status === 'leaving') return [];
-    const isAlive = member.status === 'alive';
     const summary = summaries.get(name);
     if (summary === undefined) {
+      const presence = presenceOf(member);
       const silence = answers.has(name) ? 'malformed response' : 'no answer';
-      const why = isAlive ? silence : 'down';
-      const place = isAlive ? 'alive' : 'down';
-      return [{ name, member: place, verdict: 'pending', why, facts: null, channels: [] }];
+      const why = presence === 'alive' ? silence : describeAbsence(presence);
+      return { name, member: presence, verdict: 'pending', why, facts: null, channels: [] };
     }
     // Its response is newer than Serf's word on it.
-    return [judgeNode(name, summary, newest, isStale(summary.newestCreated))];
+    return judgeNode(name, summary, newest, isStale(summary.newestCreated));
   });
   nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
   const created = [...summaries.values()].flatMap(({ newestCreated }) => newestCreated ?? []);

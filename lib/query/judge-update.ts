@@ -1,12 +1,12 @@
 import { matchesTarget } from '../announcement/target.ts';
 import type { Member } from '../daemons/serf/members.ts';
-import type { Verdict } from './judge-fleet.ts';
+import { describeAbsence, type Presence, presenceOf, type Verdict } from './judge-fleet.ts';
 import type { NodeState, UpdateStatus } from './update-status.ts';
 
 /** Progress of one update on one member. */
 export interface NodeProgress {
   name: string;
-  member: 'alive' | 'down';
+  member: Presence;
   outcome: 'applied' | 'failed' | 'waiting' | 'not a target';
   /** null: it has not answered. */
   state: NodeState | null;
@@ -50,14 +50,13 @@ export function judgeUpdate(
     matchesTarget(target, channel, member);
   const knowsTargets = members.some(isTarget);
   const nodes = members
-    .filter(({ status }) => status !== 'left' && status !== 'leaving')
     .filter((m) => m.status === 'alive' || statuses.has(m.name) || !knowsTargets || isTarget(m))
     .map(({ name, status: memberStatus }): NodeProgress => {
-      const member = memberStatus === 'alive' ? 'alive' : 'down';
+      const member = presenceOf({ status: memberStatus });
       const status = statuses.get(name);
       if (status !== undefined)
         return { name, member, outcome: outcomeOf(status.state), ...status };
-      const reason = member === 'alive' ? 'no answer' : 'down';
+      const reason = member === 'alive' ? 'no answer' : describeAbsence(member);
       return { name, member, outcome: 'waiting', state: null, reason };
     })
     .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));

@@ -42,6 +42,11 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('../keygen/command.ts')).keygen,
   },
   {
+    name: 'retire',
+    summary: 'take a node that is gone out of the fleet',
+    load: async () => (await import('../retire/command.ts')).retire,
+  },
+  {
     name: 'setup',
     summary: 'make this machine, or an image, a node',
     load: async () => (await import('../setup/command.ts')).setup,

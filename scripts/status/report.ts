@@ -2,6 +2,7 @@ import { type ChannelRow, type FleetStatus, verdictStatuses } from '../../lib/qu
 import type { CurrentUpdate } from '../../lib/query/node-summary.ts';
 import { isoTime } from '../../lib/system/iso-time.ts';
 import { asciiOnly } from '../../lib/system/printable.ts';
+import { commandHint } from '../../lib/command-hint.ts';
 import { asciiJson } from '../cli/output.ts';
 
 /** A fleet's status at a moment, and the limit by which it is stale. */
@@ -93,6 +94,9 @@ function headerLines(report: Report): string[] {
     ...problems
       .slice(0, maxProblems)
       .map(([where, { verdict: is, why }]) => `  ${is.padEnd(9)}            ${where}: ${why}`),
+    ...(nodes.some(({ member }) => member !== 'alive')
+      ? [`  gone for good?       ${commandHint('retire', 'NODE')}`]
+      : []),
     ...(problems.length > maxProblems ? [`  and ${problems.length - maxProblems} more`] : []),
   ];
 }

@@ -83,6 +83,7 @@ export function explainUnfinished(
   if (verdict === 'converged') return undefined;
   const wanted = verdict === 'failed' ? 'failed' : 'waiting';
   const open = nodes.filter(({ outcome }) => outcome === wanted);
+  const absent = open.find(({ member }) => member !== 'alive');
   const shown = open.slice(0, maxNamed).map((node) => `${node.name} (${describeNode(node)})`);
   const more = open.length > maxNamed ? ` and ${open.length - maxNamed} more` : '';
   const where = asciiOnly(`${shown.join(', ')}${more}`);
@@ -93,7 +94,10 @@ export function explainUnfinished(
       }
     : {
         message: `${nameOf(update)} is not applied yet on ${where}`,
-        hint: `nothing is lost, nodes go on by themselves; to see their progress: ${commandHint('status')}`,
+        hint:
+          absent === undefined
+            ? `nothing is lost, nodes go on by themselves; to see their progress: ${commandHint('status')}`
+            : `nothing is lost, nodes go on when they are back; a node that is gone for good: ${commandHint('retire', absent.name)}`,
       };
 }
 

@@ -37,7 +37,7 @@ describe('the build', () => {
     const tree = readTree(dist());
     expect(Object.keys(tree)).toEqual([
       'commands',
-      ...['keygen', 'keys', 'log', 'reconcile', 'setup', 'status', 'submit'].map(
+      ...['keygen', 'keys', 'log', 'reconcile', 'retire', 'setup', 'status', 'submit'].map(
         (name) => `commands/${name}.cjs`,
       ),
       'handlers',

@@ -26,7 +26,7 @@ const p2pUpdate = (...args: string[]) => {
 describe('p2p-update', () => {
   it('has every command', () => {
     expect([...names].sort()).toEqual([
-      ...['apply', 'help', 'keygen', 'keys', 'log', 'reconcile', 'retry'],
+      ...['apply', 'help', 'keygen', 'keys', 'log', 'reconcile', 'retire', 'retry'],
       ...['setup', 'status', 'submit', 'version'],
     ]);
   });
@@ -175,7 +175,7 @@ describe('from a checkout, by tsx without its cache,', () => {
       encoding: 'utf8',
     });
 
-  it.each(['submit', 'keys', 'keygen', 'status', 'setup', 'reconcile', 'apply'])(
+  it.each(['submit', 'keys', 'keygen', 'status', 'setup', 'reconcile', 'retire', 'apply'])(
     'scripts/%s.ts runs that command',
     (name) => {
       const { status, stdout, stderr } = tsx(`${name}.ts`, ['--help']);

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { commandHint } from '../../lib/command-hint.ts';
 import type { ChannelRow, NodeRow } from '../../lib/query/judge-fleet.ts';
 import { parseCommand } from '../../scripts/status/arguments.ts';
 import { age, statusJson, statusLines, type Report } from '../../scripts/status/report.ts';
@@ -122,6 +123,7 @@ describe('the table', () => {
       '  EQUIVOCATION         web on n1',
       '  failed               n1 web: equivocation: one version was signed twice',
       '  pending              n2: down',
+      `  gone for good?       ${commandHint('retire', 'NODE')}`,
       '',
       'NODE  CHANNEL  VERSION     STATE    AGE   LAST RESULT',
       'n1    default  1899999950  APPLIED  30 s  exit 2, 1 changed, 0 failed',

@@ -23,6 +23,8 @@ export interface SerfClient {
   ): Promise<Map<string, string>>;
   /** The members that the agent knows, in any state; at most 10,000. */
   members(): Promise<Member[]>;
+  /** Removes a member that is not alive from every agent's list; it comes back when it joins again. */
+  prune(name: string): Promise<void>;
   /** The name of the local node. */
   selfName(): Promise<string>;
 }
@@ -101,6 +103,10 @@ export function connectSerf(settings: SerfSettings): SerfClient {
     async members() {
       const output = await runSerf(settings, ['members', '-format', 'json']);
       return parseMembers(parseJson(output));
+    },
+
+    async prune(name) {
+      await runSerf(settings, ['force-leave', '-prune', '--', name]);
     },
 
     async selfName() {

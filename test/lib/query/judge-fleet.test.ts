@@ -138,9 +138,13 @@ describe('members', () => {
     expect(status.verdict).toBe('pending');
   });
 
-  it('that left are not counted', () => {
+  it('that left are missed, by name', () => {
     const status = judge([node([channel()]), undefined, undefined], ['alive', 'left', 'leaving']);
-    expect(status).toMatchObject({ verdict: 'converged', nodes: [{ name: 'n1' }] });
+    const absent = { member: 'left', verdict: 'pending', why: 'has left, and was not retired' };
+    expect(status).toMatchObject({
+      verdict: 'pending',
+      nodes: [{ name: 'n1' }, { name: 'n2', ...absent }, { name: 'n3', ...absent }],
+    });
   });
 
   it('are listed in the order of their numbers', () => {

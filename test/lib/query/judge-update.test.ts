@@ -56,7 +56,12 @@ describe('an update in the fleet', () => {
     ['has failed on one', [{ state: 'FAILED' }, applied], 'failed', true],
     ['waits for an answer', [applied, {}], 'pending', false],
     ['does not wait for a node that is down', [applied, down], 'pending', true],
-    ['does not count a node that left', [applied, { status: 'left' }], 'converged', true],
+    [
+      'misses a node that left, and does not wait for it',
+      [applied, { status: 'left' }],
+      'pending',
+      true,
+    ],
     ['was applied by one that is down now', [{ ...applied, ...down }], 'converged', true],
   ])('%s', (_, nodes, verdict, isOver) => {
     expect(judge(nodes)).toMatchObject({ verdict, isOver });
