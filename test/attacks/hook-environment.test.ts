@@ -106,3 +106,19 @@ describe.skipIf(why !== undefined).each(hooks)(`forged TR_* of %s${suffix}`, (ho
     expect(await everything()).toBe(before);
   });
 });
+
+describe.skipIf(why !== undefined)(`a unit that denies executable memory${suffix}`, () => {
+  it("runs set-up's hook, and no Node", async () => {
+    const denied = { noNewPrivileges: true, memoryDenyWriteExecute: true };
+    const as = (command: string[]): Promise<CommandResult> =>
+      node.machine.runAs('debian-transmission', command, {
+        ...denied,
+        env: { PATH: systemPath, TR_TORRENT_HASH: infoHash },
+      });
+    const noNode = await as([process.execPath, '-e', '']);
+    // A kernel before 6.3 cannot deny it.
+    if (noNode.status === 0) return;
+    expect(await as([hookFile])).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(node.machine.list(complete)).toEqual([infoHash]);
+  });
+});

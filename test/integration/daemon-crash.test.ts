@@ -112,6 +112,12 @@ async function crash(damage: () => void = () => undefined): Promise<void> {
   );
 }
 
+/** True for 3.00, which writes its progress 6 minutes after the add; 4.1 writes it at once. */
+async function losesProgress(): Promise<boolean> {
+  const { version } = await transmission.session(['version']);
+  return /^3\./.test(String(version));
+}
+
 /** As a power cut may leave a daemon. */
 function forgetAll(): void {
   for (const name of ['torrents', 'resume'])
@@ -190,7 +196,7 @@ describe('after kill -9 of the daemon', () => {
     const { update } = await receive();
     await crash();
     const found = await waitFor('it is loaded', () => torrentOf(update));
-    expect(found.percentDone).toBeLessThan(1);
+    if (await losesProgress()) expect(found.percentDone).toBeLessThan(1);
     await converges(update);
   });
 
@@ -210,13 +216,14 @@ describe('after kill -9 of the daemon', () => {
     );
     await crash();
     const found = await waitFor('it is loaded', () => torrentOf(update));
-    expect(found.percentDone).toBeLessThan(1);
+    if (await losesProgress()) expect(found.percentDone).toBeLessThan(1);
     await converges(update);
   });
 
   it('a torrent that came back elsewhere, without its resume file, is put where its data is', async () => {
     const { update } = await receive();
     await crash(() => {
+      rmSync(at('transmission', 'resume', `${update.infoHash}.resume`), { force: true });
       configure({ 'download-dir': at('elsewhere') });
     });
     const found = await waitFor('it is loaded', () => torrentOf(update));

@@ -93,6 +93,11 @@ async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
 
 describe('a fleet without any update', () => {
   it('has converged', async () => {
+    // Members that have just started may be too busy to answer in time.
+    await fleet.waitFor('every node answers', async () => {
+      const { status } = await nodes[0].script('status', ['--json']);
+      return status === 0;
+    });
     const status = await fleetStatus(0);
     expect(status).toMatchObject({ verdict: 'converged', fleet: 'test-fleet' });
     expect(status.nodes.map(({ name, answered }) => [name, answered])).toEqual([

@@ -50,7 +50,13 @@ describe('a node that is switched off', () => {
 
   it('is named by submit --wait, with the way to retire it', async () => {
     // No daemon of Transmission is up: a withdrawal needs none.
-    const sent = await first.script('submit', ['--withdraw', 'default', '--wait', '--timeout', '20s']);
+    const sent = await first.script('submit', [
+      '--withdraw',
+      'default',
+      '--wait',
+      '--timeout',
+      '20s',
+    ]);
     expect(sent.status).toBe(75);
     expect(sent.stderr).toMatch(/n3 \(down\)/);
     expect(sent.stderr).toMatch(/ retire n3\n/);

@@ -121,13 +121,16 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
   if (!isInfoHash(infoHash)) throw unexpected('hashString');
   const status = statuses[asNumber(item['status'], 'status')];
   if (status === undefined) throw unexpected('status');
+  const totalSize = asNumber(item['totalSize'], 'totalSize');
   return {
     infoHash,
     name: asString(item['name'], 'name'),
     status,
     percentDone: asNumber(item['percentDone'], 'percentDone'),
-    hasMetadata: asNumber(item['metadataPercentComplete'], 'metadataPercentComplete') === 1,
-    totalSize: asNumber(item['totalSize'], 'totalSize'),
+    // 4.1 says 0 % of metadata that are larger than it takes from peers, and has them all the same.
+    hasMetadata:
+      asNumber(item['metadataPercentComplete'], 'metadataPercentComplete') === 1 || totalSize > 0,
+    totalSize,
     pieceLength: asNumber(item['pieceSize'], 'pieceSize'),
     downloadDir: asString(item['downloadDir'], 'downloadDir'),
     files: asList(item['files'], 'files').map((file) => {

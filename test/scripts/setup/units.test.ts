@@ -1,4 +1,4 @@
-import { cpSync, existsSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../lib/config.ts';
@@ -50,7 +50,7 @@ describe('the units and cron lines of setup', () => {
   });
 
   describe('with systemd', () => {
-    const units = '/lib/systemd/system';
+    const units = '/usr/lib/systemd/system';
     const installed = [
       'p2p-update-advance.path',
       'p2p-update-advance.timer',
@@ -67,8 +67,11 @@ describe('the units and cron lines of setup', () => {
     });
     const withSystemd = async (): Promise<Image> => {
       const image = new Image();
-      // Where the package left them; /lib is a link on most machines.
-      cpSync(units, image.at(units), { recursive: true, verbatimSymlinks: true });
+      // Where the packages left them: /lib is a link to /usr/lib, and systemd 257 reads the latter alone.
+      cpSync(realpathSync('/lib/systemd/system'), image.at(units), {
+        recursive: true,
+        verbatimSymlinks: true,
+      });
       for (const program of ['serf', 'install']) image.write(`/usr/bin/${program}`, '', 0o755);
       await image.setup();
       return image;

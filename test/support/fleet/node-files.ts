@@ -171,6 +171,8 @@ export function writeTransmissionSettings(
   const settings = {
     ...(JSON.parse(sample) as Record<string, unknown>),
     'download-dir': config.downloadDir,
+    // A guard that 3.00 always has, and 4.1 when it is told to.
+    'anti-brute-force-enabled': true,
     'message-level': 2,
     'rpc-password': secrets.rpcPassword,
     'script-torrent-done-filename': join(repository, 'dist', 'handlers', 'transmission-done.cjs'),

@@ -163,7 +163,7 @@ export class ServiceManager {
 
   /** The command of a unit, as root of the machine runs it. */
   #command(unit: Unit): string[] {
-    const { user, umask, noNewPrivileges } = unit;
+    const { user, umask, noNewPrivileges, memoryDenyWriteExecute } = unit;
     const login: Record<string, string> = {};
     if (user !== undefined) {
       const { home } = this.#node.account(user);
@@ -171,7 +171,7 @@ export class ServiceManager {
     }
     const env = { PATH: systemPath, ...login };
     const command = this.#node.becoming(user ?? 'root', unit.execStart, {
-      ...{ env, umask, noNewPrivileges },
+      ...{ env, umask, noNewPrivileges, memoryDenyWriteExecute },
     });
     const bounded = unit.withoutCapabilities
       ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all', ...command.slice(1)]

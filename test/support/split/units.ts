@@ -13,20 +13,26 @@ export interface Unit {
   withoutCapabilities: boolean;
   /** ProtectSystem=strict. */
   readOnlySystem: boolean;
+  /** No memory may become executable, so that no just-in-time compiler starts. */
+  memoryDenyWriteExecute: boolean;
   readWritePaths: string[];
   stateDirectory: string | undefined;
   stateDirectoryMode: string;
   pathChanged: string[];
 }
 
-/** Settings that a stand-in may ignore: they change nothing that a test could see. */
+/**
+ * Settings that a stand-in may ignore: they change nothing that a test could see. SystemCallFilter= could,
+ * and cannot be had without systemd; `npm run test:machines` has it.
+ */
 const without = new Set(
   `Description Documentation After Before Type TimeoutStartSec KillMode KillSignal Restart RestartSec
   StartLimitIntervalSec TriggerLimitIntervalSec WantedBy OnBootSec OnUnitInactiveSec AccuracySec
   ExecReload ExecStop Group ProtectHome PrivateTmp PrivateDevices ProtectClock ProtectControlGroups
   ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables LockPersonality
   RestrictNamespaces RestrictRealtime RestrictSUIDSGID RestrictAddressFamilies IPAddressDeny
-  IPAddressAllow SystemCallArchitectures`.split(/\s+/),
+  IPAddressAllow SystemCallArchitectures SystemCallFilter SystemCallErrorNumber SuccessExitStatus Wants
+  DevicePolicy KeyringMode ProtectProc`.split(/\s+/),
 );
 
 /**
@@ -36,7 +42,7 @@ const without = new Set(
  * @param etc the machine's /etc
  */
 export function readUnit(etc: string, name: string): Unit {
-  const places = [join(etc, 'systemd/system', name), join('/lib/systemd/system', name)];
+  const places = [join(etc, 'systemd/system', name), join('/usr/lib/systemd/system', name)];
   const file = places.find((place) => existsSync(place));
   if (file === undefined) throw new Error(`there is no unit ${name}`);
   const dropIns = join(etc, 'systemd/system', `${name}.d`);
@@ -64,6 +70,7 @@ export function readUnit(etc: string, name: string): Unit {
     noNewPrivileges: isOn('NoNewPrivileges'),
     withoutCapabilities: bounding?.length === 0,
     readOnlySystem: last('ProtectSystem') === 'strict',
+    memoryDenyWriteExecute: isOn('MemoryDenyWriteExecute'),
     readWritePaths: (take('ReadWritePaths') ?? []).flatMap(words),
     stateDirectory: last('StateDirectory'),
     stateDirectoryMode: last('StateDirectoryMode') ?? '0755',

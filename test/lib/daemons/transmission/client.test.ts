@@ -362,6 +362,17 @@ describe('a torrent', () => {
     expect(await client(url).list()).toMatchObject([{ status: name }]);
   });
 
+  it.each([
+    ['its size is known', 0, 10, true],
+    ['Transmission has all of it', 1, 10, true],
+    ['neither is so, as with a magnet link', 0.5, 0, false],
+  ])('has metadata when %s', async (_, metadataPercentComplete, totalSize, hasMetadata) => {
+    const { url } = await serve(
+      success({ torrents: [{ ...raw, metadataPercentComplete, totalSize }] }),
+    );
+    expect(await client(url).get(infoHash)).toMatchObject({ hasMetadata });
+  });
+
   it('is undefined when the reply has none, or another', async () => {
     const none = await serve(success({ torrents: [] }));
     expect(await client(none.url).get(infoHash)).toBeUndefined();
