@@ -26,7 +26,7 @@ const p2pUpdate = (...args: string[]) => {
 describe('p2p-update', () => {
   it('has every command', () => {
     expect([...names].sort()).toEqual([
-      ...['apply', 'help', 'keygen', 'keys', 'log', 'reconcile', 'retry'],
+      ...['apply', 'doctor', 'help', 'keygen', 'keys', 'log', 'reconcile', 'retry'],
       ...['setup', 'status', 'submit', 'version'],
     ]);
   });
