@@ -117,7 +117,7 @@ function isProgram({ look }: Machine): (path: string) => boolean {
 /** Compares the RPC key of both sides, and forgets it. */
 function readRpcKey({ config, machine, user }: FileView, serf: SerfConfig): RpcKey {
   const file = config.serf.rpcAuthFile;
-  const unseen = serf.closed.length > 0 || serf.files.length === 0;
+  const unseen = serf.closed.length > 0;
   const own = serf.rpcAuth;
   const without = own === undefined ? (unseen ? 'unknown' : 'none') : 'unknown';
   if (file === null) return { file, found: 'missing', agent: own === undefined ? without : 'same' };

@@ -87,7 +87,9 @@ export function judgeJoin(
       ...edit,
     );
   if (others.length === 0) {
-    if (closed.length > 0 || files.length === 0)
+    if (files.length === 0 && closed.length === 0)
+      return skipped(`there is no configuration in ${directory}`);
+    if (closed.length > 0)
       return skipped(`needs root: not every file in ${directory} can be read by this user`);
     const what = 'retry_join names no other node: after a restart this node may stay alone';
     return alive !== null && alive > 1 ? warn(what, ...edit) : ok('no other node is named');
