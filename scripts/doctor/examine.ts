@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { buildTime, distDirectory, programFile, softwareVersion } from '../../lib/build.ts';
 import { type Config, defaultConfigFile } from '../../lib/config.ts';
@@ -103,12 +104,16 @@ export async function examine(config: Config, configFile: string): Promise<Check
 }
 
 /** The live checks, and those of files that none of them has made better. */
-function merge(live: Check[], files: Check[], { isSplit: split, config }: Context): Check[] {
+function merge(live: Check[], files: Check[], { isSplit: split, config, units }: Context): Check[] {
   const known = new Set(live.map(({ id }) => id));
   // Made by the daemon check; and a lab's one user starts, owns and schedules everything itself.
   const leftOut = new Set([
     'transmission-login',
-    ...(split ? [] : ['state-files', 'serf-defaults', 'two-schedulers']),
+    ...(split ? [] : ['state-files']),
+    // Of a node that cron was never set up on, the check of the units has told all.
+    ...(split && (units !== null || existsSync(cronFile))
+      ? []
+      : ['serf-defaults', 'two-schedulers']),
     ...(config.trigger === 'spawn' ? ['trigger'] : []),
   ]);
   const all = [...live, ...files.filter(({ id }) => !known.has(id) && !leftOut.has(id))];
@@ -318,13 +323,20 @@ async function examinePuppet({ puppet }: Config): Promise<Check> {
   const { command } = puppet;
   const path = (await findCommand(command, commandPath)) ?? null;
   const isLocked = path === null && command.startsWith('/') && existsSync(command);
-  const env = { PATH: commandPath, LANG: 'C.UTF-8', HOME: '/' };
-  const end =
-    path === null
-      ? null
-      : await tryCommand([path, '--version'], { timeoutMs: puppetTimeoutMs, env });
-  const version = end?.status === 0 ? end.stdout.trim() : null;
+  const version = path === null ? null : await puppetVersion(path);
   return judgePuppet({ command, path, isLocked, version });
+}
+
+/** Asks Puppet for its version; it makes files in the home of any user but root, so it gets one for the time. */
+async function puppetVersion(path: string): Promise<string | null> {
+  const home = mkdtempSync(join(tmpdir(), 'p2p-update-doctor-'));
+  try {
+    const env = { PATH: commandPath, LANG: 'C.UTF-8', HOME: home };
+    const end = await tryCommand([path, '--version'], { timeoutMs: puppetTimeoutMs, env });
+    return end.status === 0 ? end.stdout.trim() : null;
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
 }
 
 /** Info hashes to ask members for, and this node's own daemon: of the newest updates first. */
