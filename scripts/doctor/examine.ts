@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { buildTime, distDirectory, programFile, softwareVersion } from '../../lib/build.ts';
 import { type Config, defaultConfigFile } from '../../lib/config.ts';
 import { type AgentInfo, connectSerf, type SerfClient } from '../../lib/daemons/serf/client.ts';
@@ -138,7 +138,7 @@ async function readContext(config: Config, configFile: string): Promise<Context>
   const daemon = findDaemon('transmission-daemon', (argv) => argv.length > 0);
   const split = isSplit(config, accounts);
   const stateOwner = ownerName(config.stateDir, machine, accounts);
-  const serfDir = (agent && optionOf(agent.argv, 'config-dir')) ?? debianPlaces.serfDir;
+  const serfDir = resolve((agent && optionOf(agent.argv, 'config-dir')) ?? debianPlaces.serfDir);
   const home = daemon && optionOf(daemon.argv, 'config-dir', 'g');
   const view: FileView = {
     ...{ config, configFile, machine, codeDir: dirname(distDirectory()), root: '/' },
@@ -304,7 +304,11 @@ async function examineTransmission(context: Context): Promise<TransmissionExamin
       : null;
   const checks = [
     daemon,
-    ...(session === null ? [] : [judgeSettings(session)]),
+    session === null
+      ? checkOf('transmission-settings', 'Transmission settings').skipped(
+          'Transmission does not answer',
+        )
+      : judgeSettings(session),
     judgeHook(hook, wanted, existsSync, { settingsFile, manager }),
     judgeHookRun(run),
     judgeDirectory({
