@@ -10,6 +10,7 @@ const rows = [
   ['lib/content/', 'lib/config.ts'],
   ['lib/trust/', 'lib/daemons/', 'lib/wake.ts', 'lib/handler.ts'],
   ['lib/state/'],
+  ['lib/health/'],
   ['lib/query/'],
   ['lib/reconciler/', 'lib/submit/'],
   ['handlers/', 'scripts/'],

@@ -3,14 +3,14 @@
  * this node; or a summary of its channels, `summary [CHANNEL]`, from the first one after CHANNEL.
  */
 import { isChannel } from '../lib/announcement/fields.ts';
-import { UpdateError } from '../lib/errors.ts';
+import { describeError, UpdateError } from '../lib/errors.ts';
 import { runHandler } from '../lib/handler.ts';
 import { formatStatus, statusOf } from '../lib/query/update-status.ts';
 import { parseSerfEnvironment, readPayload } from '../lib/daemons/serf/event.ts';
-import { summaryPage } from '../lib/query/summary-page.ts';
+import { faultPage, summaryPage } from '../lib/query/summary-page.ts';
 import { parseUpdateName } from '../lib/announcement/update.ts';
 
-void runHandler('status', process.env, ({ config, log }) => {
+const main: Parameters<typeof runHandler>[2] = ({ config, log }) => {
   const event = parseSerfEnvironment(process.env);
   if (event.kind !== 'query' || event.name !== 'update-status')
     throw new UpdateError('usage', 'this handler answers the query "update-status" only', {
@@ -31,4 +31,10 @@ void runHandler('status', process.env, ({ config, log }) => {
   const status = statusOf(config, id);
   process.stdout.write(`${formatStatus(status)}\n`);
   log({ decision: 'answer', reason: status.state, ...id });
+};
+
+void runHandler('status', process.env, main, (error) => {
+  // Silence would look like a node that is cut off.
+  if (readPayload().toString('latin1').startsWith('summary'))
+    process.stdout.write(`${faultPage(describeError(error))}\n`);
 });

@@ -1,11 +1,23 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { isChannel } from './announcement/fields.ts';
 import type { NodeIdentity } from './announcement/target.ts';
 import { UpdateError, hasErrno } from './errors.ts';
 
 /** Program that set-up places for Transmission to run when a download is complete. */
 export const hookFile = '/etc/p2p-update/transmission-done';
+
+/**
+ * Programs of which Transmission's script-torrent-done should be one, the best one first. Where the handlers
+ * start the reconciler only the handler will do; it does not run in the unit of Debian 13.
+ *
+ * @param codeDir directory of the code, which has dist/
+ */
+export function completionHooks({ trigger }: Pick<Config, 'trigger'>, codeDir: string): string[] {
+  const handler = join(codeDir, 'dist', 'handlers', 'transmission-done.cjs');
+  return trigger === 'spool' ? [hookFile, handler] : [handler];
+}
 
 /** Path of the configuration file, unless P2P_UPDATE_CONFIG names another. */
 export const defaultConfigFile = '/etc/p2p-update/config.json';

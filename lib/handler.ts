@@ -13,11 +13,13 @@ export interface HandlerContext {
  * errors into lines on stderr and an exit status.
  *
  * @param main does the work and logs its decision; its errors are logged as refusal or delay
+ * @param onUnusable called instead of `main` when the configuration cannot be used
  */
 export async function runHandler(
   name: string,
   env: NodeJS.ProcessEnv,
   main: (context: HandlerContext) => Promise<void> | void,
+  onUnusable?: (error: unknown) => void,
 ): Promise<void> {
   let context: HandlerContext | undefined;
   try {
@@ -28,6 +30,7 @@ export async function runHandler(
     context = { config, log };
     await main(context);
   } catch (error) {
+    if (context === undefined) onUnusable?.(error);
     const delayed = error instanceof UpdateError && error.code === 'try-later';
     if (!(error instanceof LoggedError))
       context?.log({ decision: delayed ? 'wait' : 'refuse', reason: describeError(error) });

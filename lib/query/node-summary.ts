@@ -1,13 +1,13 @@
 import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
 import { isExpired, type Update, type UpdateId } from '../announcement/update.ts';
-import { softwareVersion } from '../build.ts';
+import { buildTime, softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
+import { ownChecks, tryKeySet } from '../health/own-checks.ts';
 import { equivocationOf, type EquivocationState, listEquivocated } from '../state/equivocation.ts';
 import { maxReadPerChannel } from '../state/facts.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { roleOfUpdate } from '../state/high-water-mark.ts';
-import { currentKeySet } from '../state/key-chain.ts';
 import { outcomesDir } from '../state/layout.ts';
 import { listRecords, type Progress } from '../state/progress.ts';
 import { type NodeState, progressOf } from './update-status.ts';
@@ -71,31 +71,34 @@ interface HeldAnnouncement {
   acceptedAt: number;
 }
 
-/** Collects the facts of this node; a part that cannot be read is named as a fault, and hides no other. */
-export function nodeFacts(config: Config): OwnFacts {
-  const faults: string[] = [];
-  const attempt = <T>(read: () => T): T | undefined => {
-    try {
-      return read();
-    } catch (error) {
-      faults.push(describeError(error));
-      return undefined;
-    }
-  };
-  const epoch = attempt(() => currentKeySet(config).epoch) ?? null;
-  const own = attempt(() => {
+/**
+ * Collects the facts of this node; a part that cannot be read is named as a fault, and hides no other.
+ *
+ * @param nowSeconds unix seconds
+ */
+export function nodeFacts(config: Config, nowSeconds: number): OwnFacts {
+  let unlisted: string | undefined;
+  let own: { held: HeldUpdates; name: string }[] = [];
+  try {
     const held = new HeldUpdates(config);
-    return followedChannels(held).map((name) => ({ held, name }));
-  });
-  const created = (own ?? []).flatMap(({ held, name }) => newestCreated(held, name) ?? []);
+    own = followedChannels(held).map((name) => ({ held, name }));
+  } catch (error) {
+    unlisted = describeError(error);
+  }
+  const keySet = tryKeySet(config);
+  const epoch = 'keySet' in keySet ? keySet.keySet.epoch : null;
+  const created = own.flatMap(({ held, name }) => newestCreated(held, name) ?? []);
+  const newest = created.length === 0 ? null : Math.max(...created);
+  const checks = ownChecks(config, { keySet, newestCreated: newest, nowSeconds, buildTime });
+  const faults = checks.filter(({ verdict }) => verdict === 'fail').map(({ what }) => what);
   const facts = {
     software: softwareVersion,
     epoch,
-    newestCreated: created.length === 0 ? null : Math.max(...created),
+    newestCreated: newest,
     isLimited: config.channels !== null,
-    fault: faults.join('; '),
+    fault: [...faults, ...(unlisted === undefined ? [] : [unlisted])].join('; '),
   };
-  const channels = (own ?? []).map(({ held, name }) => ({
+  const channels = own.map(({ held, name }) => ({
     name,
     read: (nowSeconds: number) => channelFacts(held, name, epoch, nowSeconds),
   }));

@@ -1,4 +1,5 @@
 import { isChannel } from '../announcement/fields.ts';
+import { softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
 import type { EquivocationState } from '../state/equivocation.ts';
 import { isRecord } from '../system/json.ts';
@@ -41,7 +42,7 @@ const equivocationFlags: Record<EquivocationState, string> = { none: '', seen: '
  * @param nowSeconds unix seconds
  */
 export function summaryPage(config: Config, after: string, nowSeconds: number): string {
-  const { facts, channels } = nodeFacts(config);
+  const { facts, channels } = nodeFacts(config, nowSeconds);
   const left = channels.filter(({ name }) => name > after);
   const rows: unknown[] = [];
   let text = formatPage(facts, rows, left.length > 0);
@@ -52,6 +53,12 @@ export function summaryPage(config: Config, after: string, nowSeconds: number): 
     text = longer;
   }
   return text;
+}
+
+/** Formats the page of a node that cannot even read its configuration. */
+export function faultPage(fault: string): string {
+  const facts = { epoch: null, newestCreated: null, isLimited: true, fault };
+  return formatPage({ software: softwareVersion, ...facts }, [], false);
 }
 
 function formatPage(facts: NodeFacts, channels: readonly unknown[], more: boolean): string {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { nameOf } from '../announcement/update.ts';
 import { buildTime, distDirectory } from '../build.ts';
 import { type Config, hookFile } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
@@ -43,6 +44,9 @@ const catchUpCallSeconds = 4;
 
 const nowSeconds = (): number => Math.floor(Date.now() / 1000);
 
+/** Receives a line for a person. */
+type Tell = (line: string) => void;
+
 /** A side of the reconciler, which may be all that this user runs. */
 export type Side = 'advance' | 'apply';
 
@@ -62,15 +66,17 @@ interface Work {
  *
  * @param sides those that belong to this user
  * @param warn receives faults that a person should put right
+ * @param tell receives a line for each thing done: an update that was accepted, or has come to its end
  * @throws the first error that kept a side from going on, after the other side had its turn
  */
 export async function reconcile(
   config: Config,
   sides: readonly Side[],
   warn: (message: string) => void,
+  tell: Tell = () => undefined,
 ): Promise<void> {
   const errors: unknown[] = [];
-  const logs = sideLogs(config);
+  const logs = sideLogs(config, tell);
   const attempt = async (side: Side, work: () => Promise<void>): Promise<void> => {
     if (!sides.includes(side)) return;
     try {
@@ -90,7 +96,7 @@ export async function reconcile(
         config,
         logs.advance.log,
         work,
-        () => (deps ??= advanceDeps(config, logs.advance.log, warn)),
+        () => (deps ??= advanceDeps(config, logs.advance.log, warn, tell)),
       ),
     );
     await attempt('apply', () => runApply(config, logs.apply.log));
@@ -169,6 +175,8 @@ function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] 
       random: Math.random,
       leftMs: () => catchUpEndMs - performance.now(),
     });
+    // Thrown when all tasks are awaited.
+    begun?.catch(() => undefined);
     return begun === undefined ? [] : [begun];
   } catch (error) {
     // Announcements that are here already must go on.
@@ -194,12 +202,13 @@ function lookAt({ stateDir, applyDir }: Config): string {
 }
 
 /** Opens the log of each side, in its own directory: no user writes where another one does. */
-function sideLogs({ stateDir, applyDir }: Config): SideLogs {
+function sideLogs({ stateDir, applyDir }: Config, tell: Tell): SideLogs {
   const logOf = (handler: Side, directory: string): SideLogs[Side] => {
     const each = {
       lines: 0,
       log: (event: Omit<LoggedEvent, 'handler'>): void => {
         each.lines += 1;
+        tellOf(event, tell);
         logEvent(directory, { handler, ...event });
       },
     };
@@ -208,10 +217,27 @@ function sideLogs({ stateDir, applyDir }: Config): SideLogs {
   return { advance: logOf('advance', stateDir), apply: logOf('apply', applyDir) };
 }
 
+/** Start of the work on each update by this process, by performance.now(). */
+const begun = new Map<string, number>();
+
+/** Tells of a decision that ends an update. */
+function tellOf(event: Omit<LoggedEvent, 'handler'>, tell: Tell): void {
+  const { channel = '', version = 0, decision, reason } = event;
+  if (version === 0) return;
+  const name = nameOf({ channel, version });
+  const since = begun.get(name) ?? 0;
+  if (decision === 'staged') begun.set(name, performance.now());
+  const seconds = Math.max(1, Math.round((performance.now() - since) / 1000));
+  if (decision === 'applied') tell(`applied ${name} in ${seconds} s`);
+  else if (/^(failed|poisoned|rejected|expired|withdrawn)$/.test(decision))
+    tell(`${decision} ${name}: ${reason}`);
+}
+
 function advanceDeps(
   config: Config,
   log: AdvanceDeps['log'],
   warn: AdvanceDeps['warn'],
+  tell: Tell,
 ): AdvanceDeps {
   const transmission = connectTransmission(config.transmission);
   const serf = connectSerf(config.serf);
@@ -247,6 +273,9 @@ function advanceDeps(
       warned.add(message);
     },
     // The second one wakes the reconciler by itself, but does not run in Debian 13's unit.
+    accepted(name) {
+      tell(`accepted ${name}`);
+    },
     hooks: [
       ...(config.trigger === 'spool' ? [hookFile] : []),
       join(distDirectory(), 'handlers', 'transmission-done.cjs'),

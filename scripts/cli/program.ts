@@ -27,6 +27,11 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('../status/command.ts')).status,
   },
   {
+    name: 'doctor',
+    summary: 'check this node, and show the commands that mend it',
+    load: async () => (await import('../doctor/command.ts')).doctor,
+  },
+  {
     name: 'log',
     summary: 'show the log of this node, or of one channel or update',
     load: async () => (await import('../log/command.ts')).log,

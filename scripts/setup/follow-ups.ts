@@ -1,19 +1,16 @@
-import { join } from 'node:path';
-import { hookFile } from '../../lib/config.ts';
-import { nodeUser } from '../../lib/state/layout.ts';
+import { defaultConfigFile } from '../../lib/config.ts';
+import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
+import { debianPlaces, fileChecks } from '../doctor/file-checks.ts';
 import type { Scheduler } from './arguments.ts';
-import type { SetupPlan } from './plan.ts';
+import type { SetupPlan, SetupStep } from './plan.ts';
 import type { Found, Machine } from './rules.ts';
-import { cronFile, dropIn, unitDirectory, wakers } from './scheduler.ts';
+import { dropIn, unitDirectory, wakers } from './scheduler.ts';
 
 /** Work that is left to a person, since setup starts and stops nothing. */
 export interface FollowUp {
   what: string;
   commands: string[];
 }
-
-/** Handlers that serf.json registers; the one of an earlier version may lack some of them. */
-const serfHandlers = ['update', 'status', 'latest', 'member-join'];
 
 export interface FollowUpOptions {
   scheduler: Scheduler;
@@ -23,72 +20,60 @@ export interface FollowUpOptions {
   root: string;
 }
 
-/** Decides which work is left once the plan's steps are taken; `machine` is its state before them. */
+/**
+ * Decides which work is left once the plan's steps are taken: the checks of doctor that need files alone,
+ * as far as they are not ok, and the daemons that have to take up what changed.
+ *
+ * @param machine its state before the steps
+ */
 export function decideFollowUps(
   plan: SetupPlan,
   machine: Machine,
   options: FollowUpOptions,
 ): FollowUp[] {
+  const { scheduler, codeDir, root } = options;
+  const checks = fileChecks({
+    ...debianPlaces,
+    ...{ scheduler, codeDir, root, config: plan.config, configFile: defaultConfigFile },
+    machine: afterSteps(machine, plan.steps),
+    program: `${codeDir}/dist/p2p-update.cjs`,
+    user: nodeUser,
+  });
+  const left = checks
+    .filter(({ verdict }) => verdict === 'warn' || verdict === 'fail')
+    .map(({ what, fix }) => ({ what, commands: fix }));
   return [
-    ...followUpsOfFiles(plan, machine, options),
     ...followUpsOfDoubts(plan),
-    ...followUpsOfAccess(plan, machine, options),
-    ...(options.scheduler === 'systemd' ? followUpsForSystemd : followUpsForCron)(
-      plan,
-      machine,
-      options,
-    ),
+    ...(scheduler === 'systemd' && root === '/' ? reloadUnits(plan) : []),
+    ...left,
+    ...(scheduler === 'systemd' && root === '/' ? restartUnits(plan, machine) : []),
   ];
 }
 
-function followUpsOfFiles(
-  { config, steps }: SetupPlan,
-  machine: Machine,
-  options: FollowUpOptions,
-) {
-  const { keySetFile, transmission, trigger } = config;
-  const { codeDir } = options;
-  const followUps: FollowUp[] = [];
-  const willExist = (path: string): boolean =>
-    machine.look(path) !== undefined || steps.some((step) => 'path' in step && step.path === path);
-  if (!willExist(keySetFile))
-    followUps.push({
-      what: `place the fleet's key set, ${keySetFile}: no update is accepted without it`,
-      commands: [`${codeDir}/dist/p2p-update.cjs setup --keyset FILE`],
-    });
-  if (transmission.credentialsFile !== null && !willExist(transmission.credentialsFile))
-    followUps.push({
-      what: `write Transmission's user name and password (${codeDir}/docs/transmission.md)`,
-      commands: [
-        `install -m 640 -g ${nodeUser} /dev/null ${transmission.credentialsFile}`,
-        `editor ${transmission.credentialsFile}`,
-      ],
-    });
-  if (!names(machine, '/etc/transmission-daemon', hookFile))
-    followUps.push({
-      what: `give Transmission its settings and the hook (${codeDir}/docs/transmission.md)`,
-      commands: [],
-    });
-  const isRegistered = (name: string): boolean =>
-    names(machine, '/etc/serf', `${codeDir}/dist/handlers/${name}.cjs`);
-  if (!serfHandlers.every(isRegistered))
-    followUps.push({
-      what: `register the handlers with Serf (${codeDir}/docs/serf.md)`,
-      commands: [`install -m 644 ${codeDir}/serf.json /etc/serf/10-p2p-update.json`],
-    });
-  if (trigger !== 'spool')
-    followUps.push({
-      what: `"trigger" in the configuration is "${trigger}": remove it, the units or cron do the work`,
-      commands: [],
-    });
-  return followUps;
-}
-
-/** True when one of the JSON files of a directory names that program. */
-function names({ list, read }: Machine, directory: string, program: string): boolean {
-  return list(directory)
-    .filter((name) => name.endsWith('.json'))
-    .some((name) => read(join(directory, name))?.includes(program) === true);
+/** The machine as it will be when the steps are taken. */
+function afterSteps(machine: Machine, steps: readonly SetupStep[]): Machine {
+  const made = new Map<string, { found: Found; text?: string }>();
+  const idOf = (ids: ReadonlyMap<string, { uid?: number; gid: number }>, name: string) =>
+    name === 'root' ? { uid: 0, gid: 0 } : ids.get(name);
+  const foundOf = (type: Found['type'], { owner, group, mode }: Ownership): Found => ({
+    type,
+    uid: idOf(machine.users, owner)?.uid ?? -1,
+    gid: idOf(machine.groups, group)?.gid ?? -1,
+    mode,
+  });
+  for (const step of steps) {
+    if (step.kind === 'make-directory')
+      made.set(step.path, { found: foundOf('directory', step.ownership) });
+    else if (step.kind === 'write-file')
+      made.set(step.path, { found: foundOf('file', step.ownership), text: step.text });
+    else if (step.kind === 'correct')
+      made.set(step.path, { found: foundOf(step.found.type, step.ownership) });
+  }
+  return {
+    ...machine,
+    look: (path) => made.get(path)?.found ?? machine.look(path),
+    read: (path) => made.get(path)?.text ?? machine.read(path),
+  };
 }
 
 /** Files to review: users other than root could write them until now. */
@@ -104,87 +89,29 @@ function followUpsOfDoubts({ steps }: SetupPlan): FollowUp[] {
     );
 }
 
-/** Files that an earlier run as root left where p2p-update has to write. */
-function followUpsOfAccess(
-  { config }: SetupPlan,
-  machine: Machine,
-  { scheduler }: FollowUpOptions,
-) {
-  const uid = machine.users.get(nodeUser)?.uid;
-  const { look, list } = machine;
-  const state = [config.stateDir, ...list(config.stateDir).map((d) => join(config.stateDir, d))];
-  const hasForeign = (directory: string): boolean =>
-    list(directory).some((name) => {
-      const found = look(join(directory, name));
-      return found?.type === 'file' && found.uid !== uid;
-    });
+const writtenBy = ({ steps }: SetupPlan): string[] =>
+  steps.flatMap((step) => (step.kind === 'write-file' ? step.path : []));
+
+function reloadUnits(plan: SetupPlan): FollowUp[] {
+  return writtenBy(plan).some((path) => path.startsWith(unitDirectory))
+    ? [{ what: 'let systemd read the units', commands: ['systemctl daemon-reload'] }]
+    : [];
+}
+
+function restartUnits(plan: SetupPlan, { look }: Machine): FollowUp[] {
+  const written = writtenBy(plan);
+  const isEnabled = (unit: string): boolean =>
+    ['paths', 'timers'].some(
+      (target) => look(`${unitDirectory}/${target}.target.wants/${unit}`) !== undefined,
+    );
+  const hasNewUnits = written.some((path) => path.startsWith(unitDirectory) && path !== dropIn);
+  const isNewMember = plan.steps.some(({ kind }) => kind === 'add-user' || kind === 'add-to-group');
   return [
-    ...(state.some(hasForeign) ? [config.stateDir] : []),
-    ...(scheduler === 'cron' && hasForeign('/var/lib/serf') ? ['/var/lib/serf'] : []),
-  ].map((directory) => ({
-    what: `give ${nodeUser} the files of other users in ${directory}, while Serf is stopped`,
-    commands: [`chown -R --no-dereference ${nodeUser}: ${directory}`],
-  }));
-}
-
-function followUpsForSystemd({ steps }: SetupPlan, { look }: Machine, { root }: FollowUpOptions) {
-  const followUps: FollowUp[] = [];
-  const written = steps.flatMap((step) => (step.kind === 'write-file' ? step.path : []));
-  const enabled = (unit: string): boolean => {
-    const target = unit.endsWith('.path') ? 'paths.target.wants' : 'timers.target.wants';
-    return look(join(unitDirectory, target, unit)) !== undefined;
-  };
-  const isAllEnabled = wakers.every(enabled);
-  const units = wakers.join(' ');
-  const unitsWritten = written.some((path) => path.startsWith(unitDirectory));
-  if (root !== '/') {
-    if (!isAllEnabled)
-      followUps.push({
-        what: 'enable the units in the image',
-        commands: [`systemctl --root ${root} enable ${units}`],
-      });
-  } else {
-    if (unitsWritten)
-      followUps.push({ what: 'let systemd read the units', commands: ['systemctl daemon-reload'] });
-    if (!isAllEnabled)
-      followUps.push({ what: 'start the units', commands: [`systemctl enable --now ${units}`] });
-    else if (written.some((path) => path.startsWith(unitDirectory) && path !== dropIn))
-      followUps.push({ what: 'take up the new units', commands: [`systemctl restart ${units}`] });
-    const isNewMember = steps.some(({ kind }) => kind === 'add-user' || kind === 'add-to-group');
-    if (isNewMember || written.includes(dropIn))
-      followUps.push({
-        what: `let Serf's agent run as ${nodeUser}`,
-        commands: ['systemctl restart serf'],
-      });
-  }
-  if (look(cronFile) !== undefined)
-    followUps.push({
-      what: 'remove the lines for cron, which do the same work again',
-      commands: [`rm ${cronFile}`],
-    });
-  return followUps;
-}
-
-function followUpsForCron(_plan: SetupPlan, { look, read }: Machine, { root }: FollowUpOptions) {
-  const followUps: FollowUp[] = [];
-  if (look('/usr/sbin/cron') === undefined)
-    followUps.push({ what: 'install cron', commands: ['apt-get install cron'] });
-  const defaults = '/etc/default/serf';
-  if (read(defaults)?.includes(`USER=${nodeUser}`) !== true)
-    followUps.push({
-      what: `let Serf's init script run the agent as ${nodeUser}`,
-      commands: [
-        `printf 'USER=${nodeUser}\\nGROUP=${nodeUser}\\numask 077\\n' >> ${defaults}`,
-        ...(root === '/' ? ['service serf restart'] : []),
-      ],
-    });
-  if (look(join(unitDirectory, wakers[0] ?? '')) !== undefined)
-    followUps.push({
-      what: 'remove the units, which do the same work again',
-      commands: [
-        `systemctl disable --now ${wakers.join(' ')}`,
-        `rm ${unitDirectory}/p2p-update-*.path ${unitDirectory}/p2p-update-*.timer ${unitDirectory}/p2p-update-*.service`,
-      ],
-    });
-  return followUps;
+    ...(wakers.every(isEnabled) && hasNewUnits
+      ? [{ what: 'take up the new units', commands: [`systemctl restart ${wakers.join(' ')}`] }]
+      : []),
+    ...(isNewMember || written.includes(dropIn)
+      ? [{ what: `let Serf's agent run as ${nodeUser}`, commands: ['systemctl restart serf'] }]
+      : []),
+  ];
 }

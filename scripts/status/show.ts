@@ -7,18 +7,30 @@ import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
 import { endBySignal, endWithReader, print } from '../cli/output.ts';
 import { nowSeconds } from '../cli/time.ts';
+import { isRestartLoop, restartLoopText, serfJournal } from '../doctor/serf-checks.ts';
+import { showUnits } from '../doctor/systemd.ts';
 import type { StatusOptions } from './arguments.ts';
 import { statusJson, statusLines, type Report } from './report.ts';
 
 async function askFleet(config: Config, channel: string | undefined): Promise<Report> {
   const serf = connectSerf(config.serf);
-  const members = await serf.members();
+  const members = await serf.members().catch(async (error: unknown) => {
+    throw await explainedByUnit(error);
+  });
   const alive = members.filter(({ status }) => status === 'alive').map(({ name }) => name);
   const answers = await askSummaries(serf, alive);
   const at = nowSeconds();
   const { staleAfterSeconds } = config;
   const status = judgeFleet({ members, answers, channel, staleAfterSeconds, nowSeconds: at });
   return { ...status, fleet: fleetId(config), at, staleAfterSeconds };
+}
+
+/** The same error, or the restart loop of the agent that is behind it, where systemd knows of one. */
+async function explainedByUnit(error: unknown): Promise<unknown> {
+  if (!(error instanceof UpdateError) || error.code !== 'unavailable') return error;
+  const unit = (await showUnits(['serf.service']))?.get('serf.service') ?? null;
+  if (unit === null || !isRestartLoop(unit)) return error;
+  return new UpdateError('unavailable', restartLoopText(unit), { hint: serfJournal, cause: error });
 }
 
 /** The fleet's id, or a text in its place: the status of a fleet needs no key set. */

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { updateKey } from '../../lib/announcement/update.ts';
@@ -77,6 +77,34 @@ describe('the status handler', () => {
       status: 0,
       answer: { state: 'DAMAGED' },
     });
+  });
+
+  it.each<[string, (node: LoneNode) => void, RegExp]>([
+    [
+      'a directory that every user can write to',
+      ({ config }) => {
+        chmodSync(config.stateDir, 0o777);
+      },
+      /state can be written by every user$/,
+    ],
+    [
+      'a missing key set',
+      ({ config }) => {
+        rmSync(config.keySetFile);
+      },
+      /^the key set .* cannot be used/,
+    ],
+    [
+      'a configuration that cannot be used',
+      ({ configFile }) => {
+        writeFileSync(configFile, '{"strange":1}');
+      },
+      /^the configuration /,
+    ],
+  ])('answers with its fault: %s', (_, spoil, fault) => {
+    const { node } = makeNode();
+    spoil(node);
+    expect(parsePage(ask(node, 'summary').stdout)?.fault).toMatch(fault);
   });
 
   it.each(['', 'summary ../x', 'summary a b', 'summary  ', 'default', 'default@0', '\u001b[2J'])(

@@ -26,7 +26,7 @@ const p2pUpdate = (...args: string[]) => {
 describe('p2p-update', () => {
   it('has every command', () => {
     expect([...names].sort()).toEqual([
-      ...['apply', 'help', 'keygen', 'keys', 'log', 'reconcile', 'retire', 'retry'],
+      ...['apply', 'doctor', 'help', 'keygen', 'keys', 'log', 'reconcile', 'retire', 'retry'],
       ...['setup', 'status', 'submit', 'version'],
     ]);
   });

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { shellCommand } from '../../lib/command-hint.ts';
 import { parseRequest } from '../../scripts/setup/arguments.ts';
 import { runCommand } from '../support/fleet/operator.ts';
 import { refusal } from '../support/run/refusal.ts';
@@ -70,7 +71,9 @@ describe('setup, on the image of a node', () => {
         '/etc/p2p-update/keyset.txt': `0:0 0644 ${keySet}`,
         '/etc/p2p-update/transmission-done': `0:0 0755 ${hook}`,
       });
-      expect(stdout).toContain(`systemctl --root ${image.root} enable p2p-update-advance.path`);
+      expect(stdout).toContain(
+        shellCommand('systemctl', '--root', image.root, 'enable', 'p2p-update-advance.path'),
+      );
 
       const before = image.tree(...ours);
       const again = await image.setup(['--keyset', keyFile(keySet)]);

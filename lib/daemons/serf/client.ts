@@ -27,6 +27,16 @@ export interface SerfClient {
   prune(name: string): Promise<void>;
   /** The name of the local node. */
   selfName(): Promise<string>;
+  /** The local agent by its own word. */
+  info(): Promise<AgentInfo>;
+}
+
+/** The local agent by its own word. */
+export interface AgentInfo {
+  /** Name of the local node. */
+  name: string;
+  /** Whether gossip is encrypted; null when the agent does not say. */
+  isEncrypted: boolean | null;
 }
 
 export interface SerfSettings {
@@ -110,13 +120,23 @@ export function connectSerf(settings: SerfSettings): SerfClient {
     },
 
     async selfName() {
-      const reply = parseJson(await runSerf(settings, ['info', '-format', 'json']));
-      const agent = isRecord(reply) ? reply['agent'] : undefined;
-      const name = isRecord(agent) ? agent['name'] : undefined;
-      if (typeof name !== 'string' || name === '') throw strangeReply();
-      return name;
+      return (await readInfo(settings)).name;
     },
+
+    info: () => readInfo(settings),
   };
+}
+
+async function readInfo(settings: SerfSettings): Promise<AgentInfo> {
+  const reply = parseJson(await runSerf(settings, ['info', '-format', 'json']));
+  const part = (key: string): Record<string, unknown> => {
+    const value = isRecord(reply) ? reply[key] : undefined;
+    return isRecord(value) ? value : {};
+  };
+  const { name } = part('agent');
+  if (typeof name !== 'string' || name === '') throw strangeReply();
+  const { encrypted } = part('serf');
+  return { name, isEncrypted: typeof encrypted === 'string' ? encrypted === 'true' : null };
 }
 
 /** Runs one `serf` command; returns its standard output. */

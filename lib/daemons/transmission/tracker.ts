@@ -27,11 +27,16 @@ const neverSeconds = 2 ** 30;
  */
 const announceUrlPattern = /^http:\/\/127\.0\.0\.1:\d{1,5}\/announce\/[0-9a-f]{32}$/;
 
+/** The address of a member's Transmission: the port is its tag `bt`, else 51413. */
+export function peerOf({ address, tags }: Pick<Member, 'address' | 'tags'>): Peer {
+  return { address, port: parsePort(tags['bt']) ?? defaultPeerPort };
+}
+
 /** The alive members but this node as peers; the port of each is its tag `bt`, else 51413. */
 export function peersFromMembers(members: readonly Member[], selfName: string): Peer[] {
   return members
     .filter((member) => member.status === 'alive' && member.name !== selfName)
-    .map(({ address, tags }) => ({ address, port: parsePort(tags['bt']) ?? defaultPeerPort }));
+    .map(peerOf);
 }
 
 function parsePort(text: string | undefined): number | undefined {

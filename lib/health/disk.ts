@@ -1,0 +1,83 @@
+import { statfsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { shellCommand } from '../command-hint.ts';
+import type { Config } from '../config.ts';
+import { hasErrno } from '../errors.ts';
+import { type Check, checkOf } from './check.ts';
+
+/** Space of one file system that the node writes to. */
+export interface Disk {
+  /** The first directory of the node on it. */
+  path: string;
+  /** For users other than root. */
+  freeBytes: number;
+  /** Inodes; null where the file system has no such limit. */
+  freeFiles: number | null;
+}
+
+const MiB = 2 ** 20;
+/** Below this the next announcement or its .torrent may not be kept. */
+const minFreeBytes = 16 * MiB;
+/** Below this a common update does not fit. */
+const lowFreeBytes = 256 * MiB;
+const minFreeFiles = 16;
+
+/** Reads the space of each file system once; a directory that this user may not look at is left out. */
+export function readDisks(
+  config: Pick<Config, 'stateDir' | 'applyDir' | 'downloadDir' | 'deliveryDir'>,
+): Disk[] {
+  const { stateDir, applyDir, downloadDir, deliveryDir } = config;
+  const seen = new Set<number>();
+  return [stateDir, applyDir, downloadDir, deliveryDir].flatMap((path) => {
+    try {
+      const at = existingAncestor(path);
+      const { dev } = statSync(at);
+      if (seen.has(dev)) return [];
+      seen.add(dev);
+      const { bsize, bavail, files, ffree } = statfsSync(at);
+      return [{ path, freeBytes: bavail * bsize, freeFiles: files === 0 ? null : ffree }];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function existingAncestor(path: string): string {
+  try {
+    statSync(path);
+    return path;
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT') || path === dirname(path)) throw error;
+    return existingAncestor(dirname(path));
+  }
+}
+
+const { ok, warn, fail, skipped } = checkOf('disk', 'disk space');
+
+/** Judges the space that is left for updates. */
+export function judgeDisks(disks: readonly Disk[]): Check {
+  if (disks.length === 0) return skipped('needs root: the directories are closed to this user');
+  const free = ({ freeBytes }: Disk): string => `${Math.floor(freeBytes / MiB)} MiB`;
+  const isFull = ({ freeBytes, freeFiles }: Disk): boolean =>
+    freeBytes < minFreeBytes || (freeFiles !== null && freeFiles < minFreeFiles);
+  const look = (found: readonly Disk[]): string[] => {
+    const paths = found.map(({ path }) => path);
+    return [shellCommand('df', '-h', ...paths), shellCommand('du', '-xhd1', ...paths)];
+  };
+  const full = disks.filter(isFull);
+  if (full.length > 0)
+    return fail(
+      full
+        .map((disk) =>
+          disk.freeBytes < minFreeBytes
+            ? `disk full: ${free(disk)} left at ${disk.path}`
+            : `disk full: no inode left at ${disk.path}`,
+        )
+        .join('; '),
+      ...look(full),
+    );
+  const low = disks.filter(({ freeBytes }) => freeBytes < lowFreeBytes);
+  if (low.length > 0)
+    return warn(low.map((disk) => `${free(disk)} left at ${disk.path}`).join('; '), ...look(low));
+  return ok(disks.map((disk) => `${free(disk)} left at ${disk.path}`).join(', '));
+}
