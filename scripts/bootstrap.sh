@@ -30,6 +30,7 @@ need flock util-linux
 need unshare util-linux
 need setsid util-linux
 need git git
+need pgrep procps
 need systemd-analyze systemd
 need faketime faketime
 need strace strace

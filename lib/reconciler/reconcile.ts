@@ -1,7 +1,7 @@
-import { join } from 'node:path';
+import { dirname } from 'node:path';
 import { nameOf } from '../announcement/update.ts';
 import { buildTime, distDirectory } from '../build.ts';
-import { type Config, hookFile } from '../config.ts';
+import { completionHooks, type Config } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
 import {
   type AnnounceDeps,
@@ -272,13 +272,9 @@ function advanceDeps(
       if (!warned.has(message)) warn(message);
       warned.add(message);
     },
-    // The second one wakes the reconciler by itself, but does not run in Debian 13's unit.
     accepted(name) {
       tell(`accepted ${name}`);
     },
-    hooks: [
-      ...(config.trigger === 'spool' ? [hookFile] : []),
-      join(distDirectory(), 'handlers', 'transmission-done.cjs'),
-    ],
+    hooks: completionHooks(config, dirname(distDirectory())),
   };
 }

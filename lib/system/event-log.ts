@@ -2,6 +2,7 @@ import {
   closeSync,
   fchmodSync,
   fstatSync,
+  ftruncateSync,
   openSync,
   readSync,
   renameSync,
@@ -121,7 +122,7 @@ function parseLine(text: string): LoggedLine[] {
 function append(directory: string, text: string): void {
   const descriptor = openSync(eventLogFile(directory), 'a+', 0o600);
   try {
-    const { size } = fstatSync(descriptor);
+    const size = dropZeros(descriptor, fstatSync(descriptor).size);
     // Users that may read the directory may read its log, whatever the umask of a unit is.
     if (size === 0) fchmodSync(descriptor, 0o600 | (statSync(directory).mode & 0o044));
     // A line that was cut short (a full disk, a kill) must not make this one unreadable too.
@@ -131,6 +132,25 @@ function append(directory: string, text: string): void {
   } finally {
     closeSync(descriptor);
   }
+}
+
+/**
+ * Cuts the NUL bytes at the end of a log, and returns its size. A file system may have kept the new size of a
+ * file and not its new bytes when the power was cut.
+ */
+function dropZeros(descriptor: number, size: number): number {
+  const block = Buffer.alloc(4096);
+  let end = size;
+  while (end > 0) {
+    const start = Math.max(0, end - block.length);
+    const read = readSync(descriptor, block, 0, end - start, start);
+    let kept = read;
+    while (kept > 0 && block[kept - 1] === 0) kept -= 1;
+    end = start + kept;
+    if (kept > 0) break;
+  }
+  if (end < size) ftruncateSync(descriptor, end);
+  return end;
 }
 
 /** Goes on without the log where the disk is full or read-only, or it is another user's (the hook). */

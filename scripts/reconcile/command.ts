@@ -18,8 +18,8 @@ Run by the owner of "stateDir" alone it only advances, run by root it does both,
 
   --help
 
-Exit status: 0 done (also when another reconcile is running), 64 usage, 69 Transmission is down, 75 try
-again later, 78 configuration.
+Exit status: 0 done (also when another reconcile is running), 64 usage, 69 Transmission or Serf is down, 75
+try again later (a full disk), 78 configuration, or a key that a daemon refuses.
 `;
 
 /** Brings this node up to date. */

@@ -52,8 +52,13 @@ export async function runSides(
   }
   const status =
     isRoot && wanted.includes('advance') && !sides.includes('advance') ? advanceAsOwner(config) : 0;
-  await reconcile(config, sides, (message) => {
+  const warn = (message: string): void => {
     process.stderr.write(`${name}: warning: ${message}\n`);
+  };
+  // systemd's journal gets a line for each thing done; cron would mail it.
+  const isJournal = process.env['JOURNAL_STREAM'] !== undefined;
+  await reconcile(config, sides, warn, (line) => {
+    if (isJournal) print(`${line}\n`);
   });
   process.exitCode = status;
 }

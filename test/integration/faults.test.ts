@@ -79,9 +79,29 @@ describe('when a daemon is down', () => {
     );
     expect(outcomeOf(other, update)).toBeUndefined();
     await other.transmission.start();
-    const { status, stderr } = await other.run(reconciler);
+    // As in a unit of systemd, whose journal has a line for each thing done.
+    const env = { JOURNAL_STREAM: '8:1' };
+    const { status, stdout, stderr } = await other.run(reconciler, { env });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    const name = `${update.channel}@${update.version}`;
+    expect(stdout).toMatch(new RegExp(`^accepted ${name}\n(applied ${name} in \\d+ s\n)?$`));
     await everywhere(update, 'applied');
+    expect(await other.run(reconciler, { env })).toMatchObject({ status: 0, stdout: '' });
+  });
+
+  it('reconcile reports it, within the period of catch-ups, when it is run without Serf', async () => {
+    await other.serf.end('SIGTERM');
+    const failed = await fleet.waitFor(
+      'it fails',
+      async () => {
+        const result = await other.run(reconciler);
+        return result.status !== 0 && result;
+      },
+      120_000,
+    );
+    expect(failed.status).toBe(69);
+    expect(failed.stderr).toMatch(/^reconcile: error: the Serf agent .+\nreconcile: hint: .+\n$/);
+    await other.serf.start();
   });
 
   it('reconcile reports it when it is run by hand without Transmission', async () => {

@@ -37,9 +37,17 @@ describe('the build', () => {
     const tree = readTree(dist());
     expect(Object.keys(tree)).toEqual([
       'commands',
-      ...['keygen', 'keys', 'log', 'reconcile', 'retire', 'setup', 'status', 'submit'].map(
-        (name) => `commands/${name}.cjs`,
-      ),
+      ...[
+        'doctor',
+        'keygen',
+        'keys',
+        'log',
+        'reconcile',
+        'retire',
+        'setup',
+        'status',
+        'submit',
+      ].map((name) => `commands/${name}.cjs`),
       'handlers',
       ...['latest', 'member-join', 'status', 'transmission-done', 'update'].map(
         (name) => `handlers/${name}.cjs`,

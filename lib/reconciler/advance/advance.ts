@@ -27,8 +27,8 @@ import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
  * Transmission's state and takes the next legal step of each. To be called under the advance lock; never
  * waits long.
  *
- * @returns the background tasks that it began, to be awaited without the lock; a damaged record is a
- *   task that fails
+ * @returns the background tasks that it began, to be awaited without the lock; a damaged record or a full
+ *   disk is a task that fails
  * @throws UpdateError `unavailable` and others when Transmission does not answer; all facts stay
  */
 export async function advance(config: Config, deps: AdvanceDeps): Promise<BackgroundTask[]> {
@@ -47,7 +47,8 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
       return await work();
     } catch (error) {
       log({ decision: 'wait', reason: describeError(error), ...idOf(id) });
-      if (error instanceof UpdateError && error.code === 'configuration')
+      // A person has to put it right: the record that is damaged, the disk that is full.
+      if (error instanceof UpdateError && /^(configuration|try-later)$/.test(error.code))
         tasks.push(failedTask(error));
       return undefined;
     }

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { magnetUri, withAnnounceUrl } from '../../announcement/metainfo.ts';
-import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
+import { idOf, nameOf, type Update, type UpdateId } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import type { Announcer, AnnounceOutcome } from '../../daemons/transmission/announce-peers.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
@@ -34,6 +34,8 @@ export interface AdvanceDeps {
   nowSeconds: () => number;
   buildTime: number;
   log: (event: Omit<LoggedEvent, 'handler'>) => void;
+  /** Receives the name of each update that advance takes up for the first time. */
+  accepted?: (name: string) => void;
   /** Receives faults that a person should put right; no step fails because of them. */
   warn: (message: string) => void;
   /** Paths of which Transmission's script-torrent-done should have one, the best one first. */
@@ -202,7 +204,7 @@ async function awaitCheck(config: Config, deps: AdvanceDeps, { infoHash }: Updat
  */
 export function transitionTo(
   config: Config,
-  { nowSeconds, log }: Pick<AdvanceDeps, 'nowSeconds' | 'log'>,
+  { nowSeconds, log, accepted }: Pick<AdvanceDeps, 'nowSeconds' | 'log' | 'accepted'>,
   update: UpdateId & Pick<Update, 'infoHash' | 'sha256' | 'noop'>,
   state: State,
   reason: string,
@@ -216,6 +218,7 @@ export function transitionTo(
   const isUsable =
     found !== undefined && (isLegalStep(found.state, state) || isLegalStep(found.state, 'QUEUED'));
   const why = found === undefined ? 'newest of its channel' : 'it counts again';
+  if (found === undefined) accepted?.(nameOf(update));
   let progress = isUsable ? found : write(newProgress(update), 'ACCEPTED', why);
   if (!isUsable && state === 'ACCEPTED') return;
   if (!isLegalStep(progress.state, state)) progress = write(progress, 'QUEUED', 'in Transmission');

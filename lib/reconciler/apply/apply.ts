@@ -1,7 +1,7 @@
 import { applicationOrder } from '../../announcement/fields.ts';
 import { idOf, type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
-import { describeError, UpdateError } from '../../errors.ts';
+import { describeError, hasErrno, UpdateError } from '../../errors.ts';
 import { loadVerified } from '../../state/candidates.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { keySetsDir, outcomesDir, prepareApplyDir, runFile } from '../../state/layout.ts';
@@ -26,7 +26,8 @@ type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>, otherwise: T) => Pr
  * Nothing but an info hash is taken from the side that talks to the network: announcements are
  * verified again, and only a verified copy is applied (docs/trust.md#three-users).
  *
- * @throws UpdateError `configuration` at the end, when a record is damaged beyond repair
+ * @throws UpdateError `configuration` at the end, when a record is damaged beyond repair; the system's error
+ *   when a disk is full
  */
 export async function applyReady(config: Config, deps: ApplyDeps): Promise<void> {
   prepareApplyDir(config.applyDir);
@@ -71,9 +72,8 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     if (first.kind === 'module') tried.clear();
   }
   pruneApplySide(config);
-  // Thrown at the end: a person has to deal with a record that is damaged beyond repair.
-  for (const error of faults.values())
-    if (error instanceof UpdateError && error.code === 'configuration') throw error;
+  // Thrown at the end: a person has to deal with a record that is damaged beyond repair, or a full disk.
+  for (const error of faults.values()) if (isForPerson(error)) throw error;
 }
 
 /**
@@ -97,6 +97,12 @@ async function stageAll(
   }
   for (const name of [...updates.map(({ infoHash }) => infoHash), ...listMarkers(applyDir)])
     if (!needed.has(name)) removeMarker(applyDir, name);
+}
+
+function isForPerson(error: unknown): boolean {
+  if (error instanceof UpdateError && error.code === 'configuration') return true;
+  const cause = error instanceof UpdateError ? error.cause : error;
+  return hasErrno(cause, 'ENOSPC', 'EDQUOT', 'EROFS', 'EIO');
 }
 
 /** Ends the Puppet that a killed apply left running: two runs at once would interleave. */

@@ -1,5 +1,5 @@
 import type { Config } from '../../config.ts';
-import { describeError } from '../../errors.ts';
+import { describeError, UpdateError } from '../../errors.ts';
 import { listHoldings } from '../../query/holdings.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { epochOf } from '../../state/key-chain.ts';
@@ -29,7 +29,8 @@ const roundMs = querySeconds * 1000 + 500;
  * Begins a catch-up if one is due, and records that, so that no other process begins one too: to be
  * called under the advance lock. The catch-up itself needs no lock, and may be lost without harm.
  *
- * @returns the catch-up, which logs its own failure; undefined when none is due
+ * @returns the catch-up, which logs its own failure, and fails when Serf is down or refuses our key;
+ *   undefined when none is due
  * @throws UpdateError `try-later` and others when it cannot be recorded
  */
 export function beginCatchUp(config: Config, deps: CatchUpDeps): Promise<void> | undefined {
@@ -54,6 +55,9 @@ export function beginCatchUp(config: Config, deps: CatchUpDeps): Promise<void> |
     .then(() => catchUp(config, claimed, deps))
     .catch((error: unknown) => {
       deps.log({ decision: 'wait', reason: describeError(error) });
+      // Without Serf a node hears nothing: that has to show in the exit status.
+      if (error instanceof UpdateError && /^(unavailable|configuration)$/.test(error.code))
+        throw error;
     });
 }
 

@@ -94,6 +94,15 @@ test('leaves out a line that a power cut has torn, and no other', () => {
   expect(reasons(directory)).toEqual(['before', 'after', 'last']);
 });
 
+test.each([1, 4096, 10_000])('drops %i NUL bytes that a power cut has left at its end', (count) => {
+  const directory = temporaryDirectory();
+  logEvent(directory, event('before'));
+  appendFileSync(eventLogFile(directory), Buffer.alloc(count));
+  logEvent(directory, event('after'));
+  expect(reasons(directory)).toEqual(['before', 'after']);
+  expect(readFileSync(eventLogFile(directory)).includes(0)).toBe(false);
+});
+
 test.each([
   [
     'a link',

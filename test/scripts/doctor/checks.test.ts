@@ -367,7 +367,9 @@ describe('the checks of Transmission', () => {
     ['closed', undefined, like('skipped', /^needs root/)],
   ])('judge a hook that is %s', (_, hook, expected) => {
     const context = { settingsFile, manager: 'systemd' as const };
-    expect(told(judgeHook(hook, ['/ours', '/older'], (path) => path !== '/gone', context))).toEqual(expected);
+    expect(told(judgeHook(hook, ['/ours', '/older'], (path) => path !== '/gone', context))).toEqual(
+      expected,
+    );
   });
 
   const end = (status: number | null, kind: 'ended' | 'timed-out' | 'missing' = 'ended') => ({

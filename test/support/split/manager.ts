@@ -178,7 +178,9 @@ export class ServiceManager {
       : command;
     if (!unit.readOnlySystem) return bounded;
     const namespace = ['unshare', '--mount', '--propagation', 'private'];
-    const paths = unit.readWritePaths.join(' ');
+    const { stateDirectory } = unit;
+    const state = stateDirectory === undefined ? [] : [`/var/lib/${stateDirectory}`];
+    const paths = [...unit.readWritePaths, ...state].join(' ');
     return [...namespace, 'sh', '-c', protectScript, 'sh', paths, ...bounded];
   }
 }

@@ -259,13 +259,18 @@ describe('a catch-up', () => {
     expect(readCatchUp(config.stateDir)).toMatchObject({ left: 'time' });
   });
 
-  it('logs that Serf is down, and does not fail', async () => {
-    const down = (): Promise<never> =>
-      Promise.reject(new UpdateError('unavailable', 'Serf is down', { hint: 'start it' }));
-    const serf = { members: down, selfName: down, query: down };
-    const { log } = await catchUp(makeNode(), {}, { serf });
-    expect(log).toEqual([{ decision: 'wait', reason: 'Serf is down' }]);
-  });
+  it.each(['unavailable', 'configuration'] as const)(
+    'fails, and logs why, when Serf is %s',
+    async (code) => {
+      const fault = new UpdateError(code, 'no Serf', { hint: 'start it' });
+      const down = (): Promise<never> => Promise.reject(fault);
+      const log: unknown[] = [];
+      const serf = { members: down, selfName: down, query: down };
+      const failed = catchUp(makeNode(), {}, { serf, log: (event) => log.push(event) });
+      await expect(failed).rejects.toBe(fault);
+      expect(log).toEqual([{ decision: 'wait', reason: 'no Serf' }]);
+    },
+  );
 
   it('sends no query in a fleet of one', async () => {
     expect(await catchUp(makeNode(), {})).toMatchObject({ isBegun: true, log: [], queries: [] });
