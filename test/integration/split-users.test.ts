@@ -96,7 +96,7 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       capabilities: none,
       noNewPrivileges: true,
     };
-    expect(sampler.of('update.cjs')).toEqual([{ ...asOurs, noNewPrivileges: false }]);
+    expect(sampler.of('update.cjs')).toEqual([{ ...asOurs, noNewPrivileges: true }]);
     expect(sampler.of('p2p-update.cjs reconcile')).toEqual([{ ...asOurs, noNewPrivileges: true }]);
     // The hook lives for some milliseconds, in which it is not always seen.
     const hooks = sampler.of('/etc/p2p-update/transmission-done');
