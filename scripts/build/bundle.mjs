@@ -42,7 +42,8 @@ const commandsApart = {
 };
 
 /**
- * Makes the bundles, path below dist/ to content: each after those that it starts.
+ * Makes the bundles: path below dist/ and content, each after those that it starts; and names the files,
+ * below the tree, that they were made of.
  *
  * @param shebang first line of each program
  * @param buildTime unix seconds; a node's clock before that is wrong
@@ -53,6 +54,7 @@ export async function bundle({ version, shebang, buildTime }) {
     outdir: join(root, 'dist'),
     outExtension: { '.js': '.cjs' },
     write: false,
+    metafile: true,
     bundle: true,
     platform: 'node',
     format: 'cjs',
@@ -95,7 +97,8 @@ export async function bundle({ version, shebang, buildTime }) {
       entryPoints: handlers.map((file) => ({ in: file, out: file.replace(/\.ts$/, '') })),
     }),
   ];
-  return results
+  const files = results
     .flatMap(({ outputFiles }) => outputFiles)
     .map(({ path, contents }) => ({ path: relative(how.outdir, path), contents }));
+  return { files, sources: results.flatMap(({ metafile }) => Object.keys(metafile.inputs)) };
 }

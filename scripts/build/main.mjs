@@ -80,7 +80,7 @@ let beside;
 try {
   await removeOldWork();
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
-  const files = await bundle({
+  const { files } = await bundle({
     version,
     shebang: shebang(),
     buildTime: Math.floor(Date.now() / 1000),
