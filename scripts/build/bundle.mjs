@@ -56,6 +56,8 @@ export async function bundle({ version, shebang, buildTime }) {
     write: false,
     metafile: true,
     bundle: true,
+    // The bundles name their sources: the same wherever node_modules really lies.
+    preserveSymlinks: true,
     platform: 'node',
     format: 'cjs',
     // The oldest Node that a node of the fleet may have: Debian 12's.

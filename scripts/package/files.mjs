@@ -85,10 +85,26 @@ async function documentation({ version, time }) {
     '/opt/p2p-update',
     code,
   );
+  const read = (name) => readFile(join(root, 'docs', name));
+  const lib = code.slice(1);
   return [
-    ...(await Promise.all(
-      guides.map(async (name) => file(`${docs}/${name}`, await readFile(join(root, 'docs', name)))),
-    )),
+    ...(
+      await Promise.all(
+        guides.map(async (name) => [
+          // A machine may leave out /usr/share/doc (path-exclude of dpkg); the file that set-up's hints use stays.
+          ...(name.endsWith('.json')
+            ? [
+                file(`${lib}/docs/${name}`, await read(name)),
+                link(`${docs}/${name}`, `../../../lib/p2p-update/docs/${name}`),
+                link(`${docs}/examples/${name}`, `../../../../lib/p2p-update/docs/${name}`),
+              ]
+            : [file(`${docs}/${name}`, await read(name))]),
+          ...(/^[^/]+\.md$/.test(name)
+            ? [link(`${lib}/docs/${name}`, `../../../share/doc/p2p-update/${name}`)]
+            : []),
+        ]),
+      )
+    ).flat(),
     ...(await Promise.all(
       examples.map(async (name) =>
         file(
@@ -98,9 +114,7 @@ async function documentation({ version, time }) {
       ),
     )),
     file(`${docs}/examples/10-p2p-update.json`, serf),
-    file(`${code.slice(1)}/serf.json`, serf),
-    link(`${docs}/examples/transmission-settings.json`, '../transmission-settings.json'),
-    link(`${code.slice(1)}/docs`, '../../share/doc/p2p-update'),
+    file(`${lib}/serf.json`, serf),
     file(`${docs}/CHANGELOG.md`, await readFile(join(root, 'CHANGELOG.md'))),
     file(`${docs}/changelog.gz`, gzip(changelog({ version, time }))),
   ];
