@@ -6,6 +6,15 @@ cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
+# ---- Node ----------------------------------------------------------------------------------------
+# Before npm, which fails with words of its own on an old Node.
+node=$(node --version 2>/dev/null) || node=none
+if ! printf '%s\n' "$node" | grep -Eq '^v(20\.(19|[2-9][0-9])|2[1-9]|[3-9][0-9])(\.|$)'; then
+  say "error: p2p-update needs Node 20.19 or newer, this is ${node#v}"
+  say 'hint: install a newer Node, and have its directory first in PATH'
+  exit 69
+fi
+
 # ---- npm packages --------------------------------------------------------------------------------
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   say 'installing the npm packages of package-lock.json (npm ci)'

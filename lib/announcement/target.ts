@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { UpdateError } from '../errors.ts';
 
 // The grammar of docs/announcement.md#targets. Every pattern below is a run of one character class, so
@@ -66,7 +66,7 @@ function holds(condition: Condition, channel: string, node: NodeIdentity): boole
  * has all nodes of a narrower one. The channel is hashed too, or the same nodes would always be first.
  */
 function shareBucket(name: string, channel: string): number {
-  const hex = hash('sha256', `${name}\0${channel}`);
+  const hex = createHash('sha256').update(`${name}\0${channel}`).digest('hex');
   return Number.parseInt(hex.slice(0, 12), 16) % wholeFleet;
 }
 

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { keySetChannel } from '../announcement/fields.ts';
 import {
   isExpired,
@@ -99,7 +99,7 @@ export async function itemOf(payload: string): Promise<Holding> {
 
 /** The first 8 hex digits of a SHA-256: enough to see a difference, and no proof of equality. */
 export function fingerprint(content: string | Uint8Array): string {
-  return hash('sha256', content).slice(0, 8);
+  return createHash('sha256').update(content).digest('hex').slice(0, 8);
 }
 
 function isServed(each: Holding, readable: readonly Holding[], nowSeconds: number): boolean {

@@ -47,7 +47,7 @@ export class HeldUpdates {
     this.#ids = ids;
     this.#channels = new Map();
     // Of each channel the newest first.
-    for (const id of ids.toReversed()) {
+    for (const id of [...ids].reverse()) {
       const held = this.#channels.get(id.channel);
       if (held === undefined) this.#channels.set(id.channel, [id]);
       else held.push(id);

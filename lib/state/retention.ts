@@ -64,7 +64,7 @@ export function retainedOutcomes(
   read: (id: UpdateId) => Progress | undefined,
 ): Set<string> {
   if (ids[0]?.channel === keySetChannel) return new Set(ids.map(updateKey));
-  const sorted = ids.toSorted((a, b) => b.version - a.version);
+  const sorted = [...ids].sort((a, b) => b.version - a.version);
   const stay = new Set(sorted.slice(0, keptOutcomes).map(updateKey));
   if (stay.size === sorted.length) return stay;
   const isReal = (id: UpdateId): boolean => read(id)?.noop === false;

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { linkSync, lstatSync, renameSync, rmSync } from 'node:fs';
 import { replaceDurably } from './durable-write.ts';
 import { UpdateError, hasErrno } from '../errors.ts';
@@ -16,7 +16,7 @@ export function encodeRecord(value: unknown): string {
 
 /** SHA-256 over the format number too: one flipped bit in it must not pass for newer software. */
 function digest(version: number, json: string): string {
-  return hash('sha256', `${version}\n${json}`);
+  return createHash('sha256').update(`${version}\n${json}`).digest('hex');
 }
 
 /**

@@ -1,4 +1,4 @@
-import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { UpdateError } from '../errors.ts';
 
 /** An Ed25519 public key that has passed {@link publicKeyFromRaw}. */
@@ -44,7 +44,7 @@ export function publicKeyFromRaw(raw: Uint8Array): PublicKey {
     throw new UpdateError('untrusted', `this Ed25519 public key is ${fault}`, {
       hint: 'it cannot come from an honest key generator: ask its owner, or make one with keygen',
     });
-  return { id: hash('sha256', spki(raw)).slice(0, 16), raw };
+  return { id: createHash('sha256').update(spki(raw)).digest('hex').slice(0, 16), raw };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { hash, type KeyObject, sign } from 'node:crypto';
+import { createHash, type KeyObject, sign } from 'node:crypto';
 import type { SignedAnnouncement } from '../announcement/codec.ts';
 import type { Kind } from '../announcement/fields.ts';
 import type { Offer } from '../announcement/update.ts';
@@ -91,7 +91,7 @@ function signersFor(
  * nothing in another that trusts the same key.
  */
 function signedBytes(body: Uint8Array, fleet: string): Buffer {
-  const fleetHash = hash('sha256', fleet, 'buffer');
+  const fleetHash = createHash('sha256').update(fleet).digest();
   return Buffer.concat([Buffer.from('p2p-update/announcement/v1\0'), fleetHash, body]);
 }
 

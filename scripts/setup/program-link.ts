@@ -1,14 +1,16 @@
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import type { FollowUp } from './follow-ups.ts';
 import type { SetupStep } from './plan.ts';
 import { ancestorsOf, requireRootOnly, type Machine } from './rules.ts';
 
 /** Link on PATH, so that hints and guides can name the program without a directory. */
 export const programLink = '/usr/local/bin/p2p-update';
+/** The link of the Debian package, which leads to the same place. */
+const packagedLink = '/usr/bin/p2p-update';
 
 /**
  * Decides how the program gets on PATH: by a link of root's. Another file of that name stays as it is, and
- * so does a directory that others can change: each is a follow-up.
+ * so does a directory that others can change: each is a follow-up. The Debian package has a link already.
  *
  * @param target the program, seen from the machine
  */
@@ -18,6 +20,9 @@ export function planProgramLink(
 ): { steps: SetupStep[]; followUps: FollowUp[] } {
   const { look, follow } = machine;
   if (follow(programLink) === target) return { steps: [], followUps: [] };
+  const packaged = follow(packagedLink);
+  const isPackaged = packaged !== undefined && resolve(dirname(packagedLink), packaged) === target;
+  if (isPackaged && look(programLink) === undefined) return { steps: [], followUps: [] };
   if (look(programLink) !== undefined)
     return {
       steps: [],

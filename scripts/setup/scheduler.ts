@@ -6,6 +6,8 @@ import type { Scheduler } from './arguments.ts';
 import type { Machine } from './rules.ts';
 
 export const unitDirectory = '/etc/systemd/system';
+/** Units of the Debian package (scripts/package), made of the same templates for the default paths. */
+const packagedUnitDirectory = '/usr/lib/systemd/system';
 export const cronFile = '/etc/cron.d/p2p-update';
 export const dropIn = `${unitDirectory}/serf.service.d/p2p-update.conf`;
 /** Units to enable; each starts the service of its name. */
@@ -24,12 +26,17 @@ export function detectScheduler(root: string, { look }: Machine): Scheduler {
   return places.some((path) => look(path) !== undefined) ? 'systemd' : 'cron';
 }
 
-/** The files that wake this node, Transmission's hook and the scheduler's, with this node's paths: where they belong, and their text. */
+/**
+ * The files that wake this node, Transmission's hook and the scheduler's, with this node's paths: where they
+ * belong, and their text. A unit that the Debian package has with the same text is none of them, unless
+ * there is one in its place.
+ */
 export function schedulerFiles(
   scheduler: Scheduler,
   codeDir: string,
   templateDir: string,
   { stateDir, applyDir }: Config,
+  { look, read }: Pick<Machine, 'look' | 'read'>,
 ): Record<string, string> {
   const fill = (template: string): string =>
     readFileSync(join(templateDir, template), 'utf8')
@@ -38,7 +45,12 @@ export function schedulerFiles(
       .replaceAll('@APPLY@', applyDir);
   const hook = { [hookFile]: fill('transmission-done.sh') };
   if (scheduler === 'cron') return { ...hook, [cronFile]: fill('p2p-update.cron') };
-  const units = [...wakers, ...services].map((unit) => [join(unitDirectory, unit), fill(unit)]);
+  const isPackaged = (unit: string): boolean =>
+    look(join(unitDirectory, unit)) === undefined &&
+    read(join(packagedUnitDirectory, unit)) === fill(unit);
+  const units = [...wakers, ...services]
+    .filter((unit) => !isPackaged(unit))
+    .map((unit) => [join(unitDirectory, unit), fill(unit)]);
   return { ...hook, ...(Object.fromEntries(units) as object), [dropIn]: fill('serf.service.conf') };
 }
 

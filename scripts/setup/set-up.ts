@@ -36,7 +36,7 @@ export function setUp({ root, dryRun, json, ...request }: SetupRequest): void {
       nodeName: request.nodeName,
       tags: request.tags,
       keySet: request.keySetFile === null ? null : readKeySet(request.keySetFile),
-      files: (config) => schedulerFiles(scheduler, codeDir, templates, config),
+      files: (config) => schedulerFiles(scheduler, codeDir, templates, config, machine),
       directories: schedulerDirectories(scheduler),
     },
     machine,

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -65,6 +66,59 @@ describe('the build', () => {
       `${version}\n`,
     );
   }, 60_000);
+
+  it('makes programs that Node 18 can run, which lacks some functions of the Node that builds', () => {
+    expect(build().status).toBe(0);
+    const newer =
+      /\.(toSorted|toReversed|toSpliced|with|fromAsync|withResolvers|groupBy|styleText|getBuiltinModule)\(|\.hash\)?\(|import\.meta|node:sqlite/g;
+    for (const sample of ['x.toSorted()', 'x.with(0,1)', '(0,c.hash)("sha1",x)', 'import.meta'])
+      expect(sample).toMatch(newer);
+    for (const path of Object.keys(readTree(dist())))
+      if (path.endsWith('.cjs'))
+        expect(readFileSync(dist(path), 'utf8').match(newer), path).toBeNull();
+  }, 60_000);
+
+  it('needs Node 20.19 itself, and says so in one line before anything else', () => {
+    const preload = join(copy, 'older.cjs');
+    writeFileSync(
+      preload,
+      "Object.defineProperty(process, 'versions', { value: { node: '20.18.3' } });\n",
+    );
+    const argv = ['--require', preload, 'scripts/build.mjs'];
+    expect(spawnSync(process.execPath, argv, { cwd: copy, encoding: 'utf8' })).toMatchObject({
+      status: 69,
+      stdout: '',
+      stderr:
+        'build: error: p2p-update needs Node 20.19 or newer, this is 20.18.3\n' +
+        'build: hint: install a newer Node, and have its directory first in PATH\n',
+    });
+    expect(existsSync(dist())).toBe(false);
+  });
+
+  it.each<[string, string, boolean]>([
+    ['v18.20.8', '18.20.8', false],
+    ['v20.18.3', '20.18.3', false],
+    ['v20.2.0', '20.2.0', false],
+    ['v20.19.0', '', true],
+    ['v22.1.0', '', true],
+  ])('is set up by a Node of 20.19 or newer alone: %s', (version, shown, isEnough) => {
+    const bin = join(copy, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'node'), `#!/bin/sh\necho ${version}\n`, { mode: 0o755 });
+    writeFileSync(join(bin, 'npm'), '#!/bin/sh\necho npm was run >&2\nexit 3\n', { mode: 0o755 });
+    // Without npm's record in node_modules the first step is npm ci.
+    rmSync(join(copy, 'node_modules'));
+    const env = { PATH: `${bin}:/usr/bin:/bin` };
+    expect(
+      spawnSync('sh', ['scripts/bootstrap.sh'], { cwd: copy, env, encoding: 'utf8' }),
+    ).toMatchObject({
+      status: isEnough ? 3 : 69,
+      stderr: isEnough
+        ? 'setup: installing the npm packages of package-lock.json (npm ci)\nnpm was run\n'
+        : `setup: error: p2p-update needs Node 20.19 or newer, this is ${shown}\n` +
+          'setup: hint: install a newer Node, and have its directory first in PATH\n',
+    });
+  });
 
   it.each<[string, () => void, string[], RegExp]>([
     [

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildMetainfo } from '../../announcement/metainfo.ts';
@@ -28,7 +28,7 @@ export function keptMetainfo(config: Config, update: Update): Buffer | undefined
   }
   // As buildMetainfo writes it, the info dictionary is the only entry.
   const info = metainfo.subarray('d4:info'.length, -1);
-  return hash('sha1', info) === update.infoHash ? metainfo : undefined;
+  return createHash('sha1').update(info).digest('hex') === update.infoHash ? metainfo : undefined;
 }
 
 /**

@@ -7,13 +7,19 @@ const directory: Found = { type: 'directory', uid: 0, gid: 0, mode: 0o755 };
 const parents = { '/': directory, '/usr': directory, '/usr/local': directory };
 const usual: Record<string, Found> = { ...parents, '/usr/local/bin': directory };
 
-function plan(found: Record<string, Found>, { leadsTo = '', isReadOnly = false } = {}) {
+function plan(
+  found: Record<string, Found>,
+  { leadsTo = '', isReadOnly = false, packaged = '' } = {},
+) {
   const machine: Machine = {
     users: new Map(),
     groups: new Map(),
     look: (path) => found[path],
     read: () => undefined,
-    follow: (path) => (path === programLink && leadsTo !== '' ? leadsTo : undefined),
+    follow: (path) => {
+      const leads = path === programLink ? leadsTo : path === '/usr/bin/p2p-update' ? packaged : '';
+      return leads === '' ? undefined : leads;
+    },
     isReadOnly: () => isReadOnly,
     list: () => [],
   };
@@ -37,6 +43,17 @@ describe('planProgramLink', () => {
     const found = { ...usual, [programLink]: { ...directory, type: 'link' as const } };
     expect(plan(found, { leadsTo: target })).toEqual({ steps: [], commands: [] });
   });
+
+  it.each(['/opt/p2p-update/dist/p2p-update.cjs', '../../opt/p2p-update/dist/p2p-update.cjs'])(
+    'makes none where the package has one, %s, and still names another program in the way',
+    (packaged) => {
+      expect(plan(usual, { packaged })).toEqual({ steps: [], commands: [] });
+      const found = { ...usual, [programLink]: { ...directory, type: 'link' as const } };
+      const commands = [`ln -sfn ${target} ${programLink}`];
+      expect(plan(found, { packaged, leadsTo: '/elsewhere' })).toEqual({ steps: [], commands });
+      expect(plan(usual, { packaged: '/elsewhere' }).steps).toEqual([link]);
+    },
+  );
 
   it.each(['file', 'link', 'directory'] as const)(
     'leaves a %s of that name, and lists the command to replace it',

@@ -101,7 +101,29 @@ describe('the units and cron lines of setup', () => {
 
 describe("systemd's files", () => {
   const templates = join(repository, 'scripts/setup');
-  const files = schedulerFiles('systemd', code, templates, parseConfig('{}', 'the defaults'));
+  const config = parseConfig('{}', 'the defaults');
+  const nothing = { look: () => undefined, read: () => undefined };
+  const files = schedulerFiles('systemd', code, templates, config, nothing);
+
+  it('are left to the package where it has the same, and nothing stands in their place', () => {
+    const unit = 'p2p-update-apply.service';
+    const place = `/etc/systemd/system/${unit}`;
+    const packaged = `/usr/lib/systemd/system/${unit}`;
+    const write = (texts: Record<string, string>) =>
+      Object.keys(
+        schedulerFiles('systemd', code, templates, config, {
+          look: (path) =>
+            path in texts ? { type: 'file', uid: 0, gid: 0, mode: 0o644 } : undefined,
+          read: (path) => texts[path],
+        }),
+      );
+    const text = files[place] ?? '';
+    const all = Object.keys(files);
+    expect(all).toContain(place);
+    expect(write({ [packaged]: text })).toEqual(all.filter((path) => path !== place));
+    expect(write({ [packaged]: `${text}# of another version\n` })).toEqual(all);
+    expect(write({ [packaged]: text, [place]: 'of before' })).toEqual(all);
+  });
 
   it.each<[string, string[]]>([
     [
