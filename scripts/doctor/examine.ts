@@ -26,7 +26,13 @@ import { findCommand } from '../../lib/system/run-command.ts';
 import { tryCommand } from '../../lib/system/try-command.ts';
 import { nowSeconds } from '../cli/time.ts';
 import { readMachine } from '../setup/machine.ts';
-import { cronFile, detectScheduler, unitDirectory, wakers } from '../setup/scheduler.ts';
+import {
+  cronFile,
+  detectScheduler,
+  packagedUnitDirectory,
+  unitDirectory,
+  wakers,
+} from '../setup/scheduler.ts';
 import {
   debianPlaces,
   fileChecks,
@@ -217,7 +223,9 @@ function checkWakers({ config, units, view }: Context): Check {
   return judgeWakers({
     trigger: config.trigger,
     units,
-    hasUnitFiles: existsSync(join(unitDirectory, wakers[0] ?? '')),
+    hasUnitFiles: [unitDirectory, packagedUnitDirectory].some((each) =>
+      existsSync(join(each, wakers[0] ?? '')),
+    ),
     hasCronFile: existsSync(cronFile),
     isCronRunning: view.scheduler === 'cron' && findDaemon('cron') !== undefined,
   });

@@ -7,7 +7,7 @@ import type { Machine } from './rules.ts';
 
 export const unitDirectory = '/etc/systemd/system';
 /** Units of the Debian package (scripts/package), made of the same templates for the default paths. */
-const packagedUnitDirectory = '/usr/lib/systemd/system';
+export const packagedUnitDirectory = '/usr/lib/systemd/system';
 export const cronFile = '/etc/cron.d/p2p-update';
 export const dropIn = `${unitDirectory}/serf.service.d/p2p-update.conf`;
 /** Units to enable; each starts the service of its name. */
