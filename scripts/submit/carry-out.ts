@@ -30,6 +30,7 @@ import {
 } from './arguments.ts';
 import { explainUnfinished, followUpdate, formatNodes } from './follow.ts';
 import { describeAnnouncement, report } from './report.ts';
+import { legacyFactsOf } from '../../lib/daemons/puppet/legacy-facts.ts';
 import { print } from '../cli/output.ts';
 
 type SubmitCommand = Extract<Command, { kind: 'submit' }>;
@@ -63,6 +64,10 @@ async function submitFile(command: SubmitCommand, config: Config): Promise<void>
       fleetOf(config),
       onProgress,
     );
+    for (const { name, replacement } of legacyFactsOf(request.file))
+      warn(
+        `it uses the legacy fact $${name}, which Puppet 8 does not have: $${replacement} does on both`,
+      );
     await announce(prepared, config, command);
   });
 }
