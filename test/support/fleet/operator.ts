@@ -163,6 +163,7 @@ cd '${directory}'
 [ -e members.json ] || { echo 'Error connecting to Serf agent: connection refused'; exit 1; }
 case "$1" in
 members) cat members.json ;;
+info) echo '{"agent":{"name":"n1"}}' ;;
 event) for payload; do :; done; echo "$payload" >> events; echo "Event 'update' dispatched!" ;;
 esac
 `;
