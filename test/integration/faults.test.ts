@@ -79,14 +79,9 @@ describe('when a daemon is down', () => {
     );
     expect(outcomeOf(other, update)).toBeUndefined();
     await other.transmission.start();
-    // As in a unit of systemd, whose journal has a line for each thing done.
-    const env = { JOURNAL_STREAM: '8:1' };
-    const { status, stdout, stderr } = await other.run(reconciler, { env });
+    const { status, stderr } = await other.run(reconciler);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    const name = `${update.channel}@${update.version}`;
-    expect(stdout).toMatch(new RegExp(`^accepted ${name}\n(applied ${name} in \\d+ s\n)?$`));
     await everywhere(update, 'applied');
-    expect(await other.run(reconciler, { env })).toMatchObject({ status: 0, stdout: '' });
   });
 
   it('reconcile reports it, within the period of catch-ups, when it is run without Serf', async () => {
@@ -253,7 +248,13 @@ describe('the trigger spool', () => {
     expect(readdirSync(join(stateDir, 'announcements'))).toHaveLength(1);
     const progress = join(stateDir, 'updates', updateKey(update));
     expect(existsSync(progress)).toBe(false);
-    expect((await other.run(reconciler, { env })).status).toBe(0);
+    // As in a unit of systemd, whose journal has a line for each thing done.
+    const inUnit = { env: { ...env, JOURNAL_STREAM: '8:1' } };
+    const line = `accepted ${update.channel}@${update.version}\n`;
+    const first = await other.run(reconciler, inUnit);
+    expect(first.status).toBe(0);
+    expect(first.stdout).toContain(line);
     expect(existsSync(progress)).toBe(true);
+    expect((await other.run(reconciler, inUnit)).stdout).not.toContain(line);
   });
 });
