@@ -44,7 +44,10 @@ class PoisonedMachine {
     const poison = `process.getBuiltinModule('node:fs').writeFileSync(${JSON.stringify(this.#marker)}, 'run');`;
     for (const name of readdirSync(this.#planted)) {
       const file = join(this.#planted, name);
-      const entry = JSON.parse(readFileSync(file, 'utf8')) as { code: string };
+      const text = readFileSync(file, 'utf8');
+      // tsx ends without waiting for the entries that it writes.
+      if (!text.endsWith('}')) continue;
+      const entry = JSON.parse(text) as { code: string };
       writeFileSync(file, JSON.stringify({ ...entry, code: poison + entry.code }));
     }
     // As it was: another user's, who can go on changing it.
