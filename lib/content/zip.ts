@@ -1,7 +1,7 @@
-import { crc32 } from 'node:zlib';
 import type { Entry, ZipFile } from 'yauzl';
 import { printable } from '../system/printable.ts';
 import { type ArchiveEntry, badArchive } from './archive-entry.ts';
+import { crc32 } from './crc32.ts';
 
 // The file type bits of st_mode, inode(7).
 const typeMask = 0o170000;

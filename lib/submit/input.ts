@@ -74,7 +74,13 @@ async function readStart(file: string): Promise<string> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     if (!(await handle.stat()).isFile()) return '';
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(maxKeyFileBytes));
+    // All four arguments: without them Node 18 reads nothing, and says no more than that.
+    const { buffer, bytesRead } = await handle.read(
+      Buffer.alloc(maxKeyFileBytes),
+      0,
+      maxKeyFileBytes,
+      0,
+    );
     return buffer.toString('latin1', 0, bytesRead);
   } finally {
     await handle.close();
