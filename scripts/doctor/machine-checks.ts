@@ -14,7 +14,7 @@ export interface PuppetProgram {
   path: string | null;
   /** Whether the configured path is a file that may not be run. */
   isLocked: boolean;
-  /** What `puppet --version` prints; null: it did not run. */
+  /** Output of `puppet --version`; null: it did not run. */
   version: string | null;
 }
 

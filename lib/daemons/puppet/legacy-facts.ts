@@ -1,6 +1,7 @@
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasErrno } from '../../errors.ts';
+import { readRegularFile } from '../../system/regular-file.ts';
 
 /**
  * Legacy facts, which Puppet 8 leaves out (include_legacy_facts=false), and the facts in their place. Source:
@@ -77,8 +78,9 @@ export function findLegacyFacts(manifest: string): LegacyFact[] {
 }
 
 /**
- * Finds the legacy facts of a manifest, or of all manifests below a directory; none for anything else, or for
- * what cannot be read.
+ * Finds the legacy facts of a manifest, or of all manifests below a directory; none for anything else.
+ *
+ * @throws UpdateError `configuration` for a manifest that this user may not read
  */
 export function legacyFactsOf(path: string): LegacyFact[] {
   const found = new Map<string, LegacyFact>();
@@ -101,6 +103,6 @@ function manifestsOf(path: string): string[] {
 }
 
 function readText(file: string): string {
-  const stats = lstatSync(file);
-  return stats.isFile() && stats.size <= maxFileBytes ? readFileSync(file, 'utf8') : '';
+  const bytes = readRegularFile(file, { maxBytes: maxFileBytes });
+  return typeof bytes === 'string' ? '' : bytes.toString();
 }

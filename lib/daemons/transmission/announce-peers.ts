@@ -74,7 +74,7 @@ export function announceLimiter(): AnnounceLimiter {
   };
 }
 
-/** What all announces of one process share. */
+/** Shared by all announces of one process. */
 export interface AnnounceDeps {
   transmission: TransmissionClient;
   /** Called at each announce; when it fails, the torrent is left to local discovery (BEP 14). */

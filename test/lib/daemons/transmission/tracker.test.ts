@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import {
   type AnnounceEvent,
+  type AnnounceServer,
   isOurAnnounceUrl,
   isServed,
   peersFromMembers,
@@ -108,6 +109,21 @@ async function serving(options: {
   });
   await use(server.url).finally(() => server.close());
   return events;
+}
+
+/** Serves, and never knows the peers; `asked` resolves with the first announce. */
+async function servingSilently(): Promise<AnnounceServer & { asked: Promise<void> }> {
+  let isAsked: () => void = () => undefined;
+  const asked = new Promise<void>((resolve) => (isAsked = resolve));
+  const server = await serveAnnounces({
+    infoHash,
+    reply: () => {
+      isAsked();
+      return new Promise(() => undefined);
+    },
+    log: () => undefined,
+  });
+  return { ...server, asked };
 }
 
 const refused = { code: 'ECONNREFUSED' };
@@ -256,16 +272,7 @@ describe('serveAnnounces', () => {
   });
 
   it('replies without peers when it is closed before they are known', async () => {
-    let isAsked: () => void = () => undefined;
-    const asked = new Promise<void>((resolve) => (isAsked = resolve));
-    const { url, close } = await serveAnnounces({
-      infoHash,
-      reply: () => {
-        isAsked();
-        return new Promise(() => undefined);
-      },
-      log: () => undefined,
-    });
+    const { url, close, asked } = await servingSilently();
     const reply = ask(url + query);
     await asked;
     await close();
@@ -273,16 +280,7 @@ describe('serveAnnounces', () => {
   });
 
   it('is closed although the asker is gone before the peers are known', async () => {
-    let isAsked: () => void = () => undefined;
-    const asked = new Promise<void>((resolve) => (isAsked = resolve));
-    const { url, close } = await serveAnnounces({
-      infoHash,
-      reply: () => {
-        isAsked();
-        return new Promise(() => undefined);
-      },
-      log: () => undefined,
-    });
+    const { url, close, asked } = await servingSilently();
     const socket = await leaveOpen(url, `GET ${new URL(url).pathname}${query} HTTP/1.1\r\n\r\n`);
     await asked;
     socket.resetAndDestroy();
