@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/** The users and groups of this machine's own files; a directory service may know more. */
+/** The users and groups of a machine's own files; a directory service may know more. */
 export interface Accounts {
   users: ReadonlyMap<string, { uid: number; gid: number }>;
   groups: ReadonlyMap<string, { gid: number; members: readonly string[] }>;
@@ -8,15 +8,19 @@ export interface Accounts {
 
 /** Reads /etc/passwd and /etc/group; empty where they cannot be read. */
 export function readAccounts(): Accounts {
+  return parseAccounts(readText('/etc/passwd'), readText('/etc/group'));
+}
+
+/** Parses the texts of passwd(5) and group(5), of this machine or of an image. */
+export function parseAccounts(passwd: string, group: string): Accounts {
+  const rows = (text: string): string[][] =>
+    text.split('\n').flatMap((line) => (line === '' ? [] : [line.split(':')]));
   return {
     users: new Map(
-      readTable('/etc/passwd').map(([name = '', , uid, gid]) => [
-        name,
-        { uid: Number(uid), gid: Number(gid) },
-      ]),
+      rows(passwd).map(([name = '', , uid, gid]) => [name, { uid: Number(uid), gid: Number(gid) }]),
     ),
     groups: new Map(
-      readTable('/etc/group').map(([name = '', , gid, members = '']) => [
+      rows(group).map(([name = '', , gid, members = '']) => [
         name,
         { gid: Number(gid), members: members.split(',').filter((member) => member !== '') },
       ]),
@@ -24,13 +28,11 @@ export function readAccounts(): Accounts {
   };
 }
 
-function readTable(file: string): string[][] {
+function readText(file: string): string {
   try {
-    return readFileSync(file, 'utf8')
-      .split('\n')
-      .flatMap((line) => (line === '' ? [] : [line.split(':')]));
+    return readFileSync(file, 'utf8');
   } catch {
-    return [];
+    return '';
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type Stats,
 } from 'node:fs';
 import { hasErrno } from '../../lib/errors.ts';
+import { parseAccounts } from '../../lib/system/accounts.ts';
 import type { Found, Machine } from './rules.ts';
 
 /** Reads the machine below `root` as it is now; `/` is this machine. */
@@ -15,22 +16,9 @@ export function readMachine(root: string): Machine {
   const at = (path: string): string => (root === '/' ? path : `${root}${path}`);
   const read = (path: string): string | undefined =>
     orUndefined(() => readFileSync(at(path), 'utf8'));
-  const table = (path: string): string[][] =>
-    (read(path) ?? '').split('\n').flatMap((line) => (line === '' ? [] : [line.split(':')]));
   return {
     // From the files of the image: its names and ids are not those of this machine.
-    users: new Map(
-      table('/etc/passwd').map(([name = '', , uid, gid]) => [
-        name,
-        { uid: Number(uid), gid: Number(gid) },
-      ]),
-    ),
-    groups: new Map(
-      table('/etc/group').map(([name = '', , gid, members = '']) => [
-        name,
-        { gid: Number(gid), members: members.split(',') },
-      ]),
-    ),
+    ...parseAccounts(read('/etc/passwd') ?? '', read('/etc/group') ?? ''),
     look: (path) => {
       const stats = orUndefined(() => lstatSync(at(path)));
       if (stats === undefined) return undefined;

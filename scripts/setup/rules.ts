@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path';
 import { type Config, defaultConfigFile } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
+import type { Accounts } from '../../lib/system/accounts.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
 
 /** The entry at a path, links not followed. */
@@ -13,9 +14,7 @@ export interface Found {
 }
 
 /** The machine, or the image of one, as far as the plan looks at it. Paths are the machine's own. */
-export interface Machine {
-  users: ReadonlyMap<string, { uid: number; gid: number }>;
-  groups: ReadonlyMap<string, { gid: number; members: readonly string[] }>;
+export interface Machine extends Accounts {
   /** Undefined when nothing is there. */
   look: (path: string) => Found | undefined;
   /** The text of a file, undefined when it is missing. */
