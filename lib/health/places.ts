@@ -7,6 +7,9 @@ import {
   applyDirectories,
   applyDirOwnership,
   completeDir,
+  deliveryDirOwnership,
+  formatMode,
+  hasOwnership,
   nodeUser,
   type Ownership,
   stateDirectories,
@@ -42,8 +45,6 @@ export interface PlacesInput {
   uid: number;
 }
 
-const delivery: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
-
 /** Reads the directories of the node, as far as this user can see them. */
 export function readPlaces(config: Config): PlacesInput {
   const { stateDir, applyDir, deliveryDir } = config;
@@ -52,7 +53,7 @@ export function readPlaces(config: Config): PlacesInput {
     ...below(stateDir, stateDirectories),
     [applyDir, applyDirOwnership],
     ...below(applyDir, applyDirectories),
-    [deliveryDir, delivery],
+    [deliveryDir, deliveryDirOwnership],
   ];
   const accounts = readAccounts();
   return {
@@ -142,12 +143,9 @@ function problemOf({ path, wanted, found }: Place, input: PlacesInput): Problem 
       fix: [shellCommand('findmnt', '-T', path), 'dmesg | tail'],
     };
   if (input.isSplit) {
-    const { users, groups } = input.accounts;
-    const owner = wanted.owner === 'root' ? 0 : users.get(wanted.owner)?.uid;
-    const group = wanted.group === 'root' ? 0 : groups.get(wanted.group)?.gid;
-    if (uid === owner && gid === group && mode === wanted.mode) return undefined;
-    const is = `${uid}:${gid} ${octal(mode)}`;
-    const should = `${wanted.owner}:${wanted.group} ${octal(wanted.mode)}`;
+    if (hasOwnership(found, wanted, input.accounts)) return undefined;
+    const is = `${uid}:${gid} ${formatMode(mode)}`;
+    const should = `${wanted.owner}:${wanted.group} ${formatMode(wanted.mode)}`;
     return { what: `${path} is ${is}, not ${should}`, fix: setup };
   }
   if ((mode & 0o002) !== 0)
@@ -158,8 +156,4 @@ function problemOf({ path, wanted, found }: Place, input: PlacesInput): Problem 
   if (write === 'denied' && input.uid === uid)
     return { what: `${path} cannot be written`, fix: [shellCommand('chmod', 'u+rwx', path)] };
   return undefined;
-}
-
-function octal(mode: number): string {
-  return mode.toString(8).padStart(4, '0');
 }

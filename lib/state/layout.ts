@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { UpdateError } from '../errors.ts';
+import type { Accounts } from '../system/accounts.ts';
 
 /** User of Serf's agent, its handlers and advance; it owns `stateDir`. */
 export const nodeUser = 'p2p-update';
@@ -12,6 +13,22 @@ export interface Ownership {
   owner: string;
   group: string;
   mode: number;
+}
+
+/** True when owner, group and mode are as they should be; a user yet to be made owns nothing. */
+export function hasOwnership(
+  found: { uid: number; gid: number; mode: number },
+  { owner, group, mode }: Ownership,
+  { users, groups }: Accounts,
+): boolean {
+  const uid = owner === 'root' ? 0 : users.get(owner)?.uid;
+  const gid = group === 'root' ? 0 : groups.get(group)?.gid;
+  return found.uid === uid && found.gid === gid && found.mode === mode;
+}
+
+/** A file mode as four octal digits. */
+export function formatMode(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
 }
 
 const nodes: Ownership = { owner: nodeUser, group: nodeUser, mode: 0o750 };
@@ -35,6 +52,9 @@ export const rareStateDirectories = {
   /** `<channel>`: proof that one version was signed twice. */
   equivocations: nodes,
 } satisfies Record<string, Ownership>;
+
+/** Ownership of `deliveryDir`. */
+export const deliveryDirOwnership = published;
 
 /** Ownership of `applyDir` itself, and of each directory in it. */
 export const applyDirOwnership = published;

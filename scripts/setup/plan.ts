@@ -4,6 +4,8 @@ import { UpdateError } from '../../lib/errors.ts';
 import {
   applyDirectories,
   applyDirOwnership,
+  deliveryDirOwnership,
+  hasOwnership,
   nodeUser,
   type Ownership,
   stateDirectories,
@@ -14,7 +16,6 @@ import {
 import {
   ancestorsOf,
   type Found,
-  hasOwnership,
   type Machine,
   requireApart,
   requireRootOnly,
@@ -124,7 +125,7 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
   for (const [name, ownership] of Object.entries<Ownership>(applyDirectories))
     ensureDirectory(join(applyDir, name), ownership);
   for (const name of trustedApplyDirectories) requireRootsContent(join(applyDir, name), machine);
-  ensureDirectory(deliveryDir, publicDirectory);
+  ensureDirectory(deliveryDir, deliveryDirOwnership);
   ensureDirectory(stateDir, stateDirOwnership);
   for (const [name, ownership] of Object.entries<Ownership>(stateDirectories))
     ensureDirectory(join(stateDir, name), ownership);

@@ -1,7 +1,8 @@
 import type { Ownership } from '../../lib/state/layout.ts';
 import type { FollowUp } from './follow-ups.ts';
 import type { SetupStep } from './plan.ts';
-import { formatMode, type Found, type Machine } from './rules.ts';
+import { formatMode } from '../../lib/state/layout.ts';
+import type { Found, Machine } from './rules.ts';
 
 /** One step as a row of the table: the action, its path, the result, and the reason. */
 export interface StepRow {

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { type Config, defaultConfigFile } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
+import { formatMode, nodeUser } from '../../lib/state/layout.ts';
 import type { Accounts } from '../../lib/system/accounts.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
 
@@ -25,17 +25,6 @@ export interface Machine extends Accounts {
   isReadOnly: (path: string) => boolean;
   /** The names in a directory, none when it is missing. */
   list: (path: string) => string[];
-}
-
-/** True when owner, group and mode are as they should be; a user yet to be made owns nothing. */
-export function hasOwnership(
-  found: Found,
-  { owner, group, mode }: Ownership,
-  machine: Machine,
-): boolean {
-  const uid = owner === 'root' ? 0 : machine.users.get(owner)?.uid;
-  const gid = group === 'root' ? 0 : machine.groups.get(group)?.gid;
-  return found.uid === uid && found.gid === gid && found.mode === mode;
 }
 
 /** `/`, `/a` and `/a/b` for `/a/b/c`. */
@@ -113,9 +102,4 @@ export function requireSameKeySet(
   throw new UpdateError('refused', `${file} is another key set than ${fleet}, epoch ${epoch}`, {
     hint: `newer key sets arrive by themselves; to start again, remove it and ${applyDir}/keysets`,
   });
-}
-
-/** A file mode as four octal digits. */
-export function formatMode(mode: number): string {
-  return mode.toString(8).padStart(4, '0');
 }

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { planSetup, type SetupStep, type SetupWish } from '../../../scripts/setup/plan.ts';
-import { formatMode, type Found, type Machine } from '../../../scripts/setup/rules.ts';
+import { formatMode } from '../../../lib/state/layout.ts';
+import type { Found, Machine } from '../../../scripts/setup/rules.ts';
 import { refusal } from '../../support/run/refusal.ts';
 
 const specification = join(import.meta.dirname, '../../../docs/announcement.md');
