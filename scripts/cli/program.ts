@@ -57,6 +57,11 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('../setup/command.ts')).setup,
   },
   {
+    name: 'invite',
+    summary: 'print the line by which the next machine joins the fleet',
+    load: async () => (await import('../invite/command.ts')).invite,
+  },
+  {
     name: 'reconcile',
     summary: 'bring this node up to date',
     load: async () => (await import('../reconcile/command.ts')).reconcile,

@@ -248,13 +248,16 @@ function checkForeignFiles({ config, machine, scheduler }: FileView): Check {
   }
 }
 
-/** The links by which systemd starts the units, as in an image. */
+/** The link by which systemd starts a path or timer unit at boot. */
+export function wakerLink(unit: string): string {
+  const target = unit.endsWith('.path') ? 'paths.target.wants' : 'timers.target.wants';
+  return join(unitDirectory, target, unit);
+}
+
+/** Whether systemd starts the units, by the links of an image. */
 function checkWakerLinks({ machine, root }: FileView): Check {
   const { ok, fail } = checkOf('wakers', 'units');
-  const isEnabled = (unit: string): boolean => {
-    const target = unit.endsWith('.path') ? 'paths.target.wants' : 'timers.target.wants';
-    return machine.look(join(unitDirectory, target, unit)) !== undefined;
-  };
+  const isEnabled = (unit: string): boolean => machine.look(wakerLink(unit)) !== undefined;
   if (wakers.every(isEnabled)) return ok('all enabled');
   return root === '/'
     ? fail('the units are not started', shellCommand('systemctl', 'enable', '--now', ...wakers))

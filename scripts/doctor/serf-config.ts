@@ -18,7 +18,8 @@ export interface SerfConfig {
   handlers: string[];
   /** Names and addresses to join. */
   join: string[];
-  hasEncryptKey: boolean;
+  /** `encrypt_key`: a secret, as is `rpcAuth`. */
+  encryptKey: string | undefined;
   rpcAuth: string | undefined;
   /** Tag `bt`: the port of Transmission. */
   bt: string | undefined;
@@ -33,7 +34,7 @@ export function readSerfConfig(
     ...{ directory, joinFile: join(directory, '10-p2p-update.json') },
     keysFile: join(directory, '20-keys.json'),
     ...{ files: [], closed: [], malformed: [], handlers: [], join: [] },
-    ...{ hasEncryptKey: false, rpcAuth: undefined, bt: undefined },
+    ...{ encryptKey: undefined, rpcAuth: undefined, bt: undefined },
   };
   for (const file of listed(machine, directory)) {
     let text: string | undefined;
@@ -81,7 +82,7 @@ function add(config: SerfConfig, file: string, value: Record<string, unknown>): 
   if ('encrypt_key' in value || 'rpc_auth' in value) config.keysFile = file;
   config.handlers.push(...texts(value['event_handlers']));
   config.join.push(...texts(value['retry_join']), ...texts(value['start_join']));
-  config.hasEncryptKey ||= text('encrypt_key') !== undefined;
+  config.encryptKey = text('encrypt_key') ?? config.encryptKey;
   config.rpcAuth = text('rpc_auth') ?? config.rpcAuth;
   const tags = value['tags'];
   const bt = isRecord(tags) ? tags['bt'] : undefined;

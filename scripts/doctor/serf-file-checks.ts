@@ -101,11 +101,12 @@ const encryptionCheck = checkOf('serf-encryption', 'Serf encryption');
 
 /** Judges encryption by the agent's own word, where it says, else by its files. */
 export function judgeEncryption(
-  { hasEncryptKey, closed, keysFile, files }: SerfConfig,
+  { encryptKey, closed, keysFile, files }: SerfConfig,
   isEncrypted: boolean | null,
   manager: Manager,
 ): Check {
   const { ok, fail, skipped } = encryptionCheck;
+  const hasEncryptKey = encryptKey !== undefined;
   const restart = manage(manager, 'restart', 'serf');
   const write = shellCommand('install', '-m', '640', '-g', nodeUser, '/dev/null', keysFile);
   const edit = shellCommand('editor', keysFile);

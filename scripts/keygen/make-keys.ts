@@ -16,19 +16,21 @@ import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import type { KeygenRequest } from './arguments.ts';
 import { print, printJson } from '../cli/output.ts';
 
-interface NewKey {
+/** A new key pair, and the two files that are to hold it. */
+export interface NewKey {
   publicKey: PublicKey;
   keyFile: string;
   files: NewFile[];
 }
 
-interface NewFile {
+export interface NewFile {
   path: string;
   content: string;
   mode: number;
 }
 
-function makeKey(directory: string, name: string): NewKey {
+/** Makes a key pair; nothing is written. */
+export function makeKey(directory: string, name: string): NewKey {
   const pair = generateKeyPairSync('ed25519');
   const privatePem = pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
   const publicPem = pair.publicKey.export({ format: 'pem', type: 'spki' }).toString();

@@ -10,12 +10,19 @@ import {
   openSync,
   symlinkSync,
 } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { UpdateError } from '../../lib/errors.ts';
 import type { Ownership } from '../../lib/state/layout.ts';
 import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
+import { printable } from '../../lib/system/printable.ts';
+import type { Manager } from '../doctor/manager.ts';
+import { replaceAs } from './as-user.ts';
 import { readMachine } from './machine.ts';
-import type { SetupStep } from './plan.ts';
+import type { ServiceStep, SetupStep } from './plan.ts';
+
+const toolEnvironment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+/** Transmission takes up to a minute to end: it tells its peers. */
+const serviceTimeoutMs = 120_000;
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 
@@ -24,7 +31,7 @@ const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
  *
  * @throws the error of the system call that failed, or UpdateError `internal` for useradd and usermod
  */
-export function takeSetupStep(step: SetupStep, root: string): void {
+export function takeSetupStep(step: SetupStep, root: string, manager: Manager): void {
   switch (step.kind) {
     case 'add-user':
       // No shell and no home: the user is for services, not for logins.
@@ -52,7 +59,7 @@ export function takeSetupStep(step: SetupStep, root: string): void {
     case 'write-file':
       inParent(root, step.path, (path) => {
         const { mode } = step.ownership;
-        if (step.replaces) replaceDurably(path, step.text, mode);
+        if (step.old !== undefined) replaceDurably(path, step.text, mode);
         else if (!createDurably(path, step.text, mode))
           throw new Error(`${step.path} was made just now`);
         setOwnership(root, path, step.ownership, 0);
@@ -64,9 +71,54 @@ export function takeSetupStep(step: SetupStep, root: string): void {
         fsyncDirectory(dirname(path));
       });
       return;
+    case 'write-settings':
+      replaceAs(
+        step.user,
+        root === '/' ? step.path : join(root, step.path),
+        step.text,
+        readMachine(root),
+      );
+      return;
+    case 'service':
+      for (const command of serviceCommands(step, root, manager)) runService(command);
+      return;
     default:
       throw new Error(`unknown step ${JSON.stringify(step satisfies never)}`);
   }
+}
+
+/** The commands of a service step, which a person can paste too. */
+export function serviceCommands(
+  { verb, units }: ServiceStep,
+  root: string,
+  manager: Manager,
+): string[][] {
+  switch (manager) {
+    case 'systemd':
+      return verb === 'reload' ? [['systemctl', 'daemon-reload']] : [['systemctl', verb, ...units]];
+    case 'init':
+      // Debian's package has made the links for the boot.
+      return verb === 'reload' || verb === 'enable'
+        ? []
+        : units.map((unit) => ['service', unit, verb]);
+    case 'none':
+      return verb === 'enable' ? [['systemctl', '--root', root, 'enable', ...units]] : [];
+  }
+}
+
+function runService(command: readonly string[]): void {
+  const [tool = '', ...args] = command;
+  // Output to files would be kept open by a daemon that an init script starts: pipes would never end.
+  const { status, stderr, error } = spawnSync(tool, args, {
+    ...{ encoding: 'utf8', env: toolEnvironment, cwd: '/', timeout: serviceTimeoutMs },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  if (error === undefined && status === 0) return;
+  throw new UpdateError(
+    'internal',
+    `${command.join(' ')} failed: ${error?.message ?? printable(stderr.trim())}`,
+    { hint: 'correct the cause, then run setup again: it goes on from here', cause: error },
+  );
 }
 
 /** --prefix works on the files of an image, where --root would run the image's own programs. */
@@ -74,7 +126,7 @@ function runTool(root: string, tool: string, args: string[]): void {
   const prefix = root === '/' ? [] : ['--prefix', root];
   const { status, stderr, error } = spawnSync(tool, [...prefix, ...args], {
     encoding: 'utf8',
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+    env: toolEnvironment,
   });
   if (error === undefined && status === 0) return;
   throw new UpdateError('internal', `${tool} failed: ${error?.message ?? stderr.trim()}`, {

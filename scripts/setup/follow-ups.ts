@@ -1,12 +1,13 @@
+import { basename, dirname } from 'node:path';
 import { defaultConfigFile } from '../../lib/config.ts';
-import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
-import { debianPlaces, fileChecks } from '../doctor/file-checks.ts';
+import { nodeUser, type Ownership, transmissionUser } from '../../lib/state/layout.ts';
+import { debianPlaces, fileChecks, wakerLink } from '../doctor/file-checks.ts';
 import type { Scheduler } from './arguments.ts';
 import type { SetupPlan, SetupStep } from './plan.ts';
 import type { Found, Machine } from './rules.ts';
 import { dropIn, unitDirectory, wakers } from './scheduler.ts';
 
-/** Work that is left to a person, since setup starts and stops nothing. */
+/** Work that is left to a person: what setup was not asked to do, or must not. */
 export interface FollowUp {
   what: string;
   commands: string[];
@@ -18,6 +19,8 @@ export interface FollowUpOptions {
   codeDir: string;
   /** `/`, or the image that is set up: nothing runs in there. */
   root: string;
+  /** Whether setup starts the daemons and units itself. */
+  starts: boolean;
 }
 
 /**
@@ -31,7 +34,8 @@ export function decideFollowUps(
   machine: Machine,
   options: FollowUpOptions,
 ): FollowUp[] {
-  const { scheduler, codeDir, root } = options;
+  const { scheduler, codeDir, root, starts } = options;
+  const isLeft = scheduler === 'systemd' && root === '/' && !starts;
   const checks = fileChecks({
     ...debianPlaces,
     ...{ scheduler, codeDir, root, config: plan.config, configFile: defaultConfigFile },
@@ -44,11 +48,14 @@ export function decideFollowUps(
     .map(({ what, fix }) => ({ what, commands: fix }));
   return [
     ...followUpsOfDoubts(plan),
-    ...(scheduler === 'systemd' && root === '/' ? reloadUnits(plan) : []),
+    ...(isLeft ? reloadUnits(plan) : []),
     ...left,
-    ...(scheduler === 'systemd' && root === '/' ? restartUnits(plan, machine) : []),
+    ...(isLeft ? restartUnits(plan, machine) : []),
   ];
 }
+
+const settingsOwnership = { owner: transmissionUser, group: transmissionUser, mode: 0o600 };
+const rootsLink = { owner: 'root', group: 'root', mode: 0o777 };
 
 /** The machine as it will be when the steps are taken. */
 function afterSteps(machine: Machine, steps: readonly SetupStep[]): Machine {
@@ -68,11 +75,20 @@ function afterSteps(machine: Machine, steps: readonly SetupStep[]): Machine {
       made.set(step.path, { found: foundOf('file', step.ownership), text: step.text });
     else if (step.kind === 'correct')
       made.set(step.path, { found: foundOf(step.found.type, step.ownership) });
+    else if (step.kind === 'write-settings')
+      made.set(step.path, { found: foundOf('file', settingsOwnership), text: step.text });
+    else if (step.kind === 'service' && step.verb === 'enable')
+      for (const unit of step.units)
+        made.set(wakerLink(unit), { found: foundOf('link', rootsLink) });
   }
   return {
     ...machine,
     look: (path) => made.get(path)?.found ?? machine.look(path),
     read: (path) => made.get(path)?.text ?? machine.read(path),
+    list: (path) => {
+      const added = [...made.keys()].filter((each) => dirname(each) === path);
+      return [...new Set([...machine.list(path), ...added.map((each) => basename(each))])].sort();
+    },
   };
 }
 
@@ -100,10 +116,7 @@ function reloadUnits(plan: SetupPlan): FollowUp[] {
 
 function restartUnits(plan: SetupPlan, { look }: Machine): FollowUp[] {
   const written = writtenBy(plan);
-  const isEnabled = (unit: string): boolean =>
-    ['paths', 'timers'].some(
-      (target) => look(`${unitDirectory}/${target}.target.wants/${unit}`) !== undefined,
-    );
+  const isEnabled = (unit: string): boolean => look(wakerLink(unit)) !== undefined;
   const hasNewUnits = written.some((path) => path.startsWith(unitDirectory) && path !== dropIn);
   const isNewMember = plan.steps.some(({ kind }) => kind === 'add-user' || kind === 'add-to-group');
   return [

@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { type Config, defaultConfigFile, parseConfig } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import {
@@ -13,6 +14,7 @@ import {
   transmissionUser,
   trustedApplyDirectories,
 } from '../../lib/state/layout.ts';
+import { isRecord } from '../../lib/system/json.ts';
 import {
   ancestorsOf,
   type Found,
@@ -25,15 +27,23 @@ import {
   requireType,
 } from './rules.ts';
 
+/** A file as it is to be; its directory is root's. */
+export interface PlannedFile {
+  path: string;
+  ownership: Ownership;
+  text: string;
+}
+
 /** The wanted state of a machine, besides the directories of its configuration. */
 export interface SetupWish {
-  /** Added to config.json; null leaves what is there. */
-  nodeName: string | null;
-  tags: Readonly<Record<string, string>>;
+  /** Members of config.json, into which they are merged: objects grow, other values replace. */
+  config: Readonly<Record<string, unknown>>;
+  /** Private keys of a new fleet: on disk before the key set that trusts them. */
+  keyFiles: readonly PlannedFile[];
   /** The text of the fleet's key set, null when it is not to be placed now. */
   keySet: string | null;
-  /** Files of root's, finished: path to text, of which one that begins with `#!` is a program. */
-  files: (config: Config) => Readonly<Record<string, string>>;
+  /** Files besides, in their order. */
+  files: (config: Config) => readonly PlannedFile[];
   /** Directories besides those of the configuration. */
   directories: Readonly<Record<string, Ownership>>;
 }
@@ -43,8 +53,30 @@ export type SetupStep =
   | { kind: 'add-to-group'; user: string; group: string }
   | { kind: 'make-directory'; path: string; ownership: Ownership }
   | { kind: 'correct'; path: string; ownership: Ownership; found: Found }
-  | { kind: 'write-file'; path: string; ownership: Ownership; text: string; replaces: boolean }
-  | { kind: 'make-link'; path: string; target: string };
+  | ({
+      kind: 'write-file';
+      /** Undefined: there is no such file. */ old: string | undefined;
+    } & PlannedFile)
+  | { kind: 'make-link'; path: string; target: string }
+  | SettingsStep
+  | ServiceStep;
+
+/** Replaces a file of a daemon's user, with the rights of that user alone: it may place links there. */
+export interface SettingsStep {
+  kind: 'write-settings';
+  path: string;
+  user: string;
+  text: string;
+  old: string | undefined;
+}
+
+/** Has the manager of services do something; `reload` is its own configuration. */
+export interface ServiceStep {
+  kind: 'service';
+  verb: 'reload' | 'enable' | 'stop' | 'start' | 'restart';
+  units: readonly string[];
+  why: string;
+}
 
 export interface SetupPlan {
   config: Config;
@@ -52,9 +84,11 @@ export interface SetupPlan {
 }
 
 const publicDirectory: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
-const publicFile: Ownership = { owner: 'root', group: 'root', mode: 0o644 };
-const publicProgram: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
-const secretFile: Ownership = { owner: 'root', group: nodeUser, mode: 0o640 };
+const secretDirectory: Ownership = { owner: 'root', group: 'root', mode: 0o700 };
+export const publicFile: Ownership = { owner: 'root', group: 'root', mode: 0o644 };
+export const publicProgram: Ownership = { owner: 'root', group: 'root', mode: 0o755 };
+/** A secret of the node: root and its user read it. */
+export const secretFile: Ownership = { owner: 'root', group: nodeUser, mode: 0o640 };
 
 /**
  * Decides the steps that make a machine a node; none when it is one already. Only the machine's look,
@@ -91,12 +125,13 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
     if (!hasOwnership(found, ownership, machine))
       steps.push({ kind: 'correct', path, ownership, found });
   };
-  const ensureFile = (path: string, ownership: Ownership, text: string): void => {
+  const ensureFile = ({ path, ownership, text }: PlannedFile): void => {
     ensureParents(path);
     const found = look(path);
     if (found !== undefined) requireType(path, found, 'file');
-    if (found !== undefined && machine.read(path) === text) correct(path, ownership, found, 'file');
-    else steps.push({ kind: 'write-file', path, ownership, text, replaces: found !== undefined });
+    const old = found === undefined ? undefined : (machine.read(path) ?? '');
+    if (found !== undefined && old === text) correct(path, ownership, found, 'file');
+    else steps.push({ kind: 'write-file', path, ownership, text, old });
   };
   const ensureExisting = (path: string, ownership: Ownership): void => {
     const found = look(path);
@@ -108,10 +143,14 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
   const { stateDir, applyDir, deliveryDir, keySetFile } = config;
   requireApart(config);
   ensureDirectory(dirname(defaultConfigFile), publicDirectory);
-  ensureFile(defaultConfigFile, publicFile, configText);
+  for (const file of wish.keyFiles) {
+    ensureDirectory(dirname(file.path), secretDirectory);
+    ensureFile(file);
+  }
+  ensureFile({ path: defaultConfigFile, ownership: publicFile, text: configText });
   if (wish.keySet !== null) {
     requireSameKeySet(keySetFile, wish.keySet, machine.read(keySetFile), applyDir);
-    ensureFile(keySetFile, publicFile, wish.keySet);
+    ensureFile({ path: keySetFile, ownership: publicFile, text: wish.keySet });
   } else {
     ensureExisting(keySetFile, publicFile);
   }
@@ -132,25 +171,33 @@ export function planSetup(wish: SetupWish, machine: Machine): SetupPlan {
 
   for (const [path, ownership] of Object.entries(wish.directories))
     ensureDirectory(path, ownership);
-  for (const [path, text] of Object.entries(wish.files(config)))
-    ensureFile(path, text.startsWith('#!') ? publicProgram : publicFile, text);
+  for (const file of wish.files(config)) ensureFile(file);
   return { config, steps };
 }
 
-/** The content of config.json: what it has already, with the wanted name and tags. */
+/** The content of config.json: what it has already, with the wanted members. */
 function planConfig(
-  { nodeName, tags }: SetupWish,
+  { config: wanted }: SetupWish,
   current: string | undefined,
 ): { text: string; config: Config } {
   if (current !== undefined) parseConfig(current, defaultConfigFile);
   const old = JSON.parse(current ?? '{}') as Record<string, unknown>;
-  const wanted: Record<string, unknown> = { ...old };
-  if (nodeName !== null) wanted['nodeName'] = nodeName;
-  if (Object.keys(tags).length > 0)
-    wanted['tags'] = { ...(old['tags'] as object | undefined), ...tags };
-  const isSame = current !== undefined && JSON.stringify(wanted) === JSON.stringify(old);
-  const text = isSame ? current : `${JSON.stringify(wanted, null, 2)}\n`;
+  const merged = mergeMembers(old, wanted);
+  const isSame = current !== undefined && isDeepStrictEqual(merged, old);
+  const text = isSame ? current : `${JSON.stringify(merged, null, 2)}\n`;
   return { text, config: parseConfig(text, defaultConfigFile) };
+}
+
+function mergeMembers(
+  old: Readonly<Record<string, unknown>>,
+  wanted: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const merged = { ...old };
+  for (const [key, value] of Object.entries(wanted)) {
+    const before = old[key];
+    merged[key] = isRecord(value) ? mergeMembers(isRecord(before) ? before : {}, value) : value;
+  }
+  return merged;
 }
 
 function planAccounts({ users, groups }: Machine): SetupStep[] {

@@ -24,9 +24,19 @@ export function describeStep(step: SetupStep, machine: Machine): StepRow {
     case 'correct':
       return row('correct', step.path, step.ownership, `was ${describeFound(step.found, machine)}`);
     case 'write-file':
-      return step.replaces
+      return step.old !== undefined
         ? row('replace', step.path, step.ownership, 'its text differs')
         : row('write', step.path, step.ownership, 'missing');
+    case 'write-settings':
+      return {
+        ...{ action: step.old === undefined ? 'write' : 'merge', path: step.path },
+        ...{ result: step.user, why: step.old === undefined ? 'missing' : 'settings differ' },
+      };
+    case 'service':
+      return {
+        ...{ action: step.verb, path: step.verb === 'reload' ? 'systemd' : step.units.join(' ') },
+        ...{ result: '', why: step.why },
+      };
     case 'make-link':
       return { action: 'link', path: step.path, result: step.target, why: 'missing' };
   }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type Config, hookFile } from '../../lib/config.ts';
 import { nodeUser, type Ownership } from '../../lib/state/layout.ts';
 import type { Scheduler } from './arguments.ts';
+import { type PlannedFile, publicFile, publicProgram } from './plan.ts';
 import type { Machine } from './rules.ts';
 
 export const unitDirectory = '/etc/systemd/system';
@@ -37,21 +38,26 @@ export function schedulerFiles(
   templateDir: string,
   { stateDir, applyDir }: Config,
   { look, read }: Pick<Machine, 'look' | 'read'>,
-): Record<string, string> {
+): PlannedFile[] {
   const fill = (template: string): string =>
     readFileSync(join(templateDir, template), 'utf8')
       .replaceAll('@CODE@', codeDir)
       .replaceAll('@STATE@', stateDir)
       .replaceAll('@APPLY@', applyDir);
-  const hook = { [hookFile]: fill('transmission-done.sh') };
-  if (scheduler === 'cron') return { ...hook, [cronFile]: fill('p2p-update.cron') };
+  const file = (path: string, template: string): PlannedFile => ({
+    path,
+    ownership: publicFile,
+    text: fill(template),
+  });
+  const hook = { ...file(hookFile, 'transmission-done.sh'), ownership: publicProgram };
+  if (scheduler === 'cron') return [hook, file(cronFile, 'p2p-update.cron')];
   const isPackaged = (unit: string): boolean =>
     look(join(unitDirectory, unit)) === undefined &&
     read(join(packagedUnitDirectory, unit)) === fill(unit);
   const units = [...wakers, ...services]
     .filter((unit) => !isPackaged(unit))
-    .map((unit) => [join(unitDirectory, unit), fill(unit)]);
-  return { ...hook, ...(Object.fromEntries(units) as object), [dropIn]: fill('serf.service.conf') };
+    .map((unit) => file(join(unitDirectory, unit), unit));
+  return [hook, ...units, file(dropIn, 'serf.service.conf')];
 }
 
 /** Serf's snapshot: systemd makes its directory by itself (StateDirectory=). */

@@ -1,74 +1,231 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { distDirectory } from '../../lib/build.ts';
+import { commandHint } from '../../lib/command-hint.ts';
+import { defaultConfigFile, parseConfig } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
-import { planSetup } from './plan.ts';
-import type { SetupRequest } from './arguments.ts';
-import { checkCode } from './code.ts';
-import { takeSetupStep } from './execute.ts';
-import { decideFollowUps } from './follow-ups.ts';
-import { readMachine } from './machine.ts';
-import { planProgramLink } from './program-link.ts';
-import { describeStep, formatFollowUps, formatRows } from './report.ts';
-import { detectScheduler, schedulerDirectories, schedulerFiles } from './scheduler.ts';
+import { parseKeySet } from '../../lib/trust/key-set.ts';
 import { print, printJson } from '../cli/output.ts';
+import { managerOf } from '../doctor/file-checks.ts';
+import { makeInvitation, pasteLine } from '../invite/make-invitation.ts';
+import type { FleetRequest, SetupRequest } from './arguments.ts';
+import { ask, hasTerminal } from './ask.ts';
+import { checkCode } from './code.ts';
+import { type DaemonsPlan, planDaemons } from './daemons.ts';
+import { formatDiff } from './diff.ts';
+import { takeSetupStep } from './execute.ts';
+import { type Fleet, keysDirectory, type KnownKeySet, resolveFleet } from './fleet.ts';
+import { decideFollowUps, type FollowUp } from './follow-ups.ts';
+import { readMachine } from './machine.ts';
+import { installPackages, missingPackages } from './packages.ts';
+import { planSetup, type SetupStep } from './plan.ts';
+import { planProgramLink } from './program-link.ts';
+import { readSetupRecord, setupRecordFile } from './record.ts';
+import { removeNode } from './remove.ts';
+import { describeStep, formatFollowUps, formatRows } from './report.ts';
+import type { Machine } from './rules.ts';
+import { detectScheduler, schedulerDirectories, schedulerFiles } from './scheduler.ts';
+import { planServices, readRunning, requireFreePorts } from './services.ts';
+import { type Settled, waitUntilSettled } from './settle.ts';
+
+/** Made before the first step, and removed after the last: what it stands for is taken up again. */
+const pendingFile = '/etc/p2p-update/setup-pending';
 
 /**
  * Makes a machine, or the image of one, a node: the user, the directories with their owners and modes,
- * the configuration, and systemd's units or cron's lines. docs/setup.md has the same steps by hand.
+ * the configuration, systemd's units or cron's lines, and, for a fleet, Serf and Transmission, which are started.
+ * docs/setup.md has the same steps by hand.
  *
  * @throws UpdateError as the exit statuses of the help text list
  */
-export function setUp({ root, dryRun, json, ...request }: SetupRequest): void {
+export async function setUp(request: SetupRequest): Promise<void> {
   if (process.getuid?.() !== 0)
     throw new UpdateError('usage', 'only root can see and set all that a node needs', {
       hint: 'run it as root; with --dry-run it changes nothing',
     });
+  if (request.remove) return removeNode(request);
+  const { root, dryRun, json } = request;
   const ownDir = dirname(distDirectory());
-  const machine = readMachine(root);
   // Code inside the image has another path there; code outside is to have the same path in it.
   const codeDir = ownDir.startsWith(`${root}/`) ? ownDir.slice(root.length) : ownDir;
+  let machine = readMachine(root);
   checkCode(codeDir, machine);
-  const scheduler = request.scheduler ?? detectScheduler(root, machine);
-  const templates = join(ownDir, 'scripts', 'setup');
+  requireWritable(machine);
+  const record = readSetupRecord(machine);
+  const known = readKnownKeySet(machine);
+  const fleetRequest = request.fleet ?? askForFleet(request, known);
+  const doesDaemons = fleetRequest !== null || record?.daemons === true;
+  const fleet =
+    fleetRequest === null ? null : await resolveFleet(fleetRequest, known, machine, root);
+  if (doesDaemons && root === '/') machine = await requirePrograms(request, machine);
+  const scheduler = request.scheduler ?? record?.scheduler ?? detectScheduler(root, machine);
+  const manager = managerOf({ scheduler, root });
+
+  const daemons = doesDaemons
+    ? planDaemons({ ...request, fleet, scheduler, codeDir, ownDir }, machine)
+    : null;
   const plan = planSetup(
     {
-      nodeName: request.nodeName,
-      tags: request.tags,
-      keySet: request.keySetFile === null ? null : readKeySet(request.keySetFile),
-      files: (config) => schedulerFiles(scheduler, codeDir, templates, config, machine),
+      config: configMembers(request, fleet, daemons, machine),
+      keyFiles: fleet?.keyFiles ?? [],
+      keySet:
+        request.keySetFile === null ? (fleet?.keySet ?? null) : readKeySet(request.keySetFile),
+      files: (config) => [
+        ...schedulerFiles(scheduler, codeDir, join(ownDir, 'scripts', 'setup'), config, machine),
+        ...(daemons?.files ?? []),
+        setupRecordFile({ scheduler, daemons: doesDaemons }),
+      ],
       directories: schedulerDirectories(scheduler),
     },
     machine,
   );
   const link = planProgramLink(join(codeDir, 'dist', 'p2p-update.cjs'), machine);
-  const steps = [...plan.steps, ...link.steps];
+  const files = [...plan.steps, ...link.steps];
+  const steps = daemons === null ? files : [...files, ...(await serviceSteps(daemons, files))];
+
+  async function serviceSteps(
+    { settings, ports }: DaemonsPlan,
+    before: readonly SetupStep[],
+  ): Promise<SetupStep[]> {
+    const running = await readRunning();
+    if (root === '/') await requireFreePorts(ports, running);
+    const isInterrupted = machine.look(pendingFile) !== undefined;
+    return planServices(before, settings, running, { manager, scheduler, isInterrupted });
+  }
+
   const followUps = [
-    ...decideFollowUps(plan, machine, { scheduler, codeDir, root }),
+    ...decideFollowUps({ ...plan, steps }, machine, {
+      ...{ scheduler, codeDir, root, starts: doesDaemons },
+    }),
     ...link.followUps,
   ];
   const rows = steps.map((step) => describeStep(step, machine));
-  if (!json && rows.length === 0) print('nothing to do\n');
   // Before the steps, so that the reader sees which one failed and which were still to come.
-  if (!json) print(formatRows(rows));
-  if (!dryRun) {
-    // The modes are those of the plan, whatever the caller's mask.
-    process.umask(0o022);
-    steps.forEach((step, index) => {
-      try {
-        takeSetupStep(step, root);
-      } catch (cause) {
-        if (cause instanceof UpdateError) throw cause;
-        const { action = '', path = '' } = rows[index] ?? {};
-        throw new UpdateError('internal', `could not ${action} ${path}`, {
-          hint: 'correct the cause, then run setup again: it goes on from here',
-          cause,
-        });
-      }
-    });
+  if (!json) {
+    print(rows.length > 0 ? formatRows(rows) : nothing(followUps));
+    if (dryRun && steps.length > 0) print(`\n${steps.map(formatDiff).join('')}`);
   }
-  if (json) printJson({ dryRun, root, code: codeDir, scheduler, steps: rows, left: followUps });
-  else print(formatFollowUps(followUps));
+  const isTaken = !dryRun && steps.length > 0;
+  if (isTaken && steps.some(({ kind }) => kind === 'service') && root === '/')
+    requireYes(request, 'Do that, and start the daemons?');
+  if (isTaken) takeSteps(steps, root, (step) => takeSetupStep(step, root, manager));
+  const settled =
+    doesDaemons && !dryRun && root === '/'
+      ? await waitUntilSettled(plan.config, (fleet?.join ?? []).length > 0)
+      : null;
+  const invitation =
+    settled !== null && fleetRequest?.kind === 'new'
+      ? makeInvitation(plan.config, [request.address ?? settled.self.address])
+      : null;
+  if (json)
+    printJson({
+      ...{ dryRun, root, code: codeDir, scheduler, steps: rows, left: followUps },
+      ...(dryRun ? { diff: steps.map(formatDiff).filter((text) => text !== '') } : {}),
+      ...(settled === null ? {} : { node: settled.self.name, members: namesOf(settled) }),
+      ...(invitation === null ? {} : { invite: invitation }),
+    });
+  else {
+    print(formatFollowUps(followUps));
+    if (settled !== null) print(formatSettled(settled, fleet?.name ?? known?.fleet));
+    if (invitation !== null) print(nextMachine(invitation, fleet));
+  }
+}
+
+/** A file system that even root may not write to is said at once, and not by the first step that fails. */
+function requireWritable(machine: Machine): void {
+  if (!machine.isReadOnly('/etc')) return;
+  throw new UpdateError('configuration', '/etc is on a file system that is read-only', {
+    hint: 'mount it for writing (mount -o remount,rw /), then run setup again',
+  });
+}
+
+/** Asks a person who has given nothing, and whose machine has no fleet. */
+function askForFleet(
+  { keySetFile, root, json, dryRun }: SetupRequest,
+  known: KnownKeySet | null,
+): FleetRequest | null {
+  const canAsk = process.stdin.isTTY && process.stdout.isTTY && hasTerminal();
+  if (known !== null || keySetFile !== null || root !== '/' || json || dryRun || !canAsk)
+    return null;
+  const name = ask('Name of the new fleet that this machine starts, or nothing to join one: ');
+  if (name !== '') return { kind: 'new', name };
+  const address = ask('Address of a member (HOST or HOST:PORT): ');
+  return { kind: 'join', addresses: address === '' ? [] : [address], from: 'terminal' };
+}
+
+/** Installs what is missing, with the person's yes; returns the machine as it is then. */
+async function requirePrograms(request: SetupRequest, machine: Machine): Promise<Machine> {
+  const missing = await missingPackages();
+  if (missing.length === 0) return machine;
+  if (request.dryRun)
+    throw new UpdateError('unavailable', `not installed: ${missing.join(', ')}`, {
+      hint: `what setup does depends on their files: apt-get install ${missing.join(' ')}`,
+    });
+  requireYes(request, `Install ${missing.join(', ')} by apt-get?`);
+  await installPackages(missing);
+  return readMachine('/');
+}
+
+function requireYes({ yes, json }: SetupRequest, question: string): void {
+  if (yes) return;
+  if (json || !hasTerminal())
+    throw new UpdateError('usage', `there is no terminal to ask on: ${question}`, {
+      hint: `say it by --yes; ${commandHint('setup', '--dry-run')} shows what would be done`,
+    });
+  if (!/^y(es)?$/i.test(ask(`${question} [y/N] `)))
+    throw new UpdateError('usage', 'nothing was changed', { hint: 'answer y, or give --yes' });
+}
+
+function readKnownKeySet({ read }: Machine): KnownKeySet | null {
+  const config = parseConfig(read(defaultConfigFile) ?? '{}', defaultConfigFile);
+  const text = read(config.keySetFile);
+  return text === undefined ? null : { text, fleet: parseKeySet(text).fleet };
+}
+
+/** The members of config.json that are asked for. */
+function configMembers(
+  { nodeName, tags }: SetupRequest,
+  fleet: Fleet | null,
+  daemons: DaemonsPlan | null,
+  { read }: Machine,
+): Record<string, unknown> {
+  const { signingKeyFiles } = parseConfig(read(defaultConfigFile) ?? '{}', defaultConfigFile);
+  const added = fleet?.signingKeyFile ?? null;
+  return {
+    ...(nodeName === null ? {} : { nodeName }),
+    ...(Object.keys(tags).length === 0 ? {} : { tags }),
+    ...(added === null || signingKeyFiles.includes(added)
+      ? {}
+      : { signingKeyFiles: [...signingKeyFiles, added] }),
+    ...daemons?.config,
+  };
+}
+
+function takeSteps(
+  steps: readonly SetupStep[],
+  root: string,
+  take: (step: SetupStep) => void,
+): void {
+  // The modes are those of the plan, whatever the caller's mask.
+  process.umask(0o022);
+  const pending = root === '/' ? pendingFile : join(root, pendingFile);
+  const machine = readMachine(root);
+  for (const step of steps) {
+    // Once its directory is there, and before the first file that a daemon has to take up.
+    if (step.kind === 'write-file' && machine.look(pendingFile) === undefined)
+      writeFileSync(pending, '', { mode: 0o644 });
+    try {
+      take(step);
+    } catch (cause) {
+      if (cause instanceof UpdateError) throw cause;
+      const { action, path } = describeStep(step, machine);
+      throw new UpdateError('internal', `could not ${action} ${path}`, {
+        hint: 'correct the cause, then run setup again: it goes on from here',
+        cause,
+      });
+    }
+  }
+  rmSync(pending, { force: true });
 }
 
 function readKeySet(file: string): string {
@@ -80,4 +237,25 @@ function readKeySet(file: string): string {
       cause,
     });
   }
+}
+
+function nothing(followUps: readonly FollowUp[]): string {
+  return followUps.length === 0 ? 'nothing to do\n' : 'every file is as it should be\n';
+}
+
+function namesOf({ alive }: Settled): string[] {
+  return alive.map(({ name }) => name).sort();
+}
+
+function formatSettled(settled: Settled, fleet: string | undefined): string {
+  const names = namesOf(settled);
+  return `\n${settled.self.name} is a node of the fleet ${fleet ?? ''}, alive: ${names.join(', ')}\n`;
+}
+
+function nextMachine(invitation: { join: string[]; token: string }, fleet: Fleet | null): string {
+  const keys =
+    (fleet?.keyFiles ?? []).length === 0
+      ? ''
+      : `\nMove ${join(keysDirectory, 'root.key')} to a medium that stays off line, and keep a second copy:\nwithout it no key of the fleet can be replaced.\n`;
+  return `${keys}\nOn the next machine, as root, this line, which is a secret (or ${commandHint('invite', '--out', 'FILE')}):\n\n${pasteLine(invitation)}\n`;
 }

@@ -42,14 +42,14 @@ describe('takeSetupStep', () => {
     ],
     [
       'a new file below a link',
-      { kind: 'write-file', path: '/state/link/new', ownership, text: '', replaces: false },
+      { kind: 'write-file', path: '/state/link/new', ownership, text: '', old: undefined },
       (root, victim) => {
         symlinkSync(join(victim, '..'), join(root, 'state', 'link'));
       },
     ],
     [
       'a new file where another entry was made meanwhile',
-      { kind: 'write-file', path: '/state/link', ownership, text: '', replaces: false },
+      { kind: 'write-file', path: '/state/link', ownership, text: '', old: undefined },
       (root, victim) => {
         symlinkSync(victim, join(root, 'state', 'link'));
       },
@@ -62,7 +62,7 @@ describe('takeSetupStep', () => {
     swap(root, victim);
     const before = statSync(victim);
     expect(() => {
-      takeSetupStep(step, root);
+      takeSetupStep(step, root, 'none');
     }).toThrow(/ELOOP|ENOTDIR|one name|just now/);
     const { mode, uid, gid, size } = statSync(victim);
     expect({ mode, uid, gid, size }).toMatchObject({

@@ -55,7 +55,7 @@ const written = (path: string): SetupStep => ({
   path,
   ownership: { owner: 'root', group: 'root', mode: 0o644 },
   text: '',
-  replaces: true,
+  old: 'of before',
 });
 const without = (...paths: string[]): Record<string, string> =>
   Object.fromEntries(Object.entries(files).filter(([path]) => !paths.includes(path)));
@@ -70,7 +70,7 @@ const config = parseConfig(
 );
 
 describe('decideFollowUps', () => {
-  const systemd: FollowUpOptions = { scheduler: 'systemd', codeDir, root: '/' };
+  const systemd: FollowUpOptions = { scheduler: 'systemd', codeDir, root: '/', starts: false };
   const cron: FollowUpOptions = { ...systemd, scheduler: 'cron' };
   const image: FollowUpOptions = { ...systemd, root: '/mnt/card' };
 

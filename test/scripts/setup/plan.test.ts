@@ -11,10 +11,16 @@ const keySet =
   /```text keyset\n([^`]*)```/.exec(readFileSync(specification, 'utf8'))?.[1] ?? 'no example';
 
 const wish: SetupWish = {
-  nodeName: null,
-  tags: {},
+  config: {},
+  keyFiles: [],
   keySet: null,
-  files: ({ stateDir }) => ({ '/etc/cron.d/p2p-update': `work in ${stateDir}\n` }),
+  files: ({ stateDir }) => [
+    {
+      path: '/etc/cron.d/p2p-update',
+      ownership: { owner: 'root', group: 'root', mode: 0o644 },
+      text: `work in ${stateDir}\n`,
+    },
+  ],
   directories: {},
 };
 
@@ -90,7 +96,10 @@ function brief(step: SetupStep): string {
     case 'add-to-group':
       return `add-to-group ${step.group}`;
     case 'make-link':
-      return `make-link ${step.path}`;
+    case 'write-settings':
+      return `${step.kind} ${step.path}`;
+    case 'service':
+      return `${step.verb} ${step.units.join(' ')}`;
     default: {
       const { owner, group, mode } = step.ownership;
       return `${step.kind} ${step.path} ${owner}:${group} ${formatMode(mode)}`;
@@ -207,14 +216,14 @@ describe('planSetup', () => {
       ...complete,
       ...config({ channels: ['default'], tags: { role: 'web', rack: '3' } }),
     };
-    const named = { ...wish, nodeName: 'pi-07', tags: { role: 'db' } };
+    const named = { ...wish, config: { nodeName: 'pi-07', tags: { role: 'db' } } };
     const [step] = planSetup(named, machine(entries)).steps;
     expect(step?.kind === 'write-file' ? JSON.parse(step.text) : step).toEqual({
       channels: ['default'],
       tags: { role: 'db', rack: '3' },
       nodeName: 'pi-07',
     });
-    const same = { ...wish, tags: { role: 'web' } };
+    const same = { ...wish, config: { tags: { role: 'web' } } };
     expect(planSetup(same, machine(entries)).steps).toEqual([]);
   });
 
@@ -230,7 +239,7 @@ describe('planSetup', () => {
   it.each<[string, Entries, Partial<SetupWish>, string, RegExp]>([
     ['another key set in place', placed(other), { keySet }, 'refused', /is another key set than/],
     ['text that is no key set', {}, { keySet: 'keys\n' }, 'malformed', /a key set begins with/],
-    ['an empty name', {}, { tags: { role: '' } }, 'configuration', /tags.role/],
+    ['an empty name', {}, { config: { tags: { role: '' } } }, 'configuration', /tags.role/],
     ['a link in a place of ours', { [base]: 'root:root 0777 link' }, {}, 'configuration', /a link/],
     ['a link above', { '/var/lib': 'root:root 0777 link' }, {}, 'configuration', /symbolic link/],
     ['a parent of others', { '/var': 'alice:alice 0755' }, {}, 'configuration', /\/var can be/],

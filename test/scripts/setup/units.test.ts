@@ -2,6 +2,7 @@ import { cpSync, existsSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../lib/config.ts';
+import type { PlannedFile } from '../../../scripts/setup/plan.ts';
 import { schedulerFiles } from '../../../scripts/setup/scheduler.ts';
 import { repository } from '../../support/run/repository.ts';
 import { Image, type Outcome, runProgram, whyNoImage } from '../../support/split/setup-image.ts';
@@ -103,20 +104,19 @@ describe("systemd's files", () => {
   const templates = join(repository, 'scripts/setup');
   const config = parseConfig('{}', 'the defaults');
   const nothing = { look: () => undefined, read: () => undefined };
-  const files = schedulerFiles('systemd', code, templates, config, nothing);
+  const textsOf = (planned: readonly PlannedFile[]): Record<string, string> =>
+    Object.fromEntries(planned.map(({ path, text }) => [path, text]));
+  const files = textsOf(schedulerFiles('systemd', code, templates, config, nothing));
 
   it('are left to the package where it has the same, and nothing stands in their place', () => {
     const unit = 'p2p-update-apply.service';
     const place = `/etc/systemd/system/${unit}`;
     const packaged = `/usr/lib/systemd/system/${unit}`;
     const write = (texts: Record<string, string>) =>
-      Object.keys(
-        schedulerFiles('systemd', code, templates, config, {
-          look: (path) =>
-            path in texts ? { type: 'file', uid: 0, gid: 0, mode: 0o644 } : undefined,
-          read: (path) => texts[path],
-        }),
-      );
+      schedulerFiles('systemd', code, templates, config, {
+        look: (path) => (path in texts ? { type: 'file', uid: 0, gid: 0, mode: 0o644 } : undefined),
+        read: (path) => texts[path],
+      }).map(({ path }) => path);
     const text = files[place] ?? '';
     const all = Object.keys(files);
     expect(all).toContain(place);

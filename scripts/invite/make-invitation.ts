@@ -1,0 +1,42 @@
+import { resolve } from 'node:path';
+import { shellCommand } from '../../lib/command-hint.ts';
+import type { Config } from '../../lib/config.ts';
+import { UpdateError } from '../../lib/errors.ts';
+import { currentKeySet } from '../../lib/state/key-chain.ts';
+import { findDaemon, optionOf } from '../../lib/system/daemon-process.ts';
+import { formatInvitation } from '../../lib/trust/invitation.ts';
+import { formatKeySet } from '../../lib/trust/key-set.ts';
+import { debianPlaces } from '../doctor/file-checks.ts';
+import { readSerfConfig } from '../doctor/serf-config.ts';
+import { readMachine } from '../setup/machine.ts';
+
+/**
+ * Makes the invitation of this node's fleet: its newest key set, and the gossip key that Serf's files have.
+ *
+ * @param join addresses of members
+ * @throws UpdateError `configuration`
+ */
+export function makeInvitation(
+  config: Pick<Config, 'keySetFile' | 'applyDir'>,
+  join: string[],
+): { join: string[]; token: string } {
+  const agent = findDaemon('serf', (argv) => argv[1] === 'agent');
+  const directory = resolve((agent && optionOf(agent.argv, 'config-dir')) ?? debianPlaces.serfDir);
+  const { encryptKey } = readSerfConfig(readMachine('/'), directory);
+  if (encryptKey === undefined)
+    throw new UpdateError('configuration', `there is no encrypt_key in ${directory}`, {
+      hint: 'gossip is not encrypted, or this user may not read the key: run it as root; docs/serf.md',
+    });
+  const keySet = formatKeySet(currentKeySet(config));
+  return { join, token: formatInvitation({ keySet, gossipKey: encryptKey, join }) };
+}
+
+/**
+ * The line to paste on the next machine. The token goes to standard input by a here-string of bash, so that ps(1)
+ * does not show it; and the line takes itself out of the shell's history before anything else.
+ */
+export function pasteLine({ join, token }: { join: readonly string[]; token: string }): string {
+  const members = join.flatMap((address) => ['--join', address]);
+  const command = shellCommand('p2p-update', 'setup', ...members, '--token', '-');
+  return `history -d -1; ${command} <<< ${token}`;
+}
