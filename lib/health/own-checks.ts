@@ -2,10 +2,12 @@ import { commandHint, shellCommand } from '../command-hint.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
 import { currentKeySet } from '../state/key-chain.ts';
+import { fingerprintOfMachine, recordedMachine } from '../state/machine.ts';
 import type { KeySet } from '../trust/key-set.ts';
 import { type Check, checkOf } from './check.ts';
 import { judgeClock } from './clock.ts';
 import { judgeDisks, readDisks } from './disk.ts';
+import { judgeMachine } from './machine.ts';
 import { judgePlaces, readPlaces } from './places.ts';
 
 /** The key set in force, or the error that keeps the node from using it. */
@@ -52,5 +54,6 @@ export function ownChecks(config: Config, input: OwnCheckInput): Check[] {
     judgeKeySet(input.keySet, config),
     judgePlaces(readPlaces(config)),
     judgeClock(input),
+    judgeMachine(recordedMachine(config.applyDir), fingerprintOfMachine()),
   ];
 }

@@ -129,7 +129,16 @@ function merge(live: Check[], files: Check[], { isSplit: split, config, units }:
 
 /** Order of the report: what the rest depends on comes first. */
 const order = [
-  ...['configuration', 'disk', 'clock', 'key-set', 'places', 'state-files', 'root-paths'],
+  ...[
+    'configuration',
+    'disk',
+    'clock',
+    'machine',
+    'key-set',
+    'places',
+    'state-files',
+    'root-paths',
+  ],
   ...['trigger', 'wakers', 'two-schedulers'],
   ...['serf-agent', 'serf-defaults', 'serf-rpc-key', 'serf-encryption', 'serf-handlers'],
   ...['serf-join', 'transmission-daemon', 'transmission-settings', 'transmission-directory'],

@@ -7,8 +7,8 @@ import { isSystemdRunning, parseProperties } from './systemd.ts';
 /** A trial run of Transmission's hook, without a torrent. */
 export interface HookRun {
   program: string;
-  /** Whether the unit's own restrictions held. */
-  how: 'as the unit' | 'as its user';
+  /** Whether the unit's own restrictions held; without a bus systemd-run cannot set them. */
+  how: 'as the unit' | 'as its user' | 'without a bus';
   end: CommandEnd;
 }
 
@@ -76,12 +76,16 @@ export async function tryHook(
 ): Promise<HookRun | undefined> {
   const env = configFile === undefined ? [] : [`P2P_UPDATE_CONFIG=${configFile}`];
   const isRoot = process.geteuid?.() === 0;
+  let how: HookRun['how'] = 'as its user';
   if (isRoot && isSystemdRunning()) {
     const names = ['User', ...restrictions].map((name) => `--property=${name}`);
     const shown = await tryCommand(['systemctl', 'show', ...names, '--', unit], { timeoutMs });
     if (shown.status === 0) {
       const argv = systemdRunArguments(shown.stdout, program, env);
-      return { program, how: 'as the unit', end: await tryCommand(argv, { timeoutMs: 20_000 }) };
+      const end = await tryCommand(argv, { timeoutMs: 20_000 });
+      if (!/^Failed to (?:connect to|create) .*\bbus\b/m.test(end.stderr))
+        return { program, how: 'as the unit', end };
+      how = 'without a bus';
     }
   }
   if (user === undefined || (!isRoot && user.uid !== process.geteuid?.())) return undefined;
@@ -92,7 +96,7 @@ export async function tryHook(
       ]
     : [];
   const argv = [...become, 'env', '-i', `PATH=${path}`, ...env, program];
-  return { program, how: 'as its user', end: await tryCommand(argv, { timeoutMs }) };
+  return { program, how, end: await tryCommand(argv, { timeoutMs }) };
 }
 
 const { ok, warn, fail, skipped } = checkOf('transmission-hook-run', 'hook can run');
@@ -112,7 +116,11 @@ export function judgeHookRun(run: HookRun | undefined | null): Check {
   const { kind, status, stderr } = end;
   const scope = how === 'as the unit' ? ` under the restrictions of ${unit}.service` : '';
   if (kind === 'ended' && status !== null && refusals.includes(status))
-    return ok(`runs${scope === '' ? ` as the daemon's user` : scope}`);
+    return how === 'without a bus'
+      ? skipped(
+          "it runs as the daemon's user; the restrictions of its unit need D-Bus to be tried (apt-get install dbus)",
+        )
+      : ok(`runs${scope === '' ? ` as the daemon's user` : scope}`);
   const open = shellCommand('chmod', 'a+rx', program);
   if (kind === 'missing')
     return skipped('the program that becomes another user is missing: setpriv');

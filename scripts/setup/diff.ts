@@ -21,8 +21,12 @@ export function formatDiff(step: SetupStep): string {
     undefined,
     { context: 2 },
   );
-  // The first line is a rule of = signs.
-  const lines = patch.split('\n').slice(1);
+  const lines = patch.split('\n');
+  // Above it are a name, and a rule of = signs.
+  lines.splice(
+    0,
+    lines.findIndex((line) => line.startsWith('--- ')),
+  );
   // Control characters are escaped, which steer terminals; a backslash stays what it is.
   return lines.map((line) => printable(line).replaceAll('\\\\', '\\')).join('\n');
 }

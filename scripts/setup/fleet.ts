@@ -56,7 +56,7 @@ export async function resolveFleet(
   root: string,
 ): Promise<Fleet> {
   if (request.kind === 'new') return newFleet(request.name, known, machine, root);
-  const invitation = parseInvitation(await readInvitation(request));
+  const invitation = parseInvitation(readInvitation(request));
   const keySet = parseKeySet(invitation.keySet);
   if (known !== null) requireSameFleet(known, keySet, invitation.keySet);
   const members = [...new Set([...request.addresses, ...invitation.join])];
@@ -127,7 +127,7 @@ function otherFleet(fleet: string): UpdateError {
   });
 }
 
-async function readInvitation({ from }: FleetRequest & { kind: 'join' }): Promise<string> {
+function readInvitation({ from }: FleetRequest & { kind: 'join' }): string {
   if (from === 'terminal') return askSecret('Invitation (it is not shown): ');
   const name = from === 'standard input' ? from : from.file;
   try {

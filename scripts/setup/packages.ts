@@ -1,21 +1,26 @@
 import { spawnSync } from 'node:child_process';
 import { UpdateError } from '../../lib/errors.ts';
 import { findCommand } from '../../lib/system/run-command.ts';
+import type { Scheduler } from './arguments.ts';
 
 const searchPath =
   '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin';
-/** Debian's packages of the three programs. */
+/** Debian's packages, by the program that each is needed for. */
 const packages = {
   serf: 'serf',
   'transmission-daemon': 'transmission-daemon',
   puppet: 'puppet-agent',
-} as const;
+  cron: 'cron',
+};
 
-/** Debian's packages that are missing on this machine. */
-export async function missingPackages(): Promise<string[]> {
+/** Debian's packages that are missing on this machine; cron only where it is to start the work. */
+export async function missingPackages(scheduler: Scheduler): Promise<string[]> {
   const found = await Promise.all(
     Object.entries(packages).map(async ([program, name]) =>
-      (await findCommand(program, searchPath)) === undefined ? [name] : [],
+      (program === 'cron' && scheduler !== 'cron') ||
+      (await findCommand(program, searchPath)) !== undefined
+        ? []
+        : [name],
     ),
   );
   return found.flat();

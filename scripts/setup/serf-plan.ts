@@ -77,9 +77,10 @@ export function planSerf(wish: SerfWish, machine: Pick<Machine, 'list' | 'read'>
   const keys = { encrypt_key: gossipKey ?? wish.makeKey(), rpc_auth: rpcKey ?? wish.makeKey() };
   if (wish.gossipKey !== null) requireValue(others, 'encrypt_key', wish.gossipKey);
 
-  const { event_handlers: handlers, tags, retry_join: _, ...settings } = wish.sample;
+  const { event_handlers: handlers, tags } = wish.sample;
+  const merged = ['event_handlers', 'tags', 'retry_join'];
   const wanted: Record<string, unknown> = {
-    ...settings,
+    ...Object.fromEntries(Object.entries(wish.sample).filter(([name]) => !merged.includes(name))),
     rpc_addr: wish.rpcAddress,
     ...(wish.nodeName === null ? {} : { node_name: wish.nodeName }),
     ...(wish.address === null ? {} : { advertise: wish.address }),

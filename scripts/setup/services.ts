@@ -17,6 +17,7 @@ export const serfDefaults = '/etc/default/serf';
 export interface Running {
   serf: boolean;
   transmission: boolean;
+  cron: boolean;
   /** Units that start at boot, and those that are active; null: systemd does not run. */
   units: { enabled: readonly string[]; active: readonly string[] } | null;
 }
@@ -29,6 +30,7 @@ export async function readRunning(): Promise<Running> {
   return {
     serf: findDaemon(serf, (argv) => argv[1] === 'agent') !== undefined,
     transmission: findDaemon(transmission) !== undefined,
+    cron: findDaemon('cron') !== undefined,
     units:
       states === null
         ? null
@@ -85,6 +87,7 @@ export function planServices(
         ? step('restart', [serf], 'its configuration or user changed')
         : []
       : step('start', [serf], 'is down')),
+    ...(usesUnits || running.cron ? [] : step('start', ['cron'], 'is down')),
     ...(usesUnits && running.units !== null
       ? hasNewUnits
         ? step('restart', wakers, 'units changed')

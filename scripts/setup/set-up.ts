@@ -2,13 +2,15 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { distDirectory } from '../../lib/build.ts';
 import { commandHint } from '../../lib/command-hint.ts';
-import { defaultConfigFile, parseConfig } from '../../lib/config.ts';
+import { type Config, defaultConfigFile, parseConfig } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
+import { fingerprintOfMachine, machineFile, recordedMachine } from '../../lib/state/machine.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
 import { print, printJson } from '../cli/output.ts';
 import { managerOf } from '../doctor/file-checks.ts';
+import type { Manager } from '../doctor/manager.ts';
 import { makeInvitation, pasteLine } from '../invite/make-invitation.ts';
-import type { FleetRequest, SetupRequest } from './arguments.ts';
+import type { FleetRequest, Scheduler, SetupRequest } from './arguments.ts';
 import { ask, hasTerminal } from './ask.ts';
 import { checkCode } from './code.ts';
 import { type DaemonsPlan, planDaemons } from './daemons.ts';
@@ -18,7 +20,7 @@ import { type Fleet, keysDirectory, type KnownKeySet, resolveFleet } from './fle
 import { decideFollowUps, type FollowUp } from './follow-ups.ts';
 import { readMachine } from './machine.ts';
 import { installPackages, missingPackages } from './packages.ts';
-import { planSetup, type SetupStep } from './plan.ts';
+import { type PlannedFile, planSetup, publicFile, type SetupStep } from './plan.ts';
 import { planProgramLink } from './program-link.ts';
 import { readSetupRecord, setupRecordFile } from './record.ts';
 import { removeNode } from './remove.ts';
@@ -57,8 +59,8 @@ export async function setUp(request: SetupRequest): Promise<void> {
   const doesDaemons = fleetRequest !== null || record?.daemons === true;
   const fleet =
     fleetRequest === null ? null : await resolveFleet(fleetRequest, known, machine, root);
-  if (doesDaemons && root === '/') machine = await requirePrograms(request, machine);
   const scheduler = request.scheduler ?? record?.scheduler ?? detectScheduler(root, machine);
+  if (doesDaemons && root === '/') machine = await requirePrograms(request, scheduler, machine);
   const manager = managerOf({ scheduler, root });
 
   const daemons = doesDaemons
@@ -74,6 +76,7 @@ export async function setUp(request: SetupRequest): Promise<void> {
         ...schedulerFiles(scheduler, codeDir, join(ownDir, 'scripts', 'setup'), config, machine),
         ...(daemons?.files ?? []),
         setupRecordFile({ scheduler, daemons: doesDaemons }),
+        ...(root === '/' ? machineRecord(request, config) : []),
       ],
       directories: schedulerDirectories(scheduler),
     },
@@ -108,7 +111,7 @@ export async function setUp(request: SetupRequest): Promise<void> {
   const isTaken = !dryRun && steps.length > 0;
   if (isTaken && steps.some(({ kind }) => kind === 'service') && root === '/')
     requireYes(request, 'Do that, and start the daemons?');
-  if (isTaken) takeSteps(steps, root, (step) => takeSetupStep(step, root, manager));
+  if (isTaken) takeSteps(steps, root, manager);
   const settled =
     doesDaemons && !dryRun && root === '/'
       ? await waitUntilSettled(plan.config, (fleet?.join ?? []).length > 0)
@@ -154,8 +157,12 @@ function askForFleet(
 }
 
 /** Installs what is missing, with the person's yes; returns the machine as it is then. */
-async function requirePrograms(request: SetupRequest, machine: Machine): Promise<Machine> {
-  const missing = await missingPackages();
+async function requirePrograms(
+  request: SetupRequest,
+  scheduler: Scheduler,
+  machine: Machine,
+): Promise<Machine> {
+  const missing = await missingPackages(scheduler);
   if (missing.length === 0) return machine;
   if (request.dryRun)
     throw new UpdateError('unavailable', `not installed: ${missing.join(', ')}`, {
@@ -182,6 +189,23 @@ function readKnownKeySet({ read }: Machine): KnownKeySet | null {
   return text === undefined ? null : { text, fleet: parseKeySet(text).fleet };
 }
 
+/**
+ * The record of this machine. On another one than before, which may be a copy, the person has to say the name;
+ * a host name is the machine's own.
+ *
+ * @throws UpdateError `refused`
+ */
+function machineRecord({ nodeName }: SetupRequest, { applyDir, ...config }: Config): PlannedFile[] {
+  const actual = fingerprintOfMachine();
+  const recorded = recordedMachine(applyDir);
+  if (actual === null) return [];
+  if (recorded !== null && recorded !== actual && nodeName === null && config.nodeName !== null)
+    throw new UpdateError('refused', `this machine was set up as another one, ${config.nodeName}`, {
+      hint: `a copy of its disk needs a name of its own: ${commandHint('setup', '--node-name', 'NAME')}; where this machine takes the place of the other, give the name ${config.nodeName}`,
+    });
+  return [{ path: machineFile(applyDir), ownership: publicFile, text: `${actual}\n` }];
+}
+
 /** The members of config.json that are asked for. */
 function configMembers(
   { nodeName, tags }: SetupRequest,
@@ -201,11 +225,7 @@ function configMembers(
   };
 }
 
-function takeSteps(
-  steps: readonly SetupStep[],
-  root: string,
-  take: (step: SetupStep) => void,
-): void {
+function takeSteps(steps: readonly SetupStep[], root: string, manager: Manager): void {
   // The modes are those of the plan, whatever the caller's mask.
   process.umask(0o022);
   const pending = root === '/' ? pendingFile : join(root, pendingFile);
@@ -215,7 +235,7 @@ function takeSteps(
     if (step.kind === 'write-file' && machine.look(pendingFile) === undefined)
       writeFileSync(pending, '', { mode: 0o644 });
     try {
-      take(step);
+      takeSetupStep(step, root, manager);
     } catch (cause) {
       if (cause instanceof UpdateError) throw cause;
       const { action, path } = describeStep(step, machine);

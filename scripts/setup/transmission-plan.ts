@@ -80,8 +80,8 @@ export function planTransmission(wish: TransmissionWish): TransmissionPlan {
       !isRequired &&
       untouched[key]?.some((each) => isSame(each, found)) !== true;
     if (isOwn && adopted.has(key)) continue;
-    if (key === 'rpc-whitelist' && isOwn) {
-      value[key] = withLoopback(String(found));
+    if (key === 'rpc-whitelist' && typeof found === 'string') {
+      value[key] = withLoopback(found);
       continue;
     }
     if (key === 'rpc-bind-address' && isOwn)

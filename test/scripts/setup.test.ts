@@ -274,6 +274,13 @@ describe('setup', () => {
     ['an empty name', ['--node-name', ''], /--node-name needs/],
     ['an image that is not there', ['--root', '/nonexistent/image'], /there is no directory/],
     ['an unknown option', ['--force'], /--force/],
+    ['two fleets', ['--new-fleet', 'a', '--join', 'b'], /give one of them/],
+    ['two ways to give the invitation', ['--invite', 'f', '--token', '-'], /give one of them/],
+    ['a fleet with a space in its name', ['--new-fleet', 'my lab'], /printable ASCII/],
+    ['a key set beside a fleet', ['--new-fleet', 'a', '--keyset', 'f'], /set up by hand/],
+    ['an address with a command', ['--join', '$(reboot)'], /--join needs HOST/],
+    ['an address that is a name', ['--address', 'pi-01'], /--address needs an IP/],
+    ['a fleet for a node that is removed', ['--remove', '--join', 'a'], /takes no keys/],
   ])('refuses %s', (_, args, message) => {
     const error = refusal(() => parseRequest(args));
     expect(error).toMatchObject({
@@ -281,6 +288,14 @@ describe('setup', () => {
       message: expect.stringMatching(message) as string,
     });
     expect(error.hint).toMatch(/setup --help$/);
+  });
+
+  it('takes no invitation in its arguments, where ps shows it, and does not repeat it', async () => {
+    const args = ['--join', '192.0.2.1', '--token', 'p2p1-AbCdEf'];
+    const { status, stdout, stderr } = await runCommand('setup', args);
+    expect({ status, stdout }).toEqual({ status: 64, stdout: '' });
+    expect(stderr).toMatch(/--token takes only -, for standard input/);
+    expect(stderr).not.toContain('AbCdEf');
   });
 
   it('reports a refusal in two lines, and exits with 64', async () => {

@@ -5,6 +5,7 @@ import { describeError, hasErrno, UpdateError } from '../../errors.ts';
 import { loadVerified } from '../../state/candidates.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { keySetsDir, outcomesDir, prepareApplyDir, runFile } from '../../state/layout.ts';
+import { recordMachine } from '../../state/machine.ts';
 import { listMarkers, removeMarker } from '../../state/markers.ts';
 import { readProgress } from '../../state/progress.ts';
 import { pruneApplySide } from '../../state/retention.ts';
@@ -31,6 +32,7 @@ type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>, otherwise: T) => Pr
  */
 export async function applyReady(config: Config, deps: ApplyDeps): Promise<void> {
   prepareApplyDir(config.applyDir);
+  recordMachine(config.applyDir);
   const { applyDir } = config;
   for (const directory of [applyDir, outcomesDir(applyDir), keySetsDir(applyDir)])
     removeLeftOvers(directory, deps.nowSeconds() * 1000);

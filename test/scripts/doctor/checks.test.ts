@@ -2,7 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { requiredSettings } from '../../../lib/daemons/transmission/settings.ts';
 import type { Check } from '../../../lib/health/check.ts';
 import { judgeFleetSoftware, judgePeers } from '../../../scripts/doctor/fleet-checks.ts';
-import { judgeHookRun, systemdRunArguments } from '../../../scripts/doctor/hook-run.ts';
+import {
+  type HookRun,
+  judgeHookRun,
+  systemdRunArguments,
+} from '../../../scripts/doctor/hook-run.ts';
 import { judgePuppet, judgeWakers } from '../../../scripts/doctor/machine-checks.ts';
 import { doctorLines, doctorStatus } from '../../../scripts/doctor/report.ts';
 import { isRestartLoop, judgeAgent, type SerfAgent } from '../../../scripts/doctor/serf-checks.ts';
@@ -376,7 +380,7 @@ describe('the checks of Transmission', () => {
     ...{ kind, status, stdout: '' },
     stderr: 'hook: error: why\nmore',
   });
-  const run = (status: number | null, how: 'as the unit' | 'as its user' = 'as the unit') => ({
+  const run = (status: number | null, how: HookRun['how'] = 'as the unit') => ({
     ...{ program: '/hook', how, end: end(status) },
   });
   it.each<[string, Parameters<typeof judgeHookRun>[0], ReturnType<typeof like>]>([
@@ -384,6 +388,11 @@ describe('the checks of Transmission', () => {
       'refuses',
       run(64),
       like('ok', /^runs under the restrictions of transmission-daemon\.service$/),
+    ],
+    [
+      'refuses, on a machine without D-Bus',
+      run(64, 'without a bus'),
+      like('skipped', /runs as the daemon's user.* need D-Bus/),
     ],
     ['refuses as malformed', run(65, 'as its user'), like('ok', /^runs as the daemon's user$/)],
     [

@@ -170,7 +170,14 @@ describe("systemd's files", () => {
     ],
     [
       'serf.service.d/p2p-update.conf',
-      ['User=p2p-update', 'UMask=0077', 'StateDirectory=serf', 'ExecStartPre='],
+      [
+        'User=p2p-update',
+        'UMask=0077',
+        'StateDirectory=serf',
+        'ExecStartPre=',
+        // What advance may write: the status handler judges by access(2) whether it can.
+        'ReadWritePaths=/var/lib/p2p-update/state /var/lib/p2p-update/apply/complete',
+      ],
     ],
   ])('%s has its required lines', (unit, wanted) => {
     const text = files[join('/etc/systemd/system', unit)] ?? '';
