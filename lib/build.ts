@@ -3,8 +3,8 @@ import { basename, dirname, join } from 'node:path';
 declare const p2pUpdateBuildTime: number | undefined;
 
 /**
- * Build time of this software, in unix seconds; a clock before that is wrong. `npm run build` puts it in;
- * 0 when run from source.
+ * Time of this software's sources, in unix seconds; a clock before that is wrong. `npm run build` puts it
+ * in; 0 when run from source.
  */
 export const buildTime = typeof p2pUpdateBuildTime === 'number' ? p2pUpdateBuildTime : 0;
 

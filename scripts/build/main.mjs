@@ -10,6 +10,7 @@ import { chmod, mkdir, mkdtemp, open, readFile, rename, rm, rmdir, stat } from '
 import { dirname, join } from 'node:path';
 import { $, glob } from 'zx';
 import { bundle, program, root } from './bundle.mjs';
+import { sourceTime } from './source-time.mjs';
 
 const dist = join(root, 'dist');
 const besidePrefix = 'dist.new-';
@@ -83,7 +84,7 @@ try {
   const { files } = await bundle({
     version,
     shebang: shebang(),
-    buildTime: Math.floor(Date.now() / 1000),
+    buildTime: (await sourceTime()) ?? Math.floor(Date.now() / 1000),
   });
   beside = await mkdtemp(join(root, besidePrefix));
   for (const { path, contents } of files) await writeProgram(join(beside, path), contents);
@@ -92,10 +93,9 @@ try {
   await putInPlace(beside, files);
 } catch (error) {
   const state = isReplacing ? 'dist/ is partly new' : 'dist/ is as it was';
-  process.stderr.write(
-    `build: error: ${error.message.trim()}\nbuild: hint: ${state}; correct the cause, then: npm run build\n`,
-  );
-  process.exitCode = 1;
+  const hint = error.hint ?? `${state}; correct the cause, then: npm run build`;
+  process.stderr.write(`build: error: ${error.message.trim()}\nbuild: hint: ${hint}\n`);
+  process.exitCode = error.status ?? 1;
 } finally {
   if (beside !== undefined) await rm(beside, { recursive: true, force: true });
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-export const maintainer = 'p2p-update <p2p-update@packages.debian.org>';
+export const maintainer = 'p2p-update developers <p2p-update@p2p-update.invalid>';
 
 /** A version of package.json for dpkg, which sorts 1.0.0~rc.1 before 1.0.0. */
 export function debianVersion(version) {

@@ -20,6 +20,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { root } from '../build/bundle.mjs';
+import { sourceTime } from '../build/source-time.mjs';
 import { controlFiles, debianVersion } from './control.mjs';
 import { packageFiles } from './files.mjs';
 
@@ -43,27 +44,6 @@ class Refusal extends Error {
     this.hint = hint;
     this.status = status;
   }
-}
-
-/** The time of each file in the package, and the earliest one that a node's clock can have. */
-async function sourceTime() {
-  const given = process.env['SOURCE_DATE_EPOCH'];
-  if (given !== undefined && !/^[1-9]\d{0,10}$/.test(given))
-    throw new Refusal(`SOURCE_DATE_EPOCH is no time in unix seconds: ${JSON.stringify(given)}`, {
-      hint: 'SOURCE_DATE_EPOCH=$(date +%s) npm run package',
-      status: 64,
-    });
-  if (given !== undefined) return Number(given);
-  try {
-    const { stdout } = await run('git', ['log', '-1', '--format=%ct'], { cwd: root });
-    if (/^\d+\n$/.test(stdout)) return Number(stdout);
-  } catch {
-    // No git, or no repository: an archive of the sources.
-  }
-  throw new Refusal('the time of the sources is not known: there is no commit here', {
-    hint: 'SOURCE_DATE_EPOCH=$(date +%s) npm run package',
-    status: 64,
-  });
 }
 
 /** Writes the tree below a directory with its modes, whatever the umask is, and one time for everything. */
@@ -113,7 +93,13 @@ async function dpkgDeb(tree, deb, time) {
 }
 
 async function makePackage(out) {
+  // The time of each file in the package, and the earliest one that a node's clock can have.
   const time = await sourceTime();
+  if (time === undefined)
+    throw new Refusal('the time of the sources is not known: there is no commit here', {
+      hint: 'SOURCE_DATE_EPOCH=$(date +%s) npm run package',
+      status: 64,
+    });
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
   const work = await mkdtemp(join(tmpdir(), 'p2p-update-package-'));
   try {

@@ -86,6 +86,37 @@ describe('the build', () => {
         expect(readFileSync(dist(path), 'utf8').match(newer), path).toBeNull();
   }, 60_000);
 
+  it('takes the time of the sources for its build time, and its own time where none is known', () => {
+    const built = (env: Record<string, string>) => {
+      const options = { cwd: copy, env: { ...process.env, ...env }, encoding: 'utf8' } as const;
+      const { status, stderr } = spawnSync(process.execPath, ['scripts/build.mjs'], options);
+      const handler = status === 0 ? readFileSync(dist('handlers/update.cjs'), 'utf8') : '';
+      return { status, stderr, time: Number(/\bbuildTime=(\d+)/.exec(handler)?.[1]) };
+    };
+    const before = Math.floor(Date.now() / 1000);
+    const own = built({});
+    expect(own).toMatchObject({ status: 0, stderr: '' });
+    expect(own.time).toBeGreaterThanOrEqual(before);
+
+    expect(built({ SOURCE_DATE_EPOCH: '1795000001' }).time).toBe(1_795_000_001);
+
+    const git = (...args: string[]) => {
+      const identity = ['-c', 'user.name=x', '-c', 'user.email=x@example.org'];
+      const env = { ...process.env, GIT_COMMITTER_DATE: '1795000002 +0000' };
+      expect(spawnSync('git', [...identity, ...args], { cwd: copy, env }).status).toBe(0);
+    };
+    git('init', '--quiet');
+    git('commit', '--quiet', '--allow-empty', '--no-gpg-sign', '--message=x');
+    expect(built({}).time).toBe(1_795_000_002);
+
+    expect(built({ SOURCE_DATE_EPOCH: 'today' })).toMatchObject({
+      status: 64,
+      stderr:
+        'build: error: SOURCE_DATE_EPOCH is no time in unix seconds: "today"\n' +
+        'build: hint: unset SOURCE_DATE_EPOCH\n',
+    });
+  }, 60_000);
+
   it('needs Node 20.19 itself, and says so in one line before anything else', () => {
     const preload = join(copy, 'older.cjs');
     writeFileSync(
