@@ -47,11 +47,23 @@ export async function packageFiles({ version, time, work }) {
     ...(await setupTemplates()),
     ...(await documentation({ version, time })),
     file(`${docs}/copyright`, await copyrightText(sources)),
+    file('usr/share/lintian/overrides/p2p-update', lintianOverrides),
     file('usr/share/man/man1/p2p-update.1.gz', gzip(manPage(help, { version, time }))),
     file('usr/share/bash-completion/completions/p2p-update', bashCompletion(help)),
     file('usr/share/zsh/vendor-completions/_p2p-update', zshCompletion(help)),
   ];
 }
+
+/** Tags of lintian that are as they are on purpose. */
+const lintianOverrides = `# Read by the program, which set-up wants executable as the build makes it.
+p2p-update: executable-not-elf-or-script
+# A template, which set-up fills in.
+p2p-update: script-not-executable
+# The units are the node's, enabled by set-up: deb-systemd-helper would enable them before there is a node.
+p2p-update: maintainer-script-calls-systemctl
+# Of files that belonged to the user that purge removes.
+p2p-update: recursive-privilege-change
+`;
 
 const file = (path, contents) => ({ path, mode: 0o644, contents });
 const link = (path, target) => ({ path, target });

@@ -11,7 +11,8 @@ cron_aside=$cron.p2p-update-stopped
 # Lines "start UNIT" and "enable UNIT": postinst takes back what the scripts before it have stopped. On disk, so
 # that `dpkg --configure -a` after a power cut knows it too.
 record=/var/lib/p2p-update/stopped-by-package
-lock=/var/lib/p2p-update/apply/apply.lock
+apply_dir=$(grep -o '"applyDir": *"[^"]*"' /etc/p2p-update/config.json 2>/dev/null | cut -d '"' -f 4) || :
+lock=${apply_dir:-/var/lib/p2p-update/apply}/apply.lock
 
 say() { printf 'p2p-update: %s\n' "$*"; }
 
