@@ -134,12 +134,13 @@ describe.skipIf(!hasMachine())('the package on a machine without systemd, by dpk
       touch ${lock}
       # Ends as soon as dpkg says that it waits, and notes which version is still there.
       ( flock 9
-        until grep -q 'waiting until the update' /tmp/dpkg.log 2>/dev/null; do sleep 0.1; done
+        until grep -q 'waiting until the update' /tmp/dpkg.log 2>/dev/null || [ -e /tmp/ended ]; do sleep 0.1; done
         p2p-update version > /tmp/during; ls /etc/cron.d | grep -c '^p2p-update$' >> /tmp/during || :
       ) 9>${lock} &
       rm -f /tmp/dpkg.log
       while flock --nonblock ${lock} true; do sleep 0.1; done
       ${install('1.1.0')}
+      touch /tmp/ended
       wait
       cat /tmp/during
       p2p-update version
