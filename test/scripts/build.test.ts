@@ -34,12 +34,14 @@ describe('the build', () => {
     mkdirSync(dist('scripts', 'old'), { recursive: true });
     writeFileSync(dist('scripts', 'old', 'apply.cjs'), '');
     writeFileSync(dist('.hidden'), '');
+    const before = Math.floor(Date.now() / 1000);
     expect(build()).toMatchObject({ status: 0, stdout: '', stderr: '' });
     const tree = readTree(dist());
     expect(Object.keys(tree)).toEqual([
       'commands',
       ...[
         'doctor',
+        'invite',
         'keygen',
         'keys',
         'log',
@@ -58,6 +60,10 @@ describe('the build', () => {
     for (const [path, entry] of Object.entries(tree)) expect(entry, path).toMatch(/^755 /);
     for (const path of ['p2p-update.cjs', 'handlers/update.cjs'])
       expect(readFileSync(dist(path), 'utf8').startsWith(`#!${process.execPath}\n`)).toBe(true);
+    // The time of the build, where nothing tells that of the sources.
+    const [, time] =
+      /\bbuildTime=(\d+)/.exec(readFileSync(dist('handlers/update.cjs'), 'utf8')) ?? [];
+    expect(Number(time)).toBeGreaterThanOrEqual(before);
     expect(besides()).toEqual([]);
     const { version } = JSON.parse(readFileSync(join(copy, 'package.json'), 'utf8')) as {
       version: string;
@@ -86,20 +92,15 @@ describe('the build', () => {
         expect(readFileSync(dist(path), 'utf8').match(newer), path).toBeNull();
   }, 60_000);
 
-  it('takes the time of the sources for its build time, and its own time where none is known', () => {
-    const built = (env: Record<string, string>) => {
+  it('takes the time of SOURCE_DATE_EPOCH, or else that of the last commit, for that of the sources', () => {
+    const script =
+      "console.log(await (await import('./scripts/build/source-time.mjs')).sourceTime())";
+    const time = (env: Record<string, string> = {}): string => {
+      const argv = ['--input-type=module', '--eval', script];
       const options = { cwd: copy, env: { ...process.env, ...env }, encoding: 'utf8' } as const;
-      const { status, stderr } = spawnSync(process.execPath, ['scripts/build.mjs'], options);
-      const handler = status === 0 ? readFileSync(dist('handlers/update.cjs'), 'utf8') : '';
-      return { status, stderr, time: Number(/\bbuildTime=(\d+)/.exec(handler)?.[1]) };
+      return spawnSync(process.execPath, argv, options).stdout;
     };
-    const before = Math.floor(Date.now() / 1000);
-    const own = built({});
-    expect(own).toMatchObject({ status: 0, stderr: '' });
-    expect(own.time).toBeGreaterThanOrEqual(before);
-
-    expect(built({ SOURCE_DATE_EPOCH: '1795000001' }).time).toBe(1_795_000_001);
-
+    expect(time()).toBe('undefined\n');
     const git = (...args: string[]) => {
       const identity = ['-c', 'user.name=x', '-c', 'user.email=x@example.org'];
       const env = { ...process.env, GIT_COMMITTER_DATE: '1795000002 +0000' };
@@ -107,15 +108,19 @@ describe('the build', () => {
     };
     git('init', '--quiet');
     git('commit', '--quiet', '--allow-empty', '--no-gpg-sign', '--message=x');
-    expect(built({}).time).toBe(1_795_000_002);
+    expect(time()).toBe('1795000002\n');
+    expect(time({ SOURCE_DATE_EPOCH: '1795000001' })).toBe('1795000001\n');
+  });
 
-    expect(built({ SOURCE_DATE_EPOCH: 'today' })).toMatchObject({
+  it('refuses a SOURCE_DATE_EPOCH that is no time, before it builds anything', () => {
+    expect(build(['env', 'SOURCE_DATE_EPOCH=today'])).toMatchObject({
       status: 64,
       stderr:
         'build: error: SOURCE_DATE_EPOCH is no time in unix seconds: "today"\n' +
         'build: hint: unset SOURCE_DATE_EPOCH\n',
     });
-  }, 60_000);
+    expect(existsSync(dist())).toBe(false);
+  });
 
   it('needs Node 20.19 itself, and says so in one line before anything else', () => {
     const preload = join(copy, 'older.cjs');
