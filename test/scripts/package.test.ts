@@ -1,57 +1,16 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../lib/config.ts';
-import { copySources } from '../support/run/copy.ts';
+import { copyPackageSources, makePackage, packageTime } from '../support/run/package.ts';
 import { repository } from '../support/run/repository.ts';
 
-const time = 1_795_000_001;
 const { version } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
   version: string;
 };
-
-interface Build {
-  status: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** Runs the packager as npm does, in a copy of the tree. */
-async function makePackage(
-  tree: string,
-  { umask = '022', env = {}, args = [] as string[] } = {},
-): Promise<Build> {
-  const script = `umask ${umask}; exec "$0" scripts/package/start.mjs "$@"`;
-  const child = spawn('sh', ['-c', script, process.execPath, ...args], {
-    cwd: tree,
-    env: { PATH: process.env['PATH'], SOURCE_DATE_EPOCH: String(time), ...env },
-  });
-  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
-  if (child.exitCode === null) await once(child, 'exit');
-  return { status: child.exitCode, stdout, stderr };
-}
-
-function copyTree(parent: string, name: string): string {
-  const tree = join(parent, name);
-  mkdirSync(parent, { recursive: true });
-  copySources(tree);
-  for (const each of ['docs', 'serf.json', 'CHANGELOG.md'])
-    cpSync(join(repository, each), join(tree, each), { recursive: true });
-  return tree;
-}
 
 function run(command: string, ...args: string[]): string {
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
@@ -67,10 +26,10 @@ describe('the package', () => {
   const unpacked = join(directory, 'unpacked');
   const at = (path: string): string => join(unpacked, path);
   const read = (path: string): string => readFileSync(at(path), 'utf8');
-  let first: Build;
+  let first: Awaited<ReturnType<typeof makePackage>>;
 
   beforeAll(async () => {
-    copyTree(directory, 'a');
+    copyPackageSources(tree);
     first = await makePackage(tree, { args: ['--out', out] });
     run('dpkg-deb', '-R', deb, unpacked);
   });
@@ -84,7 +43,8 @@ describe('the package', () => {
   });
 
   it('has the same bytes in another directory, time zone, locale and umask', async () => {
-    const other = copyTree(join(directory, 'deeper/still'), 'another place');
+    const other = join(directory, 'deeper/still/another place');
+    copyPackageSources(other);
     const env = { TZ: 'Pacific/Auckland', LC_ALL: 'tr_TR.UTF-8', LANG: 'de_DE', HOME: '/' };
     const { status, stderr } = await makePackage(other, { umask: '077', env });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -94,7 +54,7 @@ describe('the package', () => {
 
   it('has files of root alone, that others cannot change, with the time of the sources', () => {
     const lines = run('dpkg-deb', '-c', deb).trimEnd().split('\n');
-    const date = new Date(time * 1000).toISOString().slice(0, 10);
+    const date = new Date(packageTime * 1000).toISOString().slice(0, 10);
     for (const line of lines) {
       expect(line).toMatch(/^(drwxr-xr-x|-rwxr-xr-x|-rw-r--r--|lrwxrwxrwx) root\/root /);
       expect(line).toContain(` ${date} `);
@@ -109,7 +69,7 @@ describe('the package', () => {
     for (const path of ['p2p-update.cjs', 'handlers/update.cjs', 'handlers/status.cjs'])
       expect(read(`usr/lib/p2p-update/dist/${path}`)).toMatch(/^#!\/usr\/bin\/node\n/);
     const handler = read('usr/lib/p2p-update/dist/handlers/update.cjs');
-    expect(handler.includes(`buildTime=${time}`)).toBe(true);
+    expect(handler.includes(`buildTime=${packageTime}`)).toBe(true);
     // No machine's path is in a bundle, and the libraries are named as in any other tree.
     expect(handler.includes('"node_modules/bencode/index.js"')).toBe(true);
     expect(handler.includes(repository)).toBe(false);
