@@ -73,7 +73,13 @@ init)
   supervise "$@"
   # No process may write there any more.
   kill -KILL -1 2>/dev/null || :
-  rm -rf "$TMPDIR" 2>/dev/null || { sleep 1; rm -rf "$TMPDIR"; }
+  # Mounts that the command has left there may show what is the machine's. The innermost first; a space is \040 there.
+  tac /proc/self/mountinfo | while read -r _ _ _ _ place _; do
+    place=$(printf '%b' "$place")
+    case $place in "$TMPDIR"/*) umount --lazy "$place" || : ;; esac
+  done
+  clean_up() { rm -rf --one-file-system "$TMPDIR"; }
+  clean_up 2>/dev/null || { sleep 1; clean_up; } || :
   exit "$status"
   ;;
 *) exec "$@" ;;
