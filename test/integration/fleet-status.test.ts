@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAnnouncement, updateKey } from '../../lib/announcement/update.ts';
+import { shellCommand } from '../../lib/command-hint.ts';
 import { outcomesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import { replaceRecord } from '../../lib/system/record.ts';
@@ -252,8 +253,7 @@ describe('on a terminal', () => {
   /** Runs a script of ours with a terminal of 6 rows for all its streams; returns what it shows. */
   const show = async (seconds: number, script: string, ...args: string[]): Promise<string> => {
     const words = [...programArgv(`p2p-update.cjs ${script}`), ...args];
-    const quoted = words.map((word) => `'${word}'`).join(' ');
-    const command = `stty rows 6 cols 200; exec timeout ${seconds} ${quoted}`;
+    const command = `stty rows 6 cols 200; exec timeout ${seconds} ${shellCommand(...words)}`;
     const { stdout } = await nodes[0].run(['script', '-qec', command, '/dev/null']);
     return stdout.replaceAll('\r\n', '\n');
   };
