@@ -13,7 +13,9 @@ export function debianVersion(version) {
 /** The files below DEBIAN/. */
 export async function controlFiles({ version, files }) {
   const scripts = join(import.meta.dirname, 'debian');
-  const common = await readFile(join(scripts, 'common.sh'), 'utf8');
+  // Shared with `p2p-update setup --remove`.
+  const shared = (name) => readFile(join(import.meta.dirname, '..', 'setup', name), 'utf8');
+  const [stop, forget] = await Promise.all([shared('stop.sh'), shared('forget.sh')]);
   const control = [
     'Package: p2p-update',
     `Version: ${debianVersion(version)}`,
@@ -40,7 +42,12 @@ export async function controlFiles({ version, files }) {
     ['preinst', 'prerm', 'postinst', 'postrm'].map(async (name) => ({
       path: `DEBIAN/${name}`,
       mode: 0o755,
-      contents: `${common}\n${await readFile(join(scripts, name), 'utf8')}`,
+      contents: [
+        `#!/bin/sh\n# Generated: scripts/package/debian has the sources.\nset -e\n`,
+        stop,
+        ...(name === 'postrm' ? [forget] : []),
+        await readFile(join(scripts, name), 'utf8'),
+      ].join('\n'),
     })),
   );
   return [

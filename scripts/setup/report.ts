@@ -3,6 +3,7 @@ import type { FollowUp } from './follow-ups.ts';
 import type { SetupStep } from './plan.ts';
 import { formatMode } from '../../lib/state/layout.ts';
 import type { Found, Machine } from './rules.ts';
+import { wakers } from './scheduler.ts';
 
 /** One step as a row of the table: the action, its path, the result, and the reason. */
 export interface StepRow {
@@ -34,12 +35,19 @@ export function describeStep(step: SetupStep, machine: Machine): StepRow {
       };
     case 'service':
       return {
-        ...{ action: step.verb, path: step.verb === 'reload' ? 'systemd' : step.units.join(' ') },
+        ...{ action: step.verb, path: step.verb === 'reload' ? 'systemd' : unitNames(step.units) },
         ...{ result: '', why: step.why },
       };
     case 'make-link':
       return { action: 'link', path: step.path, result: step.target, why: 'missing' };
   }
+}
+
+/** Units as a shell takes them; the four of p2p-update in one word, for the width of the table. */
+function unitNames(units: readonly string[]): string {
+  const others = units.filter((unit) => !wakers.includes(unit));
+  const all = units.length - others.length === wakers.length;
+  return all ? [...others, 'p2p-update-{advance,apply}.{path,timer}'].join(' ') : units.join(' ');
 }
 
 function row(

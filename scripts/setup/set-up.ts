@@ -45,7 +45,12 @@ export async function setUp(request: SetupRequest): Promise<void> {
     throw new UpdateError('usage', 'only root can see and set all that a node needs', {
       hint: 'run it as root; with --dry-run it changes nothing',
     });
-  if (request.remove) return removeNode(request);
+  if (request.remove) {
+    removeNode(request, (question) => {
+      requireYes(request, question);
+    });
+    return;
+  }
   const { root, dryRun, json } = request;
   const ownDir = dirname(distDirectory());
   // Code inside the image has another path there; code outside is to have the same path in it.

@@ -40,7 +40,7 @@ const read = (name: string): string => readFileSync(join(directory, name), 'utf8
 /** The text of a maintainer script with the machine's parts put in, as dpkg calls it. */
 function maintainerScript(name: string, argument: string, before = ''): string {
   const text = (file: string): string => readFileSync(join(scripts, file), 'utf8');
-  return `${text('common.sh')}${machine}${before}\nset -- ${argument}\n${text(name)}`;
+  return `set -e\n${text('../../setup/stop.sh')}${machine}${before}\nset -- ${argument}\n${text(name)}`;
 }
 
 function run(name: string, argument: string, before = '') {

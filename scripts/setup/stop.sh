@@ -1,6 +1,5 @@
-#!/bin/sh
-# Generated: scripts/package/debian has the sources. POSIX sh; works without systemd and in a chroot.
-set -e
+# Stops the work of a node, once the run that is at work has ended: for the package's maintainer scripts, and for
+# `p2p-update setup --remove`. POSIX sh; works without systemd and in a chroot.
 
 wakers='p2p-update-advance.path p2p-update-advance.timer p2p-update-apply.path p2p-update-apply.timer'
 services='p2p-update-advance.service p2p-update-apply.service'
