@@ -1,72 +1,18 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { OverlayMachine, whyNoOverlay } from '../support/run/overlay.ts';
 import { copyPackageSources, makePackage } from '../support/run/package.ts';
 import { repository } from '../support/run/repository.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'package-'));
-const layer = join(directory, 'layer');
-
-/**
- * Runs a script on a machine like this one whose files can be changed at will: an overlay of /. Its mounts are in
- * a namespace that ends with the script, and its devices are its own: no clean-up of a directory can meet what is
- * the machine's. The sandbox's own /run has no systemd.
- *
- * @param outside commands before the script that see the machine as the image in ./machine
- */
-function on(script: string, outside = '') {
-  const machine = `
-    cd "$DIRECTORY"
-    mount -t overlay -o lowerdir=/,upperdir=layer/upper,workdir=layer/work overlay machine
-    mount -t tmpfs tmpfs machine/run
-    mount -t proc proc machine/proc
-    mount -t tmpfs -o mode=755 tmpfs machine/dev
-    mknod -m 666 machine/dev/null c 1 3
-    mknod -m 666 machine/dev/urandom c 1 9
-    ln -s /proc/self/fd machine/dev/fd
-    ${outside}
-    exec chroot machine sh -euc "$SCRIPT"`;
-  const { status, stdout, stderr } = spawnSync('unshare', ['--mount', 'sh', '-euc', machine], {
-    encoding: 'utf8',
-    maxBuffer: 64 * 1024 * 1024,
-    env: {
-      PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
-      LC_ALL: 'C',
-      DIRECTORY: directory,
-      SCRIPT: script,
-    },
-  });
-  return { status, text: `${stdout}${stderr}` };
-}
-
-/** Says why there can be no machine; null where there is one. */
-function makeMachine(): string | null {
-  // The maintainer scripts stop daemons: no process but the sandbox's may be in sight.
-  if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside') return 'it runs in no sandbox';
-  // Other users reach what is theirs on the machine.
-  chmodSync(directory, 0o711);
-  mkdirSync(join(directory, 'machine'));
-  mkdirSync(layer);
-  // The layers of an overlay have to be apart, and / can be an overlay itself.
-  const { status } = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', layer]);
-  if (status !== 0) return 'it cannot mount';
-  for (const name of ['upper', 'work']) mkdirSync(join(layer, name));
-  const { text } = on('dpkg --version >/dev/null && echo yes');
-  return text === 'yes\n' ? null : `it has no overlay of / with dpkg in it: ${text.trim()}`;
-}
-
-function removeMachine(): void {
-  spawnSync('umount', [layer]);
-  rmSync(directory, { recursive: true });
-}
-
-const lacks = makeMachine();
-if (lacks !== null) {
-  console.log(`package.test.ts is skipped: ${lacks}`);
-  removeMachine();
-}
+const lacks = whyNoOverlay();
+if (lacks !== null) console.log(`package.test.ts is skipped: ${lacks}`);
+const machine = lacks === null ? new OverlayMachine() : undefined;
+const directory = machine?.directory ?? '';
+/** Runs a script on a machine like this one. */
+const on = (script: string, outside = '') =>
+  machine?.on(script, outside) ?? { status: null, text: '' };
 
 const done = (text = '') => ({ status: 0, text });
 
@@ -93,7 +39,7 @@ const install = (of: string): string =>
 describe.skipIf(lacks !== null)('the package on a machine without systemd, by dpkg', () => {
   const settings = '/etc/transmission-daemon/settings.json';
   let before = '';
-  afterAll(removeMachine);
+  afterAll(() => machine?.remove());
 
   beforeAll(async () => {
     const tree = join(directory, 'tree');
