@@ -25,12 +25,19 @@ export function readAs(user: string, file: string, machine: Machine): string | u
   });
 }
 
+/**
+ * Shell script that replaces the file $1 by its standard input of $2 bytes: through a link of Debian's, as
+ * Transmission itself does, and by rename, so that there is always a whole file. It outlives a set-up that is
+ * killed, and its input then ends too early, which is why the bytes are counted.
+ */
+export const replaceScript = `umask 077
+  file=$(readlink -f -- "$1") && new=$file.p2p-update && cat > "$new" && sync "$new" &&
+  if [ "$(wc -c < "$new")" -eq "$2" ]; then mv -f -- "$new" "$file"
+  else rm -f -- "$new"; echo 'the text was cut off' >&2; exit 1; fi`;
+
 /** Replaces such a file, durably and with mode 0600; throws UpdateError `configuration`. */
 export function replaceAs(user: string, file: string, text: string, machine: Machine): void {
-  // Through a link of Debian's, as Transmission itself does; rename, so that there is always a whole file.
-  const script =
-    'umask 077; file=$(readlink -f -- "$1") && cat > "$file.p2p-update" && sync "$file.p2p-update" && mv -f -- "$file.p2p-update" "$file"';
-  const { status, stderr } = runAs(user, script, file, text, machine);
+  const { status, stderr } = runAs(user, replaceScript, file, text, machine);
   if (status === 0) return;
   throw new UpdateError('configuration', `${user} cannot write ${file}: ${stderr.trim()}`, {
     hint: `it is the file of ${user}: correct the owner and mode of its directory, then run setup again`,
@@ -44,7 +51,7 @@ function runAs(user: string, script: string, file: string, input: string, machin
       hint: 'install Transmission first: apt-get install transmission-daemon',
     });
   const { uid, gid } = account;
-  return spawnSync('/bin/sh', ['-c', script, 'sh', file], {
+  return spawnSync('/bin/sh', ['-c', script, 'sh', file, String(Buffer.byteLength(input))], {
     ...{ uid, gid, input, env, cwd: '/', encoding: 'utf8', timeout: timeoutMs },
     maxBuffer: maxBytes,
   });

@@ -9,7 +9,7 @@ import { repository } from '../support/run/repository.ts';
 const lacks = whyNoOverlay();
 if (lacks !== null) console.log(`package.test.ts is skipped: ${lacks}`);
 const machine = lacks === null ? new OverlayMachine() : undefined;
-const directory = machine?.directory ?? '';
+const share = machine?.share ?? '';
 /** Runs a script on a machine like this one. */
 const on = (script: string, outside = '') =>
   machine?.on(script, outside) ?? { status: null, text: '' };
@@ -30,11 +30,11 @@ const { version } = JSON.parse(readFileSync(join(repository, 'package.json'), 'u
   version: string;
 };
 const next = '99.0.0';
-const deb = (of: string): string => join(directory, `p2p-update_${of}_all.deb`);
+const deb = (of: string): string => `p2p-update_${of}_all.deb`;
 
 /** Dependencies are what the suite's own set-up has installed; Node may come from elsewhere. */
 const install = (of: string): string =>
-  `dpkg --force-depends -i ${deb(of)} >/tmp/dpkg.log 2>&1 || { cat /tmp/dpkg.log; exit 1; }`;
+  `dpkg --force-depends -i /mnt/${deb(of)} >/tmp/dpkg.log 2>&1 || { cat /tmp/dpkg.log; exit 1; }`;
 
 describe.skipIf(lacks !== null)('the package on a machine without systemd, by dpkg', () => {
   const settings = '/etc/transmission-daemon/settings.json';
@@ -42,13 +42,14 @@ describe.skipIf(lacks !== null)('the package on a machine without systemd, by dp
   afterAll(() => machine?.remove());
 
   beforeAll(async () => {
-    const tree = join(directory, 'tree');
+    const tree = join(share, 'tree');
     copyPackageSources(tree);
-    const build = await makePackage(tree, { args: ['--out', directory] });
+    const build = await makePackage(tree, { args: ['--out', share] });
     expect(build).toMatchObject({ status: 0, stderr: '' });
     // The next version, without a second build.
-    const unpacked = join(directory, 'next');
+    const unpacked = join(share, 'next');
     const rename = `
+      cd ${share}
       dpkg-deb -R ${deb(version)} ${unpacked}
       sed -i 's/^Version: .*/Version: ${next}/' ${unpacked}/DEBIAN/control
       find ${unpacked}/usr/lib/p2p-update/dist -name '*.cjs' -exec sed -i 's/"${version}"/"${next}"/g' {} +

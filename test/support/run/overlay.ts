@@ -33,6 +33,8 @@ function tryToMake(): OverlayMachine | null {
  */
 export class OverlayMachine {
   readonly directory = mkdtempSync(join(tmpdir(), 'machine-'));
+  /** Directory that the machine has as /mnt: it does not see what is mounted here, as /tmp may be. */
+  readonly share = join(this.directory, 'share');
   readonly #layer = join(this.directory, 'layer');
   #life: ChildProcess | undefined;
   /** Process 1 of the machine while it lives, as this process sees it. */
@@ -42,6 +44,7 @@ export class OverlayMachine {
     // Other users reach what is theirs on the machine.
     chmodSync(this.directory, 0o711);
     mkdirSync(join(this.directory, 'machine'));
+    mkdirSync(this.share);
     mkdirSync(this.#layer);
     // The layers of an overlay have to be apart, and / can be an overlay itself.
     const { status } = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', this.#layer]);
@@ -113,6 +116,7 @@ export class OverlayMachine {
       cd "$DIRECTORY"
       mount --make-rprivate /
       mount -t overlay -o lowerdir=/,upperdir=layer/upper,workdir=layer/work overlay machine
+      mount --bind share machine/mnt
       mount -t tmpfs tmpfs machine/run
       mount -t proc proc machine/proc
       mount -t tmpfs -o mode=755 tmpfs machine/dev
