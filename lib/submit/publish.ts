@@ -54,11 +54,12 @@ export async function publishContent(
 /**
  * Sends a kept announcement by way of this node's daemons.
  *
+ * @returns when its event was sent
  * @throws UpdateError as {@link sendUpdate} does; the hint has the command that sends it again
  */
-export async function deliver(published: PublishedUpdate, config: Config): Promise<void> {
+export async function deliver(published: PublishedUpdate, config: Config): Promise<Date> {
   try {
-    await sendUpdate(published, config, {
+    return await sendUpdate(published, config, {
       transmission: () => connectTransmission(config.transmission),
       serf: connectSerf(config.serf),
     });
@@ -80,13 +81,19 @@ export async function deliver(published: PublishedUpdate, config: Config): Promi
  * Seeds a published update from this node and sends its event. Repeating it is harmless: the event is the
  * same bytes, for which a node that has them has nothing to do.
  *
+ * @returns when the event was sent: Transmission is waited for before it, and after
  * @throws UpdateError `unavailable` when Transmission or Serf is down; nothing is lost then
  */
 export async function sendUpdate(
   published: PublishedUpdate,
   config: Config,
   deps: SendDeps,
-): Promise<void> {
+): Promise<Date> {
+  const sendEvent = async (): Promise<Date> => {
+    const sentAt = new Date();
+    await deps.serf.sendEvent('update', published.payload);
+    return sentAt;
+  };
   if (published.metainfo !== null) {
     const { update } = parseAnnouncement(published.payload);
     const metainfo = Buffer.from(published.metainfo, 'base64');
@@ -96,14 +103,14 @@ export async function sendUpdate(
       const torrent = withAnnounceUrl(metainfo, answer.url);
       const added = await transmission.add({ metainfo: torrent, downloadDir: config.publishDir });
       await untilSeeding(update.infoHash, update.length, config, transmission);
-      await deps.serf.sendEvent('update', published.payload);
+      const sentAt = await sendEvent();
       if (added === 'added') await answer.given();
+      return sentAt;
     } finally {
       await answer.close();
     }
-    return;
   }
-  await deps.serf.sendEvent('update', published.payload);
+  return sendEvent();
 }
 
 /**

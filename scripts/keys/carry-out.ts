@@ -89,10 +89,10 @@ async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
   const config = loadConfig(process.env);
   const current = currentKeySet(config);
   const proposal = parseProposal(readText(file), current);
-  const payload = dryRun
-    ? checkSendable(proposal, current, config)
+  const { payload, sentAt } = dryRun
+    ? { payload: checkSendable(proposal, current, config), sentAt: null }
     : await sendProposal(proposal, current, config);
-  report(describeAnnouncement(payload, config), dryRun ? null : new Date(), json);
+  report(describeAnnouncement(payload, config), sentAt, json);
 }
 
 /**

@@ -16,7 +16,7 @@ import { withWorkDirectory } from '../cli/work-directory.ts';
 /**
  * Publishes the key set of a complete proposal and tells the fleet.
  *
- * @returns the payload that was sent
+ * @returns the payload that was sent, and when
  * @throws UpdateError `refused` when it is not complete, or when another key set of the same epoch was
  *   sent: nodes that hear of either first would not take the other
  */
@@ -24,9 +24,9 @@ export async function sendProposal(
   proposal: KeyProposal,
   current: KeySet,
   config: Config,
-): Promise<string> {
+): Promise<{ payload: string; sentAt: Date }> {
   const payload = checkSendable(proposal, current, config);
-  await withWorkDirectory(config.publishDir, async (workDir) => {
+  const sentAt = await withWorkDirectory(config.publishDir, async (workDir) => {
     const { announcement, text } = proposal;
     const contentFile = join(workDir, announcement.name);
     writeFileSync(contentFile, text);
@@ -37,9 +37,9 @@ export async function sendProposal(
       { announcement, payload, metainfo, contentFile },
       config,
     );
-    await deliver(published, config);
+    return deliver(published, config);
   });
-  return payload;
+  return { payload, sentAt };
 }
 
 /** The payload to send; throws as {@link sendProposal} does, before anything is written. */

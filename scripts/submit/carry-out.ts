@@ -86,8 +86,8 @@ async function addKey(
   const current = currentKeySet(config);
   const proposal = await proposeChange(request, current, options.nowSeconds);
   if (missingSigners(proposal).length === 0 && !dryRun) {
-    const payload = await sendProposal(proposal, current, config);
-    await reportSent(payload, config, null, options);
+    const { payload, sentAt } = await sendProposal(proposal, current, config);
+    await reportSent(payload, sentAt, config, null, options);
     return;
   }
   const out = proposalFile(proposal, request.out);
@@ -126,19 +126,19 @@ async function renew(request: RenewRequest, config: Config, options: SendOptions
 
 /** Publishes and sends what was prepared, or shows it. */
 async function announce(prepared: Submission, config: Config, options: SendOptions): Promise<void> {
-  const { dryRun } = options;
   const targets = await askTargets(prepared.payload, config);
-  if (!dryRun) {
-    const publish = () => publishContent(prepared, config);
-    // Without content of its own there is no work directory yet.
-    const published =
-      prepared.contentFile === null
-        ? await withWorkDirectory(config.publishDir, publish)
-        : await publish();
-    await deliver(published, config);
+  if (options.dryRun) {
+    report(describeAnnouncement(prepared.payload, config, targets), null, options.json);
+    return;
   }
-  if (dryRun) report(describeAnnouncement(prepared.payload, config, targets), null, options.json);
-  else await reportSent(prepared.payload, config, targets, options);
+  const publish = () => publishContent(prepared, config);
+  // Without content of its own there is no work directory yet.
+  const published =
+    prepared.contentFile === null
+      ? await withWorkDirectory(config.publishDir, publish)
+      : await publish();
+  const sentAt = await deliver(published, config);
+  await reportSent(prepared.payload, sentAt, config, targets, options);
 }
 
 async function resend(
@@ -152,20 +152,20 @@ async function resend(
     report(describeAnnouncement(published.payload, config, targets), null, options.json);
     return;
   }
-  await deliver(published, config);
-  await reportSent(published.payload, config, targets, options);
+  const sentAt = await deliver(published, config);
+  await reportSent(published.payload, sentAt, config, targets, options);
 }
 
 /** Reports the sent announcement and, with --wait, its outcome in the fleet. */
 async function reportSent(
   payload: string,
+  sentAt: Date,
   config: Config,
   targets: TargetedMembers | null,
   { json, wait }: SendOptions,
 ): Promise<void> {
   const { update } = parseAnnouncement(payload);
   const facts = describeAnnouncement(payload, config, targets);
-  const sentAt = new Date();
   if (!json || wait === null) report(facts, sentAt, json);
   if (wait === null) return;
   const progress = await follow(update, config, wait).catch((error: unknown) => {

@@ -52,6 +52,14 @@ describe('an update submitted on one node', () => {
     }
   });
 
+  it('was submitted, as the submitter says, when its event was sent: before any node had accepted it', () => {
+    for (const node of fleet.nodes) {
+      const accepted = eventsOf(node, update).find(({ decision }) => decision === 'accept');
+      const acceptedAt = Date.parse(accepted?.time ?? '');
+      expect(acceptedAt).toBeGreaterThanOrEqual(Date.parse(update.submittedAt));
+    }
+  });
+
   it('reaches every node byte for byte', () => {
     for (const node of fleet.nodes) {
       const [name] = readdirSync(join(node.config.stateDir, 'announcements'));
