@@ -1,6 +1,6 @@
 import { commandHint, shellCommand } from '../command-hint.ts';
 import type { Config } from '../config.ts';
-import { describeError } from '../errors.ts';
+import { describeError, hasErrno } from '../errors.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { fingerprintOfMachine, recordedMachine } from '../state/machine.ts';
 import type { KeySet } from '../trust/key-set.ts';
@@ -30,7 +30,7 @@ export function judgeKeySet(reading: KeySetReading, { keySetFile }: Pick<Config,
     return ok(`fleet ${reading.keySet.fleet}, epoch ${reading.keySet.epoch}`);
   const { error } = reading;
   const place = commandHint('setup', '--keyset', 'keyset.txt');
-  const isAbsent = describeError(error).includes('it does not exist');
+  const isAbsent = error instanceof Error && hasErrno(error.cause, 'ENOENT');
   return isAbsent
     ? fail(describeError(error), place)
     : fail(describeError(error), shellCommand('mv', keySetFile, `${keySetFile}.old`), place);

@@ -91,11 +91,9 @@ function readFirst(file: string): KeySet {
   try {
     const bytes = readRegularFile(file, { maxBytes: maxKeySetBytes, followLinks: true });
     if (typeof bytes !== 'string') return parseKeySet(bytes.toString());
-    throw new Error(
-      bytes === 'absent'
-        ? 'it does not exist'
-        : 'it is no regular file, or a larger one than any key set',
-    );
+    // The code by which own-checks.ts tells this from a file that is in the way.
+    if (bytes === 'absent') throw Object.assign(new Error('it does not exist'), { code: 'ENOENT' });
+    throw new Error('it is no regular file, or a larger one than any key set');
   } catch (cause) {
     throw new UpdateError('configuration', `the key set ${file} cannot be used`, {
       hint: 'place the keyset.txt that p2p-update keygen made there',
