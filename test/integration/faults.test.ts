@@ -25,6 +25,9 @@ afterAll(() => {
 
 const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
 
+/** As in a unit of systemd, whose journal has a line for each thing done. */
+const journal = { JOURNAL_STREAM: '8:1' };
+
 function file(name: string, content: string): string {
   const path = join(fleet.directory, name);
   writeFileSync(path, content);
@@ -144,7 +147,7 @@ describe('a failing manifest', () => {
     expect(outcomeOf(other, update)).toMatchObject({ state: 'POISONED', tries: 3 });
   });
 
-  it('waits for its time when it is not to be applied before', async () => {
+  it('waits for its time when it is not to be applied before, and the journal then has a line for it', async () => {
     const manifest = file('later.pp', 'notice("at last")\n');
     const update = await submit(
       operator,
@@ -158,8 +161,12 @@ describe('a failing manifest', () => {
     await other.run(reconciler);
     expect(outcomeOf(other, update)).toBeUndefined();
     const clock = file('clock.cjs', 'const now = Date.now; Date.now = () => now() + 3_700_000;');
-    await other.run(['node', '--require', clock, ...reconciler]);
+    const argv = ['node', '--require', clock, ...reconciler];
+    const { stdout } = await other.run(argv, { env: journal });
     expect(outcomeOf(other, update)).toMatchObject({ state: 'APPLIED' });
+    const line = new RegExp(`^applied not-before@${update.version} in \\d+ s$`, 'm');
+    expect(stdout).toMatch(line);
+    expect((await other.run(argv, { env: journal })).stdout).not.toMatch(line);
   });
 });
 
@@ -248,8 +255,7 @@ describe('the trigger spool', () => {
     expect(readdirSync(join(stateDir, 'announcements'))).toHaveLength(1);
     const progress = join(stateDir, 'updates', updateKey(update));
     expect(existsSync(progress)).toBe(false);
-    // As in a unit of systemd, whose journal has a line for each thing done.
-    const inUnit = { env: { ...env, JOURNAL_STREAM: '8:1' } };
+    const inUnit = { env: { ...env, ...journal } };
     const line = `accepted ${update.channel}@${update.version}\n`;
     const first = await other.run(reconciler, inUnit);
     expect(first.status).toBe(0);
