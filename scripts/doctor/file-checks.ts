@@ -159,7 +159,7 @@ function checkKeySetFile({ config, machine, program }: FileView): Check {
     ? ok(keySetFile)
     : fail(
         `there is no key set, ${keySetFile}: no update is accepted without the fleet's own`,
-        `${program} setup --keyset FILE`,
+        `${program} setup --join ADDRESS`,
       );
 }
 

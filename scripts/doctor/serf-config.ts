@@ -32,7 +32,7 @@ export function readSerfConfig(
 ): SerfConfig {
   const config: SerfConfig = {
     ...{ directory, joinFile: join(directory, '10-p2p-update.json') },
-    keysFile: join(directory, '20-keys.json'),
+    keysFile: join(directory, '20-p2p-update-keys.json'),
     ...{ files: [], closed: [], malformed: [], handlers: [], join: [] },
     ...{ encryptKey: undefined, rpcAuth: undefined, bt: undefined },
   };

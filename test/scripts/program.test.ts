@@ -26,7 +26,18 @@ const p2pUpdate = (...args: string[]) => {
 describe('p2p-update', () => {
   it('has every command', () => {
     expect([...names].sort()).toEqual([
-      ...['apply', 'doctor', 'help', 'keygen', 'keys', 'log', 'reconcile', 'retire', 'retry'],
+      ...[
+        'apply',
+        'doctor',
+        'help',
+        'invite',
+        'keygen',
+        'keys',
+        'log',
+        'reconcile',
+        'retire',
+        'retry',
+      ],
       ...['setup', 'status', 'submit', 'version'],
     ]);
   });
@@ -175,7 +186,9 @@ describe('from a checkout, by tsx without its cache,', () => {
       encoding: 'utf8',
     });
 
-  it.each(['submit', 'keys', 'keygen', 'status', 'setup', 'reconcile', 'retire', 'apply'])(
+  it.each([
+    ...['submit', 'keys', 'keygen', 'status', 'setup', 'invite', 'reconcile', 'retire', 'apply'],
+  ])(
     'scripts/%s.ts runs that command',
     (name) => {
       const { status, stdout, stderr } = tsx(`${name}.ts`, ['--help']);

@@ -240,7 +240,11 @@ describe("Serf's files", () => {
       'there is no key',
       { 'a.json': {} },
       false,
-      like('fail', /^gossip is not encrypted/, /^install .*20-keys\.json && editor .*20-keys/),
+      like(
+        'fail',
+        /^gossip is not encrypted/,
+        /^install .*20-p2p-update-keys\.json && editor .*20-p2p-update-keys/,
+      ),
     ],
     ['the key may be in a closed file', { 'a.json': closed }, null, like('skipped', /^needs root/)],
   ])('encrypt: %s', (_, texts, isEncrypted, expected) => {
@@ -257,7 +261,7 @@ describe("Serf's files", () => {
     ],
     [
       { file, found: 'readable', agent: 'none' },
-      like('fail', /has no rpc_auth/, /^editor .*20-keys\.json && /),
+      like('fail', /has no rpc_auth/, /^editor .*20-p2p-update-keys\.json && /),
     ],
     [
       { file, found: 'missing', agent: 'unknown' },
@@ -281,7 +285,7 @@ describe("Serf's files", () => {
   ])('have the RPC key on both sides: %j', (rpcKey, expected) => {
     const context = {
       directory: '/etc/serf',
-      keysFile: '/etc/serf/20-keys.json',
+      keysFile: '/etc/serf/20-p2p-update-keys.json',
       user: 'p2p-update',
     };
     const more = { configFile: '/etc/p2p-update/config.json', manager: 'systemd' as const };

@@ -157,7 +157,7 @@ describe('decideFollowUps', () => {
       systemd,
       without('/etc/p2p-update/keyset.txt'),
       [],
-      [`${codeDir}/dist/p2p-update.cjs setup --keyset FILE`],
+      [`${codeDir}/dist/p2p-update.cjs setup --join ADDRESS`],
     ],
     [
       'the key set is placed in this run',
