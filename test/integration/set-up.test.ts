@@ -286,6 +286,24 @@ describe.skipIf(lacks !== null)('p2p-update setup on machines without systemd', 
     );
   });
 
+  it('asks on a terminal for what it was not told, and does not show the invitation', async () => {
+    await third.must('p2p-update setup --remove --yes');
+    const before = await third.must(traces);
+    const { token } = made.invite;
+    const questions: [string, string][] = [
+      ['Name of the new fleet', ''],
+      ['Address of a member', first.place.address],
+      ['Invitation (it is not shown)', token],
+    ];
+    const daemons = 'Do that, and start the daemons?';
+    const no = await third.image.converse('p2p-update setup', [...questions, [daemons, 'no']]);
+    expect(no).toContain('setup: error: nothing was changed');
+    expect(await third.must(traces)).toBe(before);
+    const yes = await third.image.converse('p2p-update setup', [...questions, [daemons, 'y']]);
+    expect(yes).toMatch(/node-3 is a node of the fleet lab, alive: node-1, node-2, node-3/);
+    expect(no + yes).not.toContain(token.slice(8, 60));
+  });
+
   it('prints a line for bash that shows the secret neither to ps nor to the history', async () => {
     const line = (await first.must('p2p-update invite')).trim();
     expect(line).toMatch(/^history -d -1; p2p-update setup --join \S+ --token - <<< p2p1-[\w-]+$/);

@@ -6,6 +6,7 @@ import { type CommandResult, run } from './command.ts';
 import { waitFor } from './wait-for.ts';
 
 const path = '/usr/sbin:/usr/bin:/sbin:/bin';
+const environment = { PATH: path, LC_ALL: 'C.UTF-8', HOME: '/root' };
 
 /** Says why there can be no overlay of this machine; null where there can. */
 export function whyNoOverlay(): string | null {
@@ -94,12 +95,46 @@ export class OverlayMachine {
 
   /** Runs a script on the living machine. */
   async run(script: string, input = ''): Promise<CommandResult> {
+    return run(this.#inside(script), { env: environment, input });
+  }
+
+  /**
+   * Runs a command on a terminal of the living machine, and gives each answer once its question is there.
+   *
+   * @returns what a person has seen
+   */
+  async converse(
+    command: string,
+    dialogue: readonly [question: string, answer: string][],
+  ): Promise<string> {
+    const [program = '', ...args] = this.#inside(`exec script -qec '${command}' /dev/null`);
+    const child = spawn(program, args, { env: environment });
+    let seen = '';
+    let end = false;
+    child.stdout.on('data', (bytes: Buffer) => (seen += bytes.toString()));
+    child.once('close', () => (end = true));
+    for (const [question, answer] of dialogue) {
+      const from = seen.length;
+      await waitFor(
+        `"${question}"`,
+        () => end || seen.includes(question, Math.max(0, from - question.length)),
+        undefined,
+        () => seen,
+      );
+      child.stdin.write(`${answer}\n`);
+    }
+    await waitFor(
+      'the end',
+      () => end,
+      undefined,
+      () => seen,
+    );
+    return seen;
+  }
+
+  #inside(script: string): string[] {
     const spaces = ['--mount', '--pid', '--uts', '--net', '--root', '--wd'];
-    const env = { PATH: path, LC_ALL: 'C.UTF-8', HOME: '/root' };
-    return run(['nsenter', '--target', String(this.#pid), ...spaces, 'sh', '-euc', script], {
-      env,
-      input,
-    });
+    return ['nsenter', '--target', String(this.#pid), ...spaces, 'sh', '-euc', script];
   }
 
   /** Ends everything on the machine, and removes it. */
@@ -122,6 +157,10 @@ export class OverlayMachine {
       mount -t tmpfs -o mode=755 tmpfs machine/dev
       mknod -m 666 machine/dev/null c 1 3
       mknod -m 666 machine/dev/urandom c 1 9
+      mknod -m 666 machine/dev/tty c 5 0
+      mkdir machine/dev/pts
+      mount -t devpts -o newinstance,ptmxmode=0666,gid=5,mode=620 devpts machine/dev/pts
+      ln -s pts/ptmx machine/dev/ptmx
       ln -s /proc/self/fd machine/dev/fd
       ${then}`;
   }

@@ -33,6 +33,7 @@ const longest = [
   'targets-and-stops',
   'random-kills',
   'slow-or-stalled-download',
+  'set-up',
   'split-triggers',
   'absence',
   'crash',
