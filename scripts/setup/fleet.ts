@@ -93,6 +93,15 @@ function fleetKeys(
   machine: Machine,
   root: string,
 ): { keySet: KeySet; files: PlannedFile[] } {
+  const there = machine.read(join(keysDirectory, 'keyset.txt'));
+  if (there !== undefined && parseKeySet(there).fleet !== fleet)
+    throw new UpdateError(
+      'refused',
+      `${keysDirectory} has the keys of ${parseKeySet(there).fleet}`,
+      {
+        hint: 'move them away: a key that nodes trust must not be lost, and two fleets share none',
+      },
+    );
   const files: PlannedFile[] = [];
   const publicKeyFor = (name: string) => {
     const path = join(keysDirectory, `${name}.key`);

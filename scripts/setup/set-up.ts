@@ -5,6 +5,7 @@ import { commandHint } from '../../lib/command-hint.ts';
 import { type Config, defaultConfigFile, parseConfig } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { fingerprintOfMachine, machineFile, recordedMachine } from '../../lib/state/machine.ts';
+import { isJoinAddress } from '../../lib/trust/invitation.ts';
 import { parseKeySet } from '../../lib/trust/key-set.ts';
 import { print, printJson } from '../cli/output.ts';
 import { managerOf } from '../doctor/file-checks.ts';
@@ -51,92 +52,119 @@ export async function setUp(request: SetupRequest): Promise<void> {
     });
     return;
   }
-  const { root, dryRun, json } = request;
-  const ownDir = dirname(distDirectory());
-  // Code inside the image has another path there; code outside is to have the same path in it.
-  const codeDir = ownDir.startsWith(`${root}/`) ? ownDir.slice(root.length) : ownDir;
-  let machine = readMachine(root);
-  checkCode(codeDir, machine);
-  requireWritable(machine);
-  const record = readSetupRecord(machine);
-  const known = readKnownKeySet(machine);
-  const fleetRequest = request.fleet ?? askForFleet(request, known);
-  const doesDaemons = fleetRequest !== null || record?.daemons === true;
-  const fleet =
-    fleetRequest === null ? null : await resolveFleet(fleetRequest, known, machine, root);
-  const scheduler = request.scheduler ?? record?.scheduler ?? detectScheduler(root, machine);
-  if (doesDaemons && root === '/') machine = await requirePrograms(request, scheduler, machine);
-  const manager = managerOf({ scheduler, root });
-
-  const daemons = doesDaemons
-    ? planDaemons({ ...request, fleet, scheduler, codeDir, ownDir }, machine)
-    : null;
-  const plan = planSetup(
-    {
-      config: configMembers(request, fleet, daemons, machine),
-      keyFiles: fleet?.keyFiles ?? [],
-      keySet:
-        request.keySetFile === null ? (fleet?.keySet ?? null) : readKeySet(request.keySetFile),
-      files: (config) => [
-        ...schedulerFiles(scheduler, codeDir, join(ownDir, 'scripts', 'setup'), config, machine),
-        ...(daemons?.files ?? []),
-        setupRecordFile({ scheduler, daemons: doesDaemons }),
-        ...(root === '/' ? machineRecord(request, config) : []),
-      ],
-      directories: schedulerDirectories(scheduler),
-    },
-    machine,
-  );
-  const link = planProgramLink(join(codeDir, 'dist', 'p2p-update.cjs'), machine);
-  const files = [...plan.steps, ...link.steps];
-  const steps = daemons === null ? files : [...files, ...(await serviceSteps(daemons, files))];
-
-  async function serviceSteps(
-    { settings, ports }: DaemonsPlan,
-    before: readonly SetupStep[],
-  ): Promise<SetupStep[]> {
-    const running = await readRunning();
-    if (root === '/') await requireFreePorts(ports, running);
-    const isInterrupted = machine.look(pendingFile) !== undefined;
-    return planServices(before, settings, running, { manager, scheduler, isInterrupted });
-  }
-
-  const followUps = [
-    ...decideFollowUps({ ...plan, steps }, machine, {
-      ...{ scheduler, codeDir, root, starts: doesDaemons },
-    }),
-    ...link.followUps,
-  ];
+  const scene = await prepare(request);
+  const { steps, followUps, config } = await planNode(scene);
+  const { dryRun, json, root, machine, manager, fleet, fleetRequest } = scene;
   const rows = steps.map((step) => describeStep(step, machine));
   // Before the steps, so that the reader sees which one failed and which were still to come.
   if (!json) {
     print(rows.length > 0 ? formatRows(rows) : nothing(followUps));
     if (dryRun && steps.length > 0) print(`\n${steps.map(formatDiff).join('')}`);
   }
-  const isTaken = !dryRun && steps.length > 0;
-  if (isTaken && steps.some(({ kind }) => kind === 'service') && root === '/')
-    requireYes(request, 'Do that, and start the daemons?');
-  if (isTaken) takeSteps(steps, root, manager);
+  const runsDaemons = scene.doesDaemons && root === '/';
+  if (!dryRun && steps.length > 0) {
+    if (runsDaemons && steps.some(({ kind }) => kind === 'service'))
+      requireYes(request, 'Do that, and start the daemons?');
+    takeSteps(steps, root, manager);
+  }
   const settled =
-    doesDaemons && !dryRun && root === '/'
-      ? await waitUntilSettled(plan.config, (fleet?.join ?? []).length > 0)
-      : null;
+    runsDaemons && !dryRun ? await waitUntilSettled(config, (fleet?.join ?? []).length > 0) : null;
   const invitation =
     settled !== null && fleetRequest?.kind === 'new'
-      ? makeInvitation(plan.config, [request.address ?? settled.self.address])
+      ? makeInvitation(config, [request.address ?? settled.self.address])
       : null;
   if (json)
     printJson({
-      ...{ dryRun, root, code: codeDir, scheduler, steps: rows, left: followUps },
+      ...{ dryRun, root, code: scene.codeDir, scheduler: scene.scheduler },
+      ...{ steps: rows, left: followUps },
       ...(dryRun ? { diff: steps.map(formatDiff).filter((text) => text !== '') } : {}),
       ...(settled === null ? {} : { node: settled.self.name, members: namesOf(settled) }),
       ...(invitation === null ? {} : { invite: invitation }),
     });
   else {
     print(formatFollowUps(followUps));
-    if (settled !== null) print(formatSettled(settled, fleet?.name ?? known?.fleet));
+    if (settled !== null) print(formatSettled(settled, fleet?.name ?? scene.known?.fleet));
     if (invitation !== null) print(nextMachine(invitation, fleet));
   }
+}
+
+/** All that the plan depends on. */
+interface Scene extends Omit<SetupRequest, 'fleet'> {
+  machine: Machine;
+  /** The code, as this process sees it, and as the machine does. */
+  ownDir: string;
+  codeDir: string;
+  scheduler: Scheduler;
+  manager: Manager;
+  known: KnownKeySet | null;
+  fleetRequest: FleetRequest | null;
+  fleet: Fleet | null;
+  /** Whether Serf and Transmission are set up too, and not by hand. */
+  doesDaemons: boolean;
+}
+
+/** Finds out what is asked for, by questions too, and installs what is missing. */
+async function prepare(request: SetupRequest): Promise<Scene> {
+  const { root } = request;
+  const ownDir = dirname(distDirectory());
+  // Code inside the image has another path there; code outside is to have the same path in it.
+  const codeDir = ownDir.startsWith(`${root}/`) ? ownDir.slice(root.length) : ownDir;
+  const machine = readMachine(root);
+  checkCode(codeDir, machine);
+  requireWritable(machine);
+  const record = readSetupRecord(machine);
+  const known = readKnownKeySet(machine);
+  const fleetRequest = request.fleet ?? askForFleet(request, known);
+  const fleet =
+    fleetRequest === null ? null : await resolveFleet(fleetRequest, known, machine, root);
+  const doesDaemons = fleet !== null || record?.daemons === true;
+  const scheduler = request.scheduler ?? record?.scheduler ?? detectScheduler(root, machine);
+  return {
+    ...request,
+    ...{ ownDir, codeDir, scheduler, manager: managerOf({ scheduler, root }) },
+    ...{ known, fleetRequest, fleet, doesDaemons },
+    machine:
+      doesDaemons && root === '/' ? await requirePrograms(request, scheduler, machine) : machine,
+  };
+}
+
+/** Plans every step, and what is left to a person then. */
+async function planNode(
+  scene: Scene,
+): Promise<{ config: Config; steps: SetupStep[]; followUps: FollowUp[] }> {
+  const { root, machine, ownDir, codeDir, scheduler, manager, fleet, doesDaemons } = scene;
+  const daemons = doesDaemons ? planDaemons(scene, machine) : null;
+  const plan = planSetup(
+    {
+      config: configMembers(scene, fleet, daemons, machine),
+      keyFiles: fleet?.keyFiles ?? [],
+      keySet: scene.keySetFile === null ? (fleet?.keySet ?? null) : readKeySet(scene.keySetFile),
+      files: (config) => [
+        ...schedulerFiles(scheduler, codeDir, join(ownDir, 'scripts', 'setup'), config, machine),
+        ...(daemons?.files ?? []),
+        setupRecordFile({ scheduler, daemons: doesDaemons }),
+        ...(root === '/' ? machineRecord(scene, config) : []),
+      ],
+      directories: schedulerDirectories(scheduler),
+    },
+    machine,
+  );
+  const link = planProgramLink(join(codeDir, 'dist', 'p2p-update.cjs'), machine);
+  const steps = [...plan.steps, ...link.steps];
+  if (daemons !== null) {
+    const running = await readRunning();
+    if (root === '/') await requireFreePorts(daemons.ports, running);
+    const isInterrupted = machine.look(pendingFile) !== undefined;
+    steps.push(
+      ...planServices(steps, daemons.settings, running, { manager, scheduler, isInterrupted }),
+    );
+  }
+  const context = { scheduler, codeDir, root, starts: doesDaemons };
+  return {
+    config: plan.config,
+    steps,
+    followUps: [...decideFollowUps({ ...plan, steps }, machine, context), ...link.followUps],
+  };
 }
 
 /** A file system that even root may not write to is said at once, and not by the first step that fails. */
@@ -158,6 +186,10 @@ function askForFleet(
   const name = ask('Name of the new fleet that this machine starts, or nothing to join one: ');
   if (name !== '') return { kind: 'new', name };
   const address = ask('Address of a member (HOST or HOST:PORT): ');
+  if (address !== '' && !isJoinAddress(address))
+    throw new UpdateError('usage', 'an address is HOST or HOST:PORT', {
+      hint: 'the line that setup or p2p-update invite has printed on the other machine has it',
+    });
   return { kind: 'join', addresses: address === '' ? [] : [address], from: 'terminal' };
 }
 
@@ -200,7 +232,10 @@ function readKnownKeySet({ read }: Machine): KnownKeySet | null {
  *
  * @throws UpdateError `refused`
  */
-function machineRecord({ nodeName }: SetupRequest, { applyDir, ...config }: Config): PlannedFile[] {
+function machineRecord(
+  { nodeName }: Pick<SetupRequest, 'nodeName'>,
+  { applyDir, ...config }: Config,
+): PlannedFile[] {
   const actual = fingerprintOfMachine();
   const recorded = recordedMachine(applyDir);
   if (actual === null) return [];
@@ -213,7 +248,7 @@ function machineRecord({ nodeName }: SetupRequest, { applyDir, ...config }: Conf
 
 /** The members of config.json that are asked for. */
 function configMembers(
-  { nodeName, tags }: SetupRequest,
+  { nodeName, tags }: Pick<SetupRequest, 'nodeName' | 'tags'>,
   fleet: Fleet | null,
   daemons: DaemonsPlan | null,
   { read }: Machine,
