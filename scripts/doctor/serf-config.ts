@@ -18,6 +18,8 @@ export interface SerfConfig {
   handlers: string[];
   /** Names and addresses to join. */
   join: string[];
+  /** Whether the agent remembers its members, and joins them after a restart: `snapshot_path`. */
+  hasSnapshot: boolean;
   /** `encrypt_key`: a secret, as is `rpcAuth`. */
   encryptKey: string | undefined;
   rpcAuth: string | undefined;
@@ -33,7 +35,7 @@ export function readSerfConfig(
   const config: SerfConfig = {
     ...{ directory, joinFile: join(directory, '10-p2p-update.json') },
     keysFile: join(directory, '20-p2p-update-keys.json'),
-    ...{ files: [], closed: [], malformed: [], handlers: [], join: [] },
+    ...{ files: [], closed: [], malformed: [], handlers: [], join: [], hasSnapshot: false },
     ...{ encryptKey: undefined, rpcAuth: undefined, bt: undefined },
   };
   for (const file of listed(machine, directory)) {
@@ -82,6 +84,7 @@ function add(config: SerfConfig, file: string, value: Record<string, unknown>): 
   if ('encrypt_key' in value || 'rpc_auth' in value) config.keysFile = file;
   config.handlers.push(...texts(value['event_handlers']));
   config.join.push(...texts(value['retry_join']), ...texts(value['start_join']));
+  config.hasSnapshot ||= text('snapshot_path') !== undefined;
   config.encryptKey = text('encrypt_key') ?? config.encryptKey;
   config.rpcAuth = text('rpc_auth') ?? config.rpcAuth;
   const tags = value['tags'];

@@ -67,7 +67,7 @@ const isSample = (address: string): boolean => /\bnode-\d\.example\.net\b/.test(
  * @param own addresses and names of this node
  */
 export function judgeJoin(
-  { directory, joinFile, join, closed, files }: SerfConfig,
+  { directory, joinFile, join, closed, files, hasSnapshot }: SerfConfig,
   alive: number | null,
   own: readonly string[],
   manager: Manager,
@@ -91,6 +91,10 @@ export function judgeJoin(
       return skipped(`there is no configuration in ${directory}`);
     if (closed.length > 0)
       return skipped(`needs root: not every file in ${directory} can be read by this user`);
+    // The first node of a fleet: it joins those of its snapshot, and where that fails they, who know it as a failed
+    // member, call it (handleRejoin and reconnect in serf/serf/serf.go).
+    if (hasSnapshot && alive !== null && alive > 1)
+      return ok(`${alive} members alive, which the snapshot names`);
     const what = 'retry_join names no other node: after a restart this node may stay alone';
     return alive !== null && alive > 1 ? warn(what, ...edit) : ok('no other node is named');
   }

@@ -220,6 +220,12 @@ describe("Serf's files", () => {
       like('warn', /names of the sample/),
     ],
     ['none, in a fleet', { 'a.json': {} }, 3, like('warn', /names no other node/)],
+    [
+      'none, in a fleet that the snapshot names',
+      { 'a.json': { snapshot_path: '/var/lib/serf/serf.snapshot' } },
+      3,
+      like('ok', /^3 members alive, which the snapshot names$/),
+    ],
     ['no file', {}, null, like('skipped', /^there is no configuration/)],
     ['closed', { 'a.json': closed }, 2, like('skipped', /^needs root/)],
   ])('have members to join: %s', (_, texts, alive, expected) => {
