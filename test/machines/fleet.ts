@@ -10,9 +10,14 @@ export interface Sent {
   status: number | null;
   stdout: string;
   stderr: string;
-  infoHash: string | undefined;
-  channel: string | undefined;
-  version: number | undefined;
+  /** The object that it prints; empty where it prints none. */
+  answer: {
+    channel?: string;
+    version?: number;
+    infoHash?: string;
+    verdict?: string;
+    nodes?: { name: string; member: string; outcome: string; reason: string }[];
+  };
 }
 
 export interface Invitation {
@@ -30,15 +35,18 @@ export interface MachineFleet {
 }
 
 const places = readPlaces();
-let fleet: Promise<MachineFleet> | undefined;
+const downloads = '/var/lib/transmission-daemon/downloads';
+/** Together half a minute. */
+const slowMegabits = 2;
+const slowBytes = 8 << 20;
+/** Units that wake p2p-update. */
+export const wakers = [
+  ...['p2p-update-advance.path', 'p2p-update-advance.timer'],
+  ...['p2p-update-apply.path', 'p2p-update-apply.timer'],
+];
 
-/** The fleet of this run, set up at the first call. */
-export function theFleet(): Promise<MachineFleet> {
-  fleet ??= setUpFleet();
-  return fleet;
-}
-
-async function setUpFleet(): Promise<MachineFleet> {
+/** Boots three machines, and makes them nodes of a fleet as an operator does it. */
+export async function setUpFleet(): Promise<MachineFleet> {
   const lab = new Lab(places);
   const nodes: MachineFleet['nodes'] = [
     lab.make('node-1'),
@@ -80,13 +88,108 @@ export async function joinFleet(
 }
 
 /** Submits as root on the first machine. */
-export async function submit(machine: Machine, ...args: string[]): Promise<Sent> {
-  const result = await machine.run(['p2p-update', 'submit', '--json', ...args], {
+export async function submit({ operator }: MachineFleet, ...args: string[]): Promise<Sent> {
+  const result = await operator.run(['p2p-update', 'submit', '--json', ...args], {
     timeoutMs: 900_000,
   });
   const last = result.stdout.trim().split('\n').at(-1) ?? '';
-  const answer = (last.startsWith('{') ? JSON.parse(last) : {}) as Partial<Sent>;
-  return { ...result, infoHash: answer.infoHash, channel: answer.channel, version: answer.version };
+  return { ...result, answer: (last.startsWith('{') ? JSON.parse(last) : {}) as Sent['answer'] };
+}
+
+/** Submits, waits for every target, and throws unless all have applied it. */
+export async function submitAndWait(fleet: MachineFleet, ...args: string[]): Promise<Sent> {
+  const sent = await submit(fleet, '--wait', ...args);
+  if (sent.status !== 0)
+    throw new Error(
+      `submit ${args.join(' ')}: status ${sent.status ?? ''}\n${sent.stdout}${sent.stderr}`,
+    );
+  return sent;
+}
+
+/** Submits a manifest under a name that is its channel too, and returns while nodes take it. */
+export async function submitManifest(
+  fleet: MachineFleet,
+  name: string,
+  text: string,
+  ...options: string[]
+): Promise<Sent> {
+  const file = `/root/${name}.pp`;
+  await fleet.operator.write(file, text);
+  const sent = await submit(fleet, '--channel', name, ...options, file);
+  const hasFailed = sent.status !== 0 && !options.includes('--wait');
+  if (hasFailed) throw new Error(`submit ${name}: ${sent.stdout}${sent.stderr}`);
+  return sent;
+}
+
+/** Submits a file that takes one machine a while to download, and returns in the midst of that. */
+export async function submitSlowly(
+  fleet: MachineFleet,
+  machine: Machine,
+  name: string,
+): Promise<Sent['answer']> {
+  fleet.lab.limit(machine, slowMegabits);
+  const make = `head -c ${slowBytes} /dev/urandom >/root/${name}`;
+  await fleet.operator.mustRun(['sh', '-c', make]);
+  const { answer } = await submit(fleet, '--channel', name, `/root/${name}`);
+  const find = ['find', downloads, '-name', `${name}.part`, '-size', '+200k'];
+  await waitFor(
+    `${machine.name} has a part of ${name}`,
+    async () => (await machine.mustRun(find)) !== '',
+  );
+  return answer;
+}
+
+/** A manifest that writes a file, takes its time on the nodes of one role, and writes another. */
+export function slowManifest(name: string, seconds: number): string {
+  return `file { '/root/${name}-began': content => 'yes' }
+-> exec { '/bin/sleep ${seconds}': }
+-> file { '/root/${name}-ended': content => 'yes' }
+`;
+}
+
+/** Waits until every node of the fleet has applied the newest version of a channel. */
+export async function waitUntilConverged(
+  { operator }: MachineFleet,
+  channel: string,
+): Promise<void> {
+  let stdout = '';
+  await waitFor(
+    `${channel} has converged`,
+    async () => {
+      const asked = ['p2p-update', 'status', '--channel', channel, '--json'];
+      ({ stdout } = await operator.run(asked));
+      return stdout.includes('"verdict":"converged","exitStatus":0');
+    },
+    300_000,
+    () => stdout,
+  );
+}
+
+/** Throws unless doctor finds a machine sound, and systemd has no failed unit on it. */
+export async function requireSound(machine: Machine): Promise<void> {
+  await waitFor(
+    `${machine.name} is sound`,
+    async () => {
+      const { status } = await machine.run(['p2p-update', 'doctor', '--json']);
+      return status === 0;
+    },
+    120_000,
+  ).catch(async (cause: unknown) => {
+    const { stdout } = await machine.run(['p2p-update', 'doctor']);
+    throw new Error(`${machine.name} is not sound:\n${stdout}`, { cause });
+  });
+  const failed = await machine.mustRun(['systemctl', '--failed', '--no-legend', '--plain']);
+  if (failed !== '') throw new Error(`${machine.name}: failed units:\n${failed}`);
+}
+
+/** Makes the fleet what the next scenario expects, after one that has failed. */
+export async function restore({ lab, nodes }: MachineFleet): Promise<void> {
+  for (const machine of nodes) {
+    lab.limit(machine, null);
+    lab.plug(machine, true);
+    if (!machine.isUp) await machine.boot();
+    await machine.run(['systemctl', 'start', ...wakers]);
+  }
 }
 
 /** Waits for a file that an update places or writes. */

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { mustRun } from '../support/run/command.ts';
+import { mustRun, runSync } from '../support/run/command.ts';
 import { Machine, type MachineWish } from './machine.ts';
 
 const bridge = 'machines';
@@ -62,12 +62,17 @@ export class Lab implements Places {
   /** Limits what a machine is sent, in Mbit/s; null: no limit any more. */
   limit(machine: Machine, megabits: number | null): void {
     const port = this.portOf(machine);
-    if (megabits === null) this.host('tc', 'qdisc', 'delete', 'dev', port, 'root');
+    if (megabits === null) runSync(['tc', 'qdisc', 'delete', 'dev', port, 'root']);
     else
       this.host(
-        ...['tc', 'qdisc', 'add', 'dev', port, 'root', 'tbf', 'rate', `${megabits}mbit`],
+        ...['tc', 'qdisc', 'replace', 'dev', port, 'root', 'tbf', 'rate', `${megabits}mbit`],
         ...['burst', '32kb', 'latency', '400ms'],
       );
+  }
+
+  /** Takes a machine's cable out, or puts it in again. */
+  plug(machine: Machine, isIn: boolean): void {
+    this.host('ip', 'link', 'set', this.portOf(machine), isIn ? 'up' : 'down');
   }
 
   namespaceOf({ name }: Machine): string {

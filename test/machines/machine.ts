@@ -28,13 +28,15 @@ const stopTimeoutMs = 180_000;
 
 /** How to make a machine. */
 export interface MachineWish {
-  /** Host name, at most 9 characters. */
+  /** At most 9 characters, unlike that of any other machine. */
   name: string;
   address: string;
   /** Directories that its file system lies above, the uppermost first. */
   lower: readonly string[];
   /** Size of its disk; without it that of the machine that runs the test. */
   diskMiB?: number;
+  /** Host name, where it is not the name. */
+  hostName?: string;
   /** Parent of the directory of its files; without it the lab's. */
   directory?: string;
 }
@@ -43,6 +45,7 @@ export interface MachineWish {
 export class Machine {
   readonly name: string;
   readonly address: string;
+  readonly #hostName: string;
   readonly #lab: Lab;
   readonly #lower: string;
   readonly #directory: string;
@@ -50,20 +53,22 @@ export class Machine {
   #process: ChildProcess | undefined;
   #pid: number | undefined;
 
-  constructor(lab: Lab, { name, address, lower, diskMiB, directory }: MachineWish) {
+  constructor(lab: Lab, wish: MachineWish) {
+    const { name, address, lower, diskMiB, hostName = name, directory = lab.directory } = wish;
     this.name = name;
+    this.#hostName = hostName;
     this.address = address;
     this.#lab = lab;
     this.#lower = lower.join(':');
-    this.#directory = join(directory ?? lab.directory, name);
+    this.#directory = join(directory, name);
     this.#cgroup = join(lab.cgroup, name);
     mkdirSync(this.#directory, { recursive: true });
     if (diskMiB !== undefined)
       lab.host('mount', '-t', 'tmpfs', '-o', `size=${diskMiB}m`, 'tmpfs', this.#directory);
     for (const place of ['upper', 'work', 'root']) mkdirSync(join(this.#directory, place));
     mkdirSync(this.#cgroup, { recursive: true });
-    this.writeOff('/etc/hostname', `${name}\n`);
-    this.writeOff('/etc/hosts', `127.0.0.1 localhost\n127.0.1.1 ${name}\n`);
+    this.writeOff('/etc/hostname', `${hostName}\n`);
+    this.writeOff('/etc/hosts', `127.0.0.1 localhost\n127.0.1.1 ${hostName}\n`);
     // The machines have no name server; without a file the resolver asks 127.0.0.1, which refuses at once.
     this.writeOff('/etc/resolv.conf', '');
     this.writeOff('/etc/machine-id', `${Buffer.from(name).toString('hex').padEnd(32, '0')}\n`);
@@ -114,7 +119,7 @@ export class Machine {
       [
         `--net=${this.#lab.namespaceOf(this)}`,
         ...['unshare', '--mount', '--pid', '--uts', '--ipc', '--fork', '--kill-child'],
-        ...['sh', starter, this.#directory, this.#lower, this.#cgroup, this.name],
+        ...['sh', starter, this.#directory, this.#lower, this.#cgroup, this.#hostName],
       ],
       { stdio: ['ignore', log, log], detached: true },
     );
@@ -138,7 +143,7 @@ export class Machine {
   run(argv: readonly string[], options: Omit<CommandOptions, 'env'> = {}): Promise<CommandResult> {
     if (this.#pid === undefined) throw new Error(`${this.name} is off: ${argv.join(' ')}`);
     const namespaces = ['--mount', '--uts', '--ipc', '--net', '--pid', '--cgroup'];
-    const entering = ['nsenter', '--target', String(this.#pid), ...namespaces, '--root', '--wd=/'];
+    const entering = ['nsenter', '--target', String(this.#pid), ...namespaces, '--root', '--wd'];
     const { PATH } = process.env;
     return run([...entering, '--', 'env', '-i', ...pairs(environment), ...argv], {
       ...options,

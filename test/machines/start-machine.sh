@@ -19,6 +19,9 @@ cd "$root"
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
+# The journal tells boots apart by it, and so does p2p-update.
+cat proc/sys/kernel/random/uuid >"$directory/boot-id"
+mount --bind "$directory/boot-id" proc/sys/kernel/random/boot_id
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 # Devices of its own: those of the machine that runs the test stay out of reach.
