@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -12,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { copySources } from '../support/run/copy.ts';
+import { repository } from '../support/run/repository.ts';
 import { temporaryDirectory } from '../support/run/temporary.ts';
 import { readTree } from '../support/run/tree.ts';
 
@@ -74,7 +76,7 @@ describe('the build', () => {
   }, 60_000);
 
   it('makes programs that Node 18 can run, which lacks some functions of the Node that builds', () => {
-    expect(build().status).toBe(0);
+    const built = join(repository, 'dist');
     const newer =
       /\.(toSorted|toReversed|toSpliced|with|fromAsync|withResolvers|groupBy|styleText|getBuiltinModule)\(|\.hash\)?\(|import_node_zlib\d*\.crc32\b|import\.meta|node:sqlite|\.read\(Buffer\.alloc\(\w+\)\)/g;
     for (const sample of [
@@ -87,10 +89,11 @@ describe('the build', () => {
       'h.read(Buffer.alloc(9))',
     ])
       expect(sample).toMatch(newer);
-    for (const path of Object.keys(readTree(dist())))
-      if (path.endsWith('.cjs'))
-        expect(readFileSync(dist(path), 'utf8').match(newer), path).toBeNull();
-  }, 60_000);
+    const programs = Object.keys(readTree(built)).filter((path) => path.endsWith('.cjs'));
+    expect(programs.length).toBeGreaterThan(10);
+    for (const path of programs)
+      expect(readFileSync(join(built, path), 'utf8').match(newer), path).toBeNull();
+  });
 
   it('takes the time of SOURCE_DATE_EPOCH, or else that of the last commit, for that of the sources', () => {
     const script =
@@ -204,7 +207,7 @@ describe('the build', () => {
   );
 
   it('keeps the handlers and the program in place at every moment, also while two builds run', async () => {
-    expect(build().status).toBe(0);
+    cpSync(join(repository, 'dist'), dist(), { recursive: true });
     const programs = ['handlers/transmission-done.cjs', 'p2p-update.cjs'];
     const run = (program: string) => spawnSync(dist(program), ['version'], { encoding: 'utf8' });
     const usual = programs.map((program) => run(program).status);
