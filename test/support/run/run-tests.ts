@@ -24,24 +24,28 @@ const failureBlocks = /^ FAIL .*\n(?:(?! FAIL |⎯).*\n){0,16}/gm;
 const filesTogether = 4;
 /** These are alone and begin first, the longest before the others, so that nothing long is left at the end. */
 const longest = [
-  'fleet-status',
   'faults',
+  'fleet-status',
+  'doctor',
   'catch-up',
-  'main-path',
-  'kinds',
-  'daemon-crash',
-  'targets-and-stops',
-  'random-kills',
-  'slow-or-stalled-download',
   'set-up',
   'split-triggers',
+  'transmission',
+  'main-path',
   'absence',
+  'kinds',
+  'targets-and-stops',
   'crash',
-  'puppet',
+  'daemon-crash',
+  'doctor-users',
+  'poisoned-tsx-cache',
   'endless-data',
+  'retire',
+  'random-kills',
   'subnets',
-  'split-users',
-  'keys',
+  'marker-and-channel-floods',
+  'slow-or-stalled-download',
+  'puppet',
 ];
 interface Job {
   name: string;
@@ -136,8 +140,8 @@ const long = chosen.filter((path) => withDaemons.test(path) && isLong(path));
 const others = chosen.filter((path) => withDaemons.test(path) && !isLong(path));
 const queue: Job[] = [
   { name: 'static checks', command: ['npm', 'run', '--silent', 'check:static'], hasTests: false },
-  ...long.sort((one, other) => place(one) - place(other)).map((path) => tests([path])),
   ...(units.length > 0 ? [tests(units, 'unit tests')] : []),
+  ...long.sort((one, other) => place(one) - place(other)).map((path) => tests([path])),
   ...batchesOf(others).map((paths) => tests(paths)),
 ];
 
