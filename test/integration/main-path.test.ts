@@ -166,25 +166,23 @@ describe('a restart of everything', () => {
     const count = (node: FleetNode): number =>
       node.events().filter(({ decision }) => decision === 'applied').length;
     const before = fleet.nodes.map(count);
-    for (const node of fleet.nodes) {
-      await node.serf.end('SIGTERM');
-      await node.transmission.end('SIGTERM');
-    }
-    for (const node of fleet.nodes) {
-      await node.transmission.start();
-      await node.serf.start();
-    }
+    const all = (act: (node: FleetNode) => Promise<void>) => Promise.all(fleet.nodes.map(act));
+    await all(async ({ serf, transmission }) => {
+      await serf.end('SIGTERM');
+      await transmission.end('SIGTERM');
+    });
+    await all(async ({ serf, transmission }) => {
+      await transmission.start();
+      await serf.start();
+    });
     await fleet.waitFor('the fleet is back', async () => {
       const alive = await Promise.all(fleet.nodes.map((node) => node.aliveMembers()));
       return alive.every((members) => members.length === 3);
     });
-    for (const node of fleet.nodes) {
-      const { status, stderr } = await node.run([
-        join(import.meta.dirname, '../../dist/p2p-update.cjs'),
-        'reconcile',
-      ]);
+    await all(async (node) => {
+      const { status, stderr } = await node.script('reconcile', []);
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    }
+    });
     expect(fleet.nodes.map(count)).toEqual(before);
     const next = await submit(operator, file('after.bin', 'after'), '--channel', 'after');
     await everywhere(next, 'applied');

@@ -1,17 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { it } from 'vitest';
 import { type FleetOptions, startFleet } from '../support/fleet/fleet.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { hasEvent, submit } from '../support/fleet/submit.ts';
 
 // The daemon asks peers for metadata in the order of their addresses (3.00), or of their connections (4.1),
 // and the first one again and again, which has none if it is another node that downloads.
-it.each<[string, Omit<FleetOptions, 'nodes'>]>([
+// Two fleets at once, each in a network of its own.
+it.concurrent.for<[string, Omit<FleetOptions, 'nodes'>]>([
   ['nodes whose addresses are lower than that of its submitter', { operator: 4 }],
   ['another subnet, without multicast', { subnets: 2 }],
-])('an update reaches %s, by magnet', async (_, options) => {
+])('an update reaches %s, by magnet', async ([, options], { expect, onTestFinished }) => {
   const fleet = await startFleet({ nodes: 4, ...options });
   onTestFinished(() => {
     fleet.stop();
