@@ -174,17 +174,17 @@ describe('a node that heard no event', () => {
     await fleet.waitFor('n4 holds it', () => held(late).includes(updateKey(id)));
   });
 
-  it('follows the chain of key sets, three epochs of them', async () => {
+  it('follows the chain of key sets, two epochs of them', async () => {
     await leave(late);
-    for (const epoch of [2, 3, 4]) await changeKeys(epoch);
-    const id = await announce('three', { version: now + 1, epoch: 4 });
+    for (const epoch of [2, 3]) await changeKeys(epoch);
+    const id = await announce('three', { version: now + 1, epoch: 3 });
     await start(late);
-    await fleet.waitFor('n4 has applied what needs key set 4', async () => {
+    await fleet.waitFor('n4 has applied what needs key set 3', async () => {
       await reconcile(late);
       return hasApplied(late, id);
     });
-    expect(currentKeySet(late.config).epoch).toBe(4);
-    for (const version of [2, 3, 4])
+    expect(currentKeySet(late.config).epoch).toBe(3);
+    for (const version of [2, 3])
       expect(hasApplied(late, { channel: keySetChannel, version })).toBe(true);
   });
 });
@@ -195,7 +195,7 @@ function payloadOf(node: FleetNode, id: UpdateId): string {
   return (JSON.parse(json) as { payload: string }).payload;
 }
 
-describe('a hundred joins at once', () => {
+describe('forty joins at once', () => {
   it('lead to a few queries', async () => {
     // One that runs already asks by the command that it knows, and is not counted.
     await fleet.waitFor(
@@ -208,13 +208,13 @@ describe('a hundred joins at once', () => {
     configure(late, { serf: { ...late.config.serf, command: program } });
     const begunAt = Date.now();
     const handler = join(repository, 'dist/handlers/member-join.cjs');
-    const script = 'for i in $(seq 100); do "$0" < /dev/null & done; wait';
+    const script = 'for i in $(seq 40); do "$0" < /dev/null & done; wait';
     const env = { SERF_EVENT: 'member-join', SERF_SELF_NAME: 'n4' };
     const { status, stderr } = await late.run(['sh', '-c', script, handler], { env });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const joins = (): number =>
       late.events().filter((event) => event.handler === 'member-join').length;
-    expect(joins()).toBeGreaterThanOrEqual(100);
+    expect(joins()).toBeGreaterThanOrEqual(40);
     const { stateDir } = late.config;
     await fleet.waitFor('a catch-up has begun after the last join, and is over', async () => {
       await reconcile(late);

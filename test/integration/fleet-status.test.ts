@@ -88,8 +88,7 @@ async function failForGood(node: FleetNode, update: Submitted): Promise<void> {
   const directory = outcomesDir(node.config.applyDir);
   const outcome = readProgress(directory, update);
   replaceRecord(join(directory, updateKey(update)), { ...outcome, tries: 2, nextTryAt: 0 });
-  const reconcile = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
-  expect(await node.run(reconcile)).toMatchObject({ status: 0 });
+  expect(await node.script('apply', [])).toMatchObject({ status: 0 });
 }
 
 describe('a fleet without any update', () => {
