@@ -4,13 +4,15 @@ import {
   chownSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makeOperator } from '../support/fleet/operator.ts';
 import { copySources } from '../support/run/copy.ts';
 import { repository } from '../support/run/repository.ts';
@@ -27,11 +29,13 @@ const why = hasNamespaces ? '' : ' (needs mount namespaces: run npm test)';
 /** A machine whose user of that id left poison in the cache of tsx: all that it compiled runs it too. */
 class PoisonedMachine {
   readonly code: string;
+  readonly #directory: string;
   readonly #planted: string;
   readonly #marker: string;
 
   constructor() {
-    const directory = temporaryDirectory();
+    const directory = mkdtempSync(join(tmpdir(), 'p2p update '));
+    this.#directory = directory;
     this.code = join(directory, 'code');
     this.#planted = join(directory, 'planted');
     this.#marker = join(directory, 'poison-was-run');
@@ -65,6 +69,10 @@ class PoisonedMachine {
     });
   }
 
+  remove(): void {
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
   /** Whether the poison was run since the last time. */
   wasHarmed(): boolean {
     const wasHarmed = existsSync(this.#marker);
@@ -74,12 +82,18 @@ class PoisonedMachine {
 }
 
 describe(`a cache of tsx that another user made first${why}`, () => {
+  let machine: PoisonedMachine;
+  beforeAll(() => {
+    if (hasNamespaces) machine = new PoisonedMachine();
+  });
   beforeEach(({ skip }) => {
     if (!hasNamespaces) skip();
   });
+  afterAll(() => {
+    if (hasNamespaces) machine.remove();
+  });
 
   it('is run by tsx, which shows that this test can fail, and not without the cache', () => {
-    const machine = new PoisonedMachine();
     const help = ['node', '--import', 'tsx', 'scripts/keygen.ts', '--help'];
     expect(machine.run(help).status).toBe(0);
     expect(machine.wasHarmed()).toBe(true);
@@ -90,7 +104,6 @@ describe(`a cache of tsx that another user made first${why}`, () => {
   }, 120_000);
 
   it('is run by nothing that root or the holder of a key runs', () => {
-    const machine = new PoisonedMachine();
     const operator = makeOperator();
     operator.setMembers([]);
     const file = operator.file('a.bin', 'x');
@@ -116,7 +129,6 @@ describe(`a cache of tsx that another user made first${why}`, () => {
   it.skipIf(whyNoImage() !== undefined)(
     'is not run by set-up',
     () => {
-      const machine = new PoisonedMachine();
       const image = new Image();
       for (const args of [['--dry-run'], []]) {
         const setup = [image.at('/opt/p2p-update/built/p2p-update.cjs'), 'setup'];
