@@ -34,11 +34,15 @@ import { beginCatchUp } from './catch-up/catch-up.ts';
 const announceTimeoutMs = 30_000;
 /** Rounds in a row: more than any chain of steps needs, and a limit against a flood of facts. */
 const maxRounds = 8;
-/** Age of this process after which no round begins: a later fact wakes another process. */
-const maxMs = 25_000;
+/**
+ * Age of this process after which no round begins. With the trigger `spawn` a later fact has a process of its own.
+ * A path unit starts none while its service runs, and sees no change of that time afterwards, so that this process
+ * has to look as long as a task keeps it: well below TimeoutStartSec= of p2p-update-advance.service.
+ */
+const lastRoundMs: Record<Config['trigger'], number> = { spawn: 25_000, spool: 300_000 };
 const newsPollMs = 250;
-/** Age of this process by which a catch-up has to be over. */
-const catchUpEndMs = 28_000;
+/** Time for a catch-up, from its beginning, or with `spawn` from that of this process. */
+const catchUpMs = 28_000;
 /** Time-out of a call of Serf, so that a silent agent does not use up the time of a catch-up. */
 const catchUpCallSeconds = 4;
 
@@ -125,7 +129,7 @@ async function awaitNews(
   const { tasks } = work;
   let isDone = tasks.length === 0;
   void Promise.allSettled(tasks).then(() => (isDone = true));
-  for (let looks = 1; performance.now() < maxMs; looks += 1) {
+  for (let looks = 1; performance.now() < lastRoundMs[config.trigger]; looks += 1) {
     if (lookAt(config) !== seen) return looks === 1 ? 'at once' : 'later';
     if (work.isDue) {
       work.isDue = false;
@@ -166,6 +170,7 @@ async function runAdvance(
 
 function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] {
   const timeoutSeconds = Math.min(config.serf.timeoutSeconds, catchUpCallSeconds);
+  const endMs = (config.trigger === 'spool' ? performance.now() : 0) + catchUpMs;
   try {
     const begun = beginCatchUp(config, {
       serf: connectSerf({ ...config.serf, timeoutSeconds }),
@@ -173,7 +178,7 @@ function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] 
       buildTime,
       log,
       random: Math.random,
-      leftMs: () => catchUpEndMs - performance.now(),
+      leftMs: () => endMs - performance.now(),
     });
     // Thrown when all tasks are awaited.
     begun?.catch(() => undefined);
