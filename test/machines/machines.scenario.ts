@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
 import { type MachineFleet, restore, setUpFleet } from './fleet.ts';
+import { byHand } from './scenarios/by-hand.ts';
 import { interruptions } from './scenarios/interruptions.ts';
 import { kinds } from './scenarios/kinds.ts';
 import { newcomers } from './scenarios/newcomers.ts';
@@ -51,6 +52,9 @@ describe('a fleet of machines', () => {
   });
   describe('a newcomer', () => {
     newcomers(() => fleet);
+  });
+  describe('the guide', () => {
+    byHand(() => fleet);
   });
   describe('removal', () => {
     removal(() => fleet);
