@@ -117,6 +117,13 @@ describe('a sound node', () => {
 type Repair = () => Promise<void> | void;
 
 describe('a broken node', () => {
+  beforeAll(() => {
+    // Puppet takes most of the time of an examination; that of a sound node has run the real one.
+    const command = program('quick-puppet', '#!/bin/sh\necho 7.23.0\n', 0o755);
+    for (const { configFile: file } of [node, other])
+      change(file, (value) => Object.assign(value['puppet'] as object, { command }));
+  });
+
   it.each<[string, () => Promise<Repair> | Repair, Record<string, RegExp>, RegExp?]>([
     [
       'Serf is stopped',

@@ -25,6 +25,10 @@ const settings = '/etc/transmission-daemon/settings.json';
 const traces = `
   find /etc /var/lib/p2p-update /usr/local/bin -type f -not -name '*-' -printf '%p %m %u:%g ' -exec md5sum {} \\; | sort`;
 
+/** Traces without the settings of Transmission, which the daemon itself writes when it starts and ends. */
+const besideSettings = (text: string): string[] =>
+  text.split('\n').filter((line) => !line.startsWith(settings));
+
 class Machine {
   readonly image = new OverlayMachine();
   readonly place: Place;
@@ -125,10 +129,7 @@ describe.skipIf(lacks !== null)('p2p-update setup on machines without systemd', 
     expect(await second.must('p2p-update setup --yes')).toMatch(
       /^start +transmission-daemon +is down\n\nnode-2 is a node/,
     );
-    // The daemon has written its settings meanwhile.
-    const without = (text: string): string[] =>
-      text.split('\n').filter((line) => !line.startsWith(settings));
-    expect(without(await second.must(traces))).toEqual(without(before));
+    expect(besideSettings(await second.must(traces))).toEqual(besideSettings(before));
   });
 
   it.each<
@@ -218,6 +219,32 @@ describe.skipIf(lacks !== null)('p2p-update setup on machines without systemd', 
     await third.must(`rm -f /etc/serf/00-site.json; cp /tmp/kept ${settings} 2>/dev/null || :`);
   });
 
+  it.each<[string, string, string, number, RegExp]>([
+    [
+      'without apt, when a program is missing',
+      'mv /usr/bin/puppet /usr/bin/puppet.away; mv /usr/bin/apt-get /usr/bin/apt-get.away',
+      'mv /usr/bin/puppet.away /usr/bin/puppet; mv /usr/bin/apt-get.away /usr/bin/apt-get',
+      69,
+      /puppet-agent: not installed, and there is no apt-get/,
+    ],
+    [
+      'where /etc cannot be written',
+      'mount --bind /etc /etc; mount -o remount,bind,ro /etc',
+      'umount /etc',
+      78,
+      /\/etc is on a file system that is read-only/,
+    ],
+  ])('refuses to begin %s', async (_, spoil, mend, status, message) => {
+    await third.must(spoil);
+    const before = await third.must(traces);
+    const end = await third.image.run(join2(first.place.address), made.invite.token);
+    const after = await third.must(traces);
+    await third.must(mend);
+    expect(end.stderr).toMatch(message);
+    expect(end.status).toBe(status);
+    expect(after).toBe(before);
+  });
+
   it('refuses a port that another program has, before it changes anything', async () => {
     const before = await third.must(traces);
     const held = `node -e 'require("net").createServer().listen(7946, "0.0.0.0")' & sleep 0.1
@@ -298,7 +325,7 @@ describe.skipIf(lacks !== null)('p2p-update setup on machines without systemd', 
     const daemons = 'Do that, and start the daemons?';
     const no = await third.image.converse('p2p-update setup', [...questions, [daemons, 'no']]);
     expect(no).toContain('setup: error: nothing was changed');
-    expect(await third.must(traces)).toBe(before);
+    expect(besideSettings(await third.must(traces))).toEqual(besideSettings(before));
     const yes = await third.image.converse('p2p-update setup', [...questions, [daemons, 'y']]);
     expect(yes).toMatch(/node-3 is a node of the fleet lab, alive: node-1, node-2, node-3/);
     expect(no + yes).not.toContain(token.slice(8, 60));

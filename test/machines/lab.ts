@@ -75,7 +75,7 @@ export class Lab implements Places {
     this.host('ip', 'link', 'set', this.portOf(machine), isIn ? 'up' : 'down');
   }
 
-  namespaceOf({ name }: Machine): string {
+  namespaceOf({ name }: { name: string }): string {
     return join('/run/netns', name);
   }
 

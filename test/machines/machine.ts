@@ -11,7 +11,6 @@ import {
 import { join } from 'node:path';
 import { type CommandOptions, type CommandResult, run } from '../support/run/command.ts';
 import { waitFor } from '../support/run/wait-for.ts';
-import type { Lab } from './lab.ts';
 
 const starter = join(import.meta.dirname, 'start-machine.sh');
 const environment = {
@@ -25,6 +24,16 @@ const environment = {
 const bootTimeoutMs = 180_000;
 /** systemd kills what has not ended after 90 s. */
 const stopTimeoutMs = 180_000;
+
+/** What a machine needs of the place that it stands in (lab.ts). */
+export interface Surroundings {
+  directory: string;
+  cgroup: string;
+  /** File of the machine's network namespace. */
+  namespaceOf(machine: { name: string }): string;
+  /** Runs a command beside the machines. */
+  host(...argv: string[]): string;
+}
 
 /** How to make a machine. */
 export interface MachineWish {
@@ -46,14 +55,14 @@ export class Machine {
   readonly name: string;
   readonly address: string;
   readonly #hostName: string;
-  readonly #lab: Lab;
+  readonly #lab: Surroundings;
   readonly #lower: string;
   readonly #directory: string;
   readonly #cgroup: string;
   #process: ChildProcess | undefined;
   #pid: number | undefined;
 
-  constructor(lab: Lab, wish: MachineWish) {
+  constructor(lab: Surroundings, wish: MachineWish) {
     const { name, address, lower, diskMiB, hostName = name, directory = lab.directory } = wish;
     this.name = name;
     this.#hostName = hostName;
