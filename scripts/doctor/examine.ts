@@ -44,7 +44,7 @@ import { type CalledPeer, judgeFleetSoftware, judgePeers } from './fleet-checks.
 import { callPeer } from './handshake.ts';
 import { judgeHookRun, tryHook } from './hook-run.ts';
 import { judgePuppet, judgeWakers } from './machine-checks.ts';
-import { judgeAgent, type SerfReply } from './serf-checks.ts';
+import { judgeAgent, nameConflict, type SerfReply } from './serf-checks.ts';
 import { readSerfConfig, type SerfConfig } from './serf-config.ts';
 import { judgeEncryption, judgeJoin } from './serf-file-checks.ts';
 import { journalHas, showUnits, type UnitState } from './systemd.ts';
@@ -63,7 +63,6 @@ const fleetTimeoutMs = 9000;
 const puppetTimeoutMs = 30_000;
 /** Members whose Transmission is called. */
 const maxPeers = 8;
-const nameConflict = 'minority in name conflict resolution|name conflicts with another node';
 
 /** This machine as the checks of the daemons see it. */
 interface Context {

@@ -2,6 +2,9 @@ import { commandHint, shellCommand } from '../../lib/command-hint.ts';
 import { type Check, checkOf } from '../../lib/health/check.ts';
 import type { UnitState } from './systemd.ts';
 
+/** Lines of Serf's log about another agent of its name (handleNodeConflict in serf/serf/serf.go). */
+export const nameConflict = 'minority in name conflict resolution|name conflicts with another node';
+
 /** Answer of Serf's agent to the RPC. */
 export type SerfReply =
   { kind: 'up'; isEncrypted: boolean | null } | { kind: 'refused' | 'down'; why: string };

@@ -66,11 +66,22 @@ export function parseProperties(text: string): ReadonlyMap<string, string> {
   );
 }
 
-/** Whether the journal of a unit has a text in its last hour; false where that cannot be read. */
-export async function journalHas(unit: string, pattern: string): Promise<boolean> {
+/**
+ * Whether the journal of a unit has a text; false where that cannot be read.
+ *
+ * @param sinceMs the earliest time; an hour ago unless told
+ */
+export async function journalHas(
+  unit: string,
+  pattern: string,
+  sinceMs = Date.now() - 3_600_000,
+): Promise<boolean> {
   if (!isSystemdRunning()) return false;
   const { stdout } = await tryCommand(
-    [...['journalctl', '-u', unit, '--since=-1h', '-n', '500', '-o', 'cat', '--no-pager']],
+    [
+      ...['journalctl', '-u', unit, `--since=@${Math.floor(sinceMs / 1000)}`],
+      ...['-n', '500', '-o', 'cat', '--no-pager'],
+    ],
     { timeoutMs },
   );
   return new RegExp(pattern, 'i').test(stdout);

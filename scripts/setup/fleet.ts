@@ -47,6 +47,7 @@ export interface KnownKeySet {
  *
  * @param known null: the machine has no key set
  * @param root what `readMachine` was given; no member is pinged for an image
+ * @param nodeName the name that this machine is to have in Serf
  * @throws UpdateError `refused`, `malformed`, `unavailable`
  */
 export async function resolveFleet(
@@ -54,13 +55,18 @@ export async function resolveFleet(
   known: KnownKeySet | null,
   machine: Machine,
   root: string,
+  nodeName: string,
 ): Promise<Fleet> {
   if (request.kind === 'new') return newFleet(request.name, known, machine, root);
   const invitation = parseInvitation(readInvitation(request));
   const keySet = parseKeySet(invitation.keySet);
   if (known !== null) requireSameFleet(known, keySet, invitation.keySet);
   const members = [...new Set([...request.addresses, ...invitation.join])];
-  if (root === '/') await requireMember(members, invitation.gossipKey);
+  if (root === '/') {
+    await requireMember(members, invitation.gossipKey);
+    // A node that is set up again may be named by itself.
+    if (known === null) await requireOtherName(members, invitation.gossipKey, nodeName);
+  }
   return {
     name: keySet.fleet,
     keySet: known === null ? invitation.keySet : null,
@@ -167,5 +173,27 @@ async function requireMember(addresses: readonly string[], gossipKey: string): P
     );
   throw new UpdateError('unavailable', `no member answers at ${addresses.join(', ')}`, {
     hint: 'is it up, is the address right, is its port 7946 (TCP and UDP) open to this machine? Nothing was changed',
+  });
+}
+
+/**
+ * Refuses the name of a member that is joined: of two agents of one name both end where no third one votes
+ * (resolveNodeConflict in serf/serf/serf.go), the member too.
+ */
+async function requireOtherName(
+  addresses: readonly string[],
+  gossipKey: string,
+  name: string,
+): Promise<void> {
+  const answers = await Promise.all(
+    addresses.map((address) => pingMember(address, gossipKey, pingTimeoutMs, name)),
+  );
+  const [taken] = addresses.filter((_, index) => answers[index] === 'same key');
+  if (taken !== undefined) throw nameIsTaken(name, `the member at ${taken}`);
+}
+
+export function nameIsTaken(name: string, by: string): UpdateError {
+  return new UpdateError('refused', `${by} has the name ${name} too, and names are unique`, {
+    hint: 'give this machine another one: run setup again with --node-name NAME',
   });
 }

@@ -1,4 +1,5 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { distDirectory } from '../../lib/build.ts';
 import { commandHint } from '../../lib/command-hint.ts';
@@ -62,13 +63,16 @@ export async function setUp(request: SetupRequest): Promise<void> {
     if (dryRun && steps.length > 0) print(`\n${steps.map(formatDiff).join('')}`);
   }
   const runsDaemons = scene.doesDaemons && root === '/';
+  const beganMs = Date.now();
   if (!dryRun && steps.length > 0) {
     if (runsDaemons && steps.some(({ kind }) => kind === 'service'))
       requireYes(request, 'Do that, and start the daemons?');
     takeSteps(steps, root, manager);
   }
   const settled =
-    runsDaemons && !dryRun ? await waitUntilSettled(config, (fleet?.join ?? []).length > 0) : null;
+    runsDaemons && !dryRun
+      ? await waitUntilSettled(config, (fleet?.join ?? []).length > 0, beganMs)
+      : null;
   const invitation =
     settled !== null && fleetRequest?.kind === 'new'
       ? makeInvitation(config, [request.address ?? settled.self.address])
@@ -116,7 +120,9 @@ async function prepare(request: SetupRequest): Promise<Scene> {
   const known = readKnownKeySet(machine);
   const fleetRequest = request.fleet ?? askForFleet(request, known);
   const fleet =
-    fleetRequest === null ? null : await resolveFleet(fleetRequest, known, machine, root);
+    fleetRequest === null
+      ? null
+      : await resolveFleet(fleetRequest, known, machine, root, request.nodeName ?? hostname());
   const doesDaemons = fleet !== null || record?.daemons === true;
   const scheduler = request.scheduler ?? record?.scheduler ?? detectScheduler(root, machine);
   return {

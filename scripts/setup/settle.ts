@@ -5,6 +5,9 @@ import { connectSerf } from '../../lib/daemons/serf/client.ts';
 import type { Member } from '../../lib/daemons/serf/members.ts';
 import { connectTransmission } from '../../lib/daemons/transmission/client.ts';
 import { UpdateError } from '../../lib/errors.ts';
+import { journalHas } from '../doctor/systemd.ts';
+import { nameConflict } from '../doctor/serf-checks.ts';
+import { nameIsTaken } from './fleet.ts';
 
 const patienceMs = 45_000;
 const pauseMs = 250;
@@ -20,10 +23,15 @@ export interface Settled {
  * Waits until both daemons answer with the new keys, and the agent has found another member.
  *
  * @param expectsOthers whether it is to join members
+ * @param beganMs time before the daemons were started
  * @throws UpdateError `unavailable` or `configuration`, as the daemon that fails has it; `unavailable` for an
- *   agent that stays alone
+ *   agent that stays alone; `refused` where another node has its name
  */
-export async function waitUntilSettled(config: Config, expectsOthers: boolean): Promise<Settled> {
+export async function waitUntilSettled(
+  config: Config,
+  expectsOthers: boolean,
+  beganMs: number,
+): Promise<Settled> {
   const endMs = Date.now() + patienceMs;
   const serf = connectSerf(config.serf);
   const transmission = connectTransmission(config.transmission);
@@ -32,6 +40,9 @@ export async function waitUntilSettled(config: Config, expectsOthers: boolean): 
   return retry(endMs, async () => {
     const alive = (await serf.members()).filter(({ status }) => status === 'alive');
     const self = alive.find((member) => member.name === name);
+    // Told while it joins; which of the two ends is decided seconds later.
+    if (expectsOthers && (await journalHas('serf', nameConflict, beganMs)))
+      throw nameIsTaken(name, 'another node');
     if (self !== undefined && (alive.length > 1 || !expectsOthers)) return { self, alive };
     throw new UpdateError('unavailable', `${name} has not found any other member`, {
       hint: `setup has done its work, and Serf goes on trying: ${commandHint('doctor')}. Is port 7946 open, TCP and UDP, both ways? Has another node the name ${name}?`,
@@ -46,7 +57,8 @@ async function retry<T>(endMs: number, attempt: () => Promise<T>): Promise<T> {
       return await attempt();
     } catch (error) {
       // A wrong key is no matter of time, and each try of a password counts against the daemon's limit.
-      const isFinal = !(error instanceof UpdateError) || error.code === 'configuration';
+      const isFinal =
+        !(error instanceof UpdateError) || ['configuration', 'refused'].includes(error.code);
       if (isFinal || Date.now() > endMs) throw error;
       await delay(pauseMs);
     }

@@ -33,11 +33,13 @@ export function splitAddress(address: string): { host: string; port: number } {
  *
  * @param gossipKey `encrypt_key`, base64
  * @param timeoutMs for the whole of it
+ * @param name a member of another name gives no answer, which counts as `other key`; empty: any member answers
  */
 export function pingMember(
   address: string,
   gossipKey: string,
   timeoutMs: number,
+  name = '',
 ): Promise<PingAnswer> {
   const key = Buffer.from(gossipKey, 'base64');
   const { host, port } = splitAddress(address);
@@ -55,7 +57,7 @@ export function pingMember(
     }, timeoutMs);
     socket.on('connect', () => {
       isConnected = true;
-      socket.write(encrypt(key, pingMessage()));
+      socket.write(encrypt(key, pingMessage(name)));
     });
     socket.on('data', (bytes: Buffer) => {
       reply = Buffer.concat([reply, bytes]);
@@ -71,16 +73,23 @@ export function pingMember(
   });
 }
 
-/** A ping in MessagePack, a map of two. Its node is empty: any member answers. */
-function pingMessage(): Buffer {
-  const text = (word: string): Buffer =>
-    Buffer.concat([Buffer.of(0xa0 + word.length), Buffer.from(word)]);
+/** A ping in MessagePack, a map of two. A node that is empty is any. */
+function pingMessage(name: string): Buffer {
+  // Strings of every version: fixstr below 32 bytes, else the form of 16 bits.
+  const text = (word: string): Buffer => {
+    const bytes = Buffer.from(word);
+    const length =
+      bytes.length < 32
+        ? Buffer.of(0xa0 + bytes.length)
+        : Buffer.of(0xda, bytes.length >> 8, bytes.length & 0xff);
+    return Buffer.concat([length, bytes]);
+  };
   return Buffer.concat([
     Buffer.of(ping, 0x82),
     text('SeqNo'),
     Buffer.of(1),
     text('Node'),
-    text(''),
+    text(name),
   ]);
 }
 
