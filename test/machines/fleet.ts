@@ -35,10 +35,10 @@ export interface MachineFleet {
 }
 
 const places = readPlaces();
-const downloads = '/var/lib/transmission-daemon/downloads';
 /** Together half a minute. */
 const slowMegabits = 2;
 const slowBytes = 8 << 20;
+const partBytes = 1 << 20;
 /** Units that wake p2p-update. */
 export const wakers = [
   ...['p2p-update-advance.path', 'p2p-update-advance.timer'],
@@ -127,14 +127,17 @@ export async function submitSlowly(
   machine: Machine,
   name: string,
 ): Promise<Sent['answer']> {
+  const received = async (): Promise<number> =>
+    Number(await machine.read('/sys/class/net/eth0/statistics/rx_bytes'));
   fleet.lab.limit(machine, slowMegabits);
   const make = `head -c ${slowBytes} /dev/urandom >/root/${name}`;
   await fleet.operator.mustRun(['sh', '-c', make]);
+  const before = await received();
   const { answer } = await submit(fleet, '--channel', name, `/root/${name}`);
-  const find = ['find', downloads, '-name', `${name}.part`, '-size', '+200k'];
+  // Transmission writes nothing to the disk for a while.
   await waitFor(
-    `${machine.name} has a part of ${name}`,
-    async () => (await machine.mustRun(find)) !== '',
+    `${machine.name} is downloading ${name}`,
+    async () => (await received()) > before + partBytes,
   );
   return answer;
 }
@@ -184,6 +187,7 @@ export async function requireSound(machine: Machine): Promise<void> {
 
 /** Makes the fleet what the next scenario expects, after one that has failed. */
 export async function restore({ lab, nodes }: MachineFleet): Promise<void> {
+  await lab.end(nodes);
   for (const machine of nodes) {
     lab.limit(machine, null);
     lab.plug(machine, true);

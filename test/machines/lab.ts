@@ -84,9 +84,10 @@ export class Lab implements Places {
     return mustRun(argv);
   }
 
-  /** Cuts the power of all. */
-  async end(): Promise<void> {
-    await Promise.all(this.#machines.map((machine) => machine.cutPower()));
+  /** Cuts the power of all, but for some. */
+  async end(except: readonly Machine[] = []): Promise<void> {
+    const others = this.#machines.filter((machine) => !except.includes(machine));
+    await Promise.all(others.map((machine) => machine.cutPower()));
   }
 
   private portOf({ name }: Machine): string {

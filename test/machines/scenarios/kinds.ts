@@ -85,6 +85,6 @@ export function kinds(fleet: () => MachineFleet): void {
     await submitManifest(fleet(), 'withdrawn', manifest, '--not-before', '+10m');
     await submitAndWait(fleet(), '--withdraw', 'withdrawn');
     const asked = ['p2p-update', 'status', '--channel', 'withdrawn'];
-    expect(await fleet().operator.mustRun(asked)).toMatch(/WITHDRAWN/);
+    expect(await fleet().operator.mustRun(asked)).toMatch(/node-3 .* withdrawn$/m);
   });
 }

@@ -36,7 +36,7 @@ export function upgrades(fleet: () => MachineFleet): void {
   it('during an update waits until Puppet has ended, and the units are active again', async () => {
     const [, machine] = fleet().nodes;
     const deb = await makeVersion(machine, '8.0.0');
-    await submitManifest(fleet(), 'upgraded', slowManifest('upgraded', 15));
+    await submitManifest(fleet(), 'upgraded', slowManifest('upgraded', 15), '--target', 'role=web');
     await waitForFile(machine, '/root/upgraded-began');
     expect(await machine.exists('/root/upgraded-ended')).toBe(false);
     await machine.mustRun(['apt-get', 'install', '--yes', deb], { timeoutMs: 300_000 });
