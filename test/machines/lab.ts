@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { mustRun, runSync } from '../support/run/command.ts';
-import { Machine, type MachineWish } from './machine.ts';
+import { Machine, type MachineWish, type Site } from './machine.ts';
 
 const bridge = 'machines';
 const prefix = '10.77.0.';
@@ -19,7 +19,7 @@ export interface Places {
 }
 
 /** A private network of machines. Lives in test/support/run/sandbox.sh, with which all of it ends. */
-export class Lab implements Places {
+export class Lab implements Places, Site {
   readonly directory: string;
   readonly cgroup: string;
   readonly bare: string;

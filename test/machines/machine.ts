@@ -25,14 +25,14 @@ const bootTimeoutMs = 180_000;
 /** systemd kills what has not ended after 90 s. */
 const stopTimeoutMs = 180_000;
 
-/** What a machine needs of the place that it stands in (lab.ts). */
-export interface Surroundings {
+/** Place of a machine: what of a lab it needs. */
+export interface Site {
   directory: string;
   cgroup: string;
-  /** File of the machine's network namespace. */
-  namespaceOf(machine: { name: string }): string;
-  /** Runs a command beside the machines. */
+  /** Runs a command beside the machines; throws unless it ends with 0. */
   host(...argv: string[]): string;
+  /** Path of a machine's network namespace. */
+  namespaceOf(machine: { name: string }): string;
 }
 
 /** How to make a machine. */
@@ -55,14 +55,14 @@ export class Machine {
   readonly name: string;
   readonly address: string;
   readonly #hostName: string;
-  readonly #lab: Surroundings;
+  readonly #lab: Site;
   readonly #lower: string;
   readonly #directory: string;
   readonly #cgroup: string;
   #process: ChildProcess | undefined;
   #pid: number | undefined;
 
-  constructor(lab: Surroundings, wish: MachineWish) {
+  constructor(lab: Site, wish: MachineWish) {
     const { name, address, lower, diskMiB, hostName = name, directory = lab.directory } = wish;
     this.name = name;
     this.#hostName = hostName;
