@@ -26,7 +26,7 @@ const help = `Usage: npm run test:machines [-- [12|13] [--only TEXT] [--keep DIR
 
 Boots machines of that Debian release (default 13), whose process 1 is systemd, in namespaces with a network
 of their own, installs the package, sets up a fleet, and shows what an operator relies on: each kind of
-update, reboots, power cuts, upgrades, a full disk, a wrong clock. Takes some ten minutes on two cores. Needs
+update, reboots, power cuts, upgrades, a full disk, a wrong clock. Takes some 20 minutes on two cores. Needs
 root, mmdebstrap (apt-get install mmdebstrap) and control groups of version 2.
 
   --only TEXT   the scenarios whose name has that text
