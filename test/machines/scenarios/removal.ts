@@ -9,21 +9,20 @@ import {
 } from '../fleet.ts';
 import type { Machine } from '../machine.ts';
 
-/** Files of p2p-update that are left, apart from what the test itself has put there. */
+/** What is not p2p-update's to remove: caches, logs, dpkg's records, and the torrents in Transmission (docs/setup.md). */
+const others = [
+  '/var/cache/*',
+  '/var/log/*',
+  '/var/lib/dpkg/*',
+  '/var/lib/transmission-daemon/downloads/*',
+];
+
+/** Files of p2p-update that are left. */
 async function leftOn(machine: Machine): Promise<string> {
   const places = ['/etc', '/usr', '/var', '/opt', '/run'];
-  const own = [
-    '-path',
-    '/var/cache/*',
-    '-o',
-    '-path',
-    '/var/log/*',
-    '-o',
-    '-path',
-    '/var/lib/dpkg/*',
-  ];
+  const paths = others.flatMap((path) => ['-path', path, '-o']).slice(0, -1);
   return machine.mustRun([
-    ...['find', ...places, '-xdev', '(', ...own, ')', '-prune'],
+    ...['find', ...places, '-xdev', '(', ...paths, ')', '-prune'],
     ...['-o', '-name', '*p2p-update*', '-print'],
   ]);
 }
