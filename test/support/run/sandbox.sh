@@ -73,8 +73,9 @@ init)
   supervise "$@"
   # No process may write there any more.
   kill -KILL -1 2>/dev/null || :
-  # Mounts that the command has left there may show what is the machine's. The innermost first; a space is \040 there.
-  tac /proc/self/mountinfo | while read -r _ _ _ _ place _; do
+  # Mounts that the command has left there may show what is the machine's. The innermost first; a space is \040 in
+  # that file, and \0040 for printf, which takes up to three digits after \0.
+  tac /proc/self/mountinfo | cut -d ' ' -f 5 | sed 's/\\/\\0/g' | while read -r place; do
     place=$(printf '%b' "$place")
     case $place in "$TMPDIR"/*) umount --lazy "$place" || : ;; esac
   done

@@ -31,8 +31,8 @@ describe.skipIf(run('exit 0').status === unavailable)('the sandbox', () => {
     mkdirSync(shown);
     writeFileSync(join(shown, 'file'), '');
     const script = `
-      mkdir "$TMPDIR/be low"
-      mount --bind "$SHOWN" "$TMPDIR/be low"
+      mkdir "$TMPDIR/be 0low"
+      mount --bind "$SHOWN" "$TMPDIR/be 0low"
       exit 3`;
     expect(run(script, { TMPDIR: directory, SHOWN: shown })).toMatchObject({
       status: 3,
