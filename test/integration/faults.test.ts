@@ -122,13 +122,9 @@ describe('when a daemon is down', () => {
 
 describe('a failing manifest', () => {
   it('is tried three times, then given up with its reason', async () => {
-    const update = await submit(
-      operator,
-      file('fail.pp', 'fail("on purpose")\n'),
-      '--channel',
-      'f',
-    );
-    await everywhere(update, 'failed');
+    const path = file('fail.pp', 'fail("on purpose")\n');
+    const update = await submit(operator, path, '--channel', 'f', '--target', 'node=n2');
+    await fleet.waitFor('it has failed', () => hasEvent(other, update, 'failed'));
     const outcome = outcomeOf(other, update);
     expect(outcome).toMatchObject({ state: 'FAILED', tries: 1 });
     expect(outcome?.reason).toMatch(/on purpose/);
