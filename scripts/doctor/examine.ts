@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { buildTime, distDirectory, programFile, softwareVersion } from '../../lib/build.ts';
 import { completionHooks, type Config, defaultConfigFile } from '../../lib/config.ts';
 import { type AgentInfo, connectSerf, type SerfClient } from '../../lib/daemons/serf/client.ts';
@@ -45,7 +45,7 @@ import { callPeer } from './handshake.ts';
 import { judgeHookRun, tryHook } from './hook-run.ts';
 import { judgePuppet, judgeWakers } from './machine-checks.ts';
 import { judgeAgent, nameConflict, type SerfReply } from './serf-checks.ts';
-import { readSerfConfig, type SerfConfig } from './serf-config.ts';
+import { readSerfConfig, type SerfConfig, serfDirectoryOf } from './serf-config.ts';
 import { judgeEncryption, judgeJoin } from './serf-file-checks.ts';
 import { journalHas, showUnits, type UnitState } from './systemd.ts';
 import {
@@ -152,7 +152,7 @@ async function readContext(config: Config, configFile: string): Promise<Context>
   const daemon = findDaemon('transmission-daemon', (argv) => argv.length > 0);
   const split = isSplit(config, accounts);
   const stateOwner = ownerName(config.stateDir, machine, accounts);
-  const serfDir = resolve((agent && optionOf(agent.argv, 'config-dir')) ?? debianPlaces.serfDir);
+  const serfDir = serfDirectoryOf(agent);
   const home = daemon && optionOf(daemon.argv, 'config-dir', 'g');
   const view: FileView = {
     ...{ config, configFile, machine, codeDir: dirname(distDirectory()), root: '/' },

@@ -8,7 +8,13 @@ import type { Scheduler } from '../setup/arguments.ts';
 import type { Machine } from '../setup/rules.ts';
 import { cronFile, unitDirectory, wakers } from '../setup/scheduler.ts';
 import { manage, type Manager } from './manager.ts';
-import { parseHandler, readSerfConfig, type Handler, type SerfConfig } from './serf-config.ts';
+import {
+  debianSerfDirectory,
+  type Handler,
+  parseHandler,
+  readSerfConfig,
+  type SerfConfig,
+} from './serf-config.ts';
 import {
   judgeEncryption,
   judgeHandlers,
@@ -39,7 +45,7 @@ export interface FileView {
 
 /** Where Debian's packages have their files. */
 export const debianPlaces = {
-  serfDir: '/etc/serf',
+  serfDir: debianSerfDirectory,
   settingsFile: '/etc/transmission-daemon/settings.json',
 };
 

@@ -1,6 +1,10 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { type DaemonProcess, optionOf } from '../../lib/system/daemon-process.ts';
 import { isRecord } from '../../lib/system/json.ts';
 import type { Machine } from '../setup/rules.ts';
+
+/** Where Debian's agent has its configuration. */
+export const debianSerfDirectory = '/etc/serf';
 
 /** Configuration of Serf's agent, merged from its files as the agent does it; secrets stay in here. */
 export interface SerfConfig {
@@ -30,7 +34,7 @@ export interface SerfConfig {
 /** Reads the configuration files of Serf's agent in their order. */
 export function readSerfConfig(
   machine: Pick<Machine, 'list' | 'read'>,
-  directory = '/etc/serf',
+  directory = debianSerfDirectory,
 ): SerfConfig {
   const config: SerfConfig = {
     ...{ directory, joinFile: join(directory, '10-p2p-update.json') },
@@ -92,10 +96,21 @@ function add(config: SerfConfig, file: string, value: Record<string, unknown>): 
   if (typeof bt === 'string') config.bt = bt;
 }
 
-function texts(value: unknown): string[] {
+/** The texts of a list; none where it is no list. */
+export function texts(value: unknown): string[] {
   return Array.isArray(value)
     ? value.filter((each): each is string => typeof each === 'string')
     : [];
+}
+
+/** Whether a member to join is one of the sample's, which are nobody's. */
+export function isSampleMember(address: string): boolean {
+  return /\bnode-\d\.example\.net\b/.test(address);
+}
+
+/** Directory of an agent's configuration: by its command line, or Debian's. */
+export function serfDirectoryOf(agent: DaemonProcess | undefined): string {
+  return resolve((agent && optionOf(agent.argv, 'config-dir')) ?? debianSerfDirectory);
 }
 
 /** A handler of serf.json: the event, and the path of the program that the shell is given. */

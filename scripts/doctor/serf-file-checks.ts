@@ -2,7 +2,7 @@ import { shellCommand } from '../../lib/command-hint.ts';
 import { type Check, checkOf } from '../../lib/health/check.ts';
 import { nodeUser } from '../../lib/state/layout.ts';
 import { manage, type Manager } from './manager.ts';
-import { type Handler, parseHandler, type SerfConfig } from './serf-config.ts';
+import { type Handler, isSampleMember, parseHandler, type SerfConfig } from './serf-config.ts';
 
 const handlersCheck = checkOf('serf-handlers', 'Serf handlers');
 
@@ -58,7 +58,6 @@ export function judgeHandlers(
 }
 
 const joinCheck = checkOf('serf-join', 'Serf members to join');
-const isSample = (address: string): boolean => /\bnode-\d\.example\.net\b/.test(address);
 
 /**
  * Judges the members that the agent joins.
@@ -75,7 +74,7 @@ export function judgeJoin(
   const { ok, warn, fail, skipped } = joinCheck;
   const edit = [shellCommand('editor', joinFile), ...manage(manager, 'restart', 'serf')];
   const others = join.filter((each) => !own.includes(each.replace(/:\d+$/, '')));
-  const samples = join.filter(isSample);
+  const samples = join.filter(isSampleMember);
   if (samples.length > 0) {
     const what = `retry_join has the names of the sample, ${samples.join(' and ')}`;
     return alive !== null && alive > 1 ? warn(what, ...edit) : fail(what, ...edit);

@@ -2,6 +2,7 @@ import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { commandHint } from '../../lib/command-hint.ts';
 import type { Config } from '../../lib/config.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
+import { gossipPort } from '../../lib/daemons/serf/ping.ts';
 import { hasErrno, UpdateError } from '../../lib/errors.ts';
 import { print, printJson } from '../cli/output.ts';
 import type { InviteRequest } from './arguments.ts';
@@ -19,7 +20,7 @@ export async function invite(config: Config, { file, json }: InviteRequest): Pro
   const members = [...alive].sort((a, b) => Number(b.name === self) - Number(a.name === self));
   const addresses = members.slice(0, maxMembers).map(({ address, port }) => {
     const host = address.includes(':') ? `[${address}]` : address;
-    return port === 7946 ? host : `${host}:${port}`;
+    return port === gossipPort ? host : `${host}:${port}`;
   });
   const invitation = makeInvitation(config, addresses);
   if (file === null) {

@@ -1,13 +1,11 @@
-import { resolve } from 'node:path';
 import { shellCommand } from '../../lib/command-hint.ts';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
-import { findDaemon, optionOf } from '../../lib/system/daemon-process.ts';
+import { findDaemon } from '../../lib/system/daemon-process.ts';
 import { formatInvitation } from '../../lib/trust/invitation.ts';
 import { formatKeySet } from '../../lib/trust/key-set.ts';
-import { debianPlaces } from '../doctor/file-checks.ts';
-import { readSerfConfig } from '../doctor/serf-config.ts';
+import { readSerfConfig, serfDirectoryOf } from '../doctor/serf-config.ts';
 import { readMachine } from '../setup/machine.ts';
 
 /**
@@ -21,7 +19,7 @@ export function makeInvitation(
   join: string[],
 ): { join: string[]; token: string } {
   const agent = findDaemon('serf', (argv) => argv[1] === 'agent');
-  const directory = resolve((agent && optionOf(agent.argv, 'config-dir')) ?? debianPlaces.serfDir);
+  const directory = serfDirectoryOf(agent);
   const { encryptKey } = readSerfConfig(readMachine('/'), directory);
   if (encryptKey === undefined)
     throw new UpdateError('configuration', `there is no encrypt_key in ${directory}`, {

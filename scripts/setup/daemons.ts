@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, defaultConfigFile, hookFile, parseConfig } from '../../lib/config.ts';
+import { gossipPort } from '../../lib/daemons/serf/ping.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { nodeUser, transmissionUser } from '../../lib/state/layout.ts';
 import { isRecord } from '../../lib/system/json.ts';
@@ -105,7 +106,7 @@ export function planDaemons(wish: DaemonsWish, machine: Machine): DaemonsPlan {
             old: current,
           },
     ports: {
-      serf: [7946, portOf(config.serf.rpcAddress)],
+      serf: [gossipPort, portOf(config.serf.rpcAddress)],
       transmission: [transmission.peerPort, portOf(new URL(config.transmission.url).host)],
     },
   };

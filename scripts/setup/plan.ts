@@ -53,13 +53,16 @@ export type SetupStep =
   | { kind: 'add-to-group'; user: string; group: string }
   | { kind: 'make-directory'; path: string; ownership: Ownership }
   | { kind: 'correct'; path: string; ownership: Ownership; found: Found }
-  | ({
-      kind: 'write-file';
-      /** Undefined: there is no such file. */ old: string | undefined;
-    } & PlannedFile)
+  | WriteStep
   | { kind: 'make-link'; path: string; target: string }
   | SettingsStep
   | ServiceStep;
+
+/** Writes a file of root's; `old` is its text of before, undefined where there is none. */
+export interface WriteStep extends PlannedFile {
+  kind: 'write-file';
+  old: string | undefined;
+}
 
 /** Replaces a file of a daemon's user, with the rights of that user alone: it may place links there. */
 export interface SettingsStep {

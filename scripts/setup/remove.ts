@@ -58,7 +58,7 @@ export function removeNode(request: SetupRequest, requireYes: (question: string)
 
 function foundOf({ look, list, read, users }: Machine): string[] {
   const has = (file: string, text: string): boolean => read(file)?.includes(text) === true;
-  // What a removal leaves on purpose is no work for the next one.
+  // Leftovers on purpose are no work for the next removal.
   const isLeft = (path: string): boolean =>
     list(path).every((name) => path in kept && name === kept[path]);
   return [

@@ -3,11 +3,17 @@ import { isDeepStrictEqual } from 'node:util';
 import { shellCommand } from '../../lib/command-hint.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { isRecord } from '../../lib/system/json.ts';
-import { type Handler, parseHandler } from '../doctor/serf-config.ts';
+import {
+  debianSerfDirectory,
+  type Handler,
+  isSampleMember,
+  parseHandler,
+  texts,
+} from '../doctor/serf-config.ts';
 import { type PlannedFile, publicFile, secretFile } from './plan.ts';
 import type { Machine } from './rules.ts';
 
-export const serfDirectory = '/etc/serf';
+export const serfDirectory = debianSerfDirectory;
 /** Files that set-up writes, of those that the agent reads in the order of their names. */
 export const serfFile = join(serfDirectory, '10-p2p-update.json');
 export const serfKeysFile = join(serfDirectory, '20-p2p-update-keys.json');
@@ -49,8 +55,6 @@ const needed = new Set([
   ...['snapshot_path', 'replay_on_join', 'rejoin_after_leave', 'skip_leave_on_interrupt'],
   ...['rpc_addr', 'encrypt_key', 'node_name', 'advertise'],
 ]);
-const isSampleName = (text: unknown): boolean =>
-  typeof text === 'string' && /\bnode-\d\.example\.net\b/.test(text);
 
 /**
  * Plans the two files of Serf's agent that are set-up's. What other files of the directory say counts as
@@ -104,12 +108,12 @@ export function planSerf(wish: SerfWish, machine: Pick<Machine, 'list' | 'read'>
     if (isNew || !(key in value)) value[key] = setting;
   }
   const joined = unique([
-    ...texts(value['retry_join']).filter((each) => !isSampleName(each)),
+    ...texts(value['retry_join']).filter((each) => !isSampleMember(each)),
     ...(wish.join ?? []),
   ]).filter((each) => !others.some((file) => texts(file.value['retry_join']).includes(each)));
   value['retry_join'] = joined;
   for (const file of others)
-    if (texts(file.value['retry_join']).some(isSampleName))
+    if (texts(file.value['retry_join']).some(isSampleMember))
       throw conflict(file.path, 'retry_join', 'it has the names of the sample');
 
   const keysLeft = Object.fromEntries(
@@ -209,12 +213,6 @@ function textOf(files: readonly SerfFile[], key: string): string | undefined {
 function tagsOf(file: SerfFile | undefined): Record<string, unknown> {
   const tags = file?.value['tags'];
   return isRecord(tags) ? tags : {};
-}
-
-function texts(value: unknown): string[] {
-  return Array.isArray(value)
-    ? value.filter((each): each is string => typeof each === 'string')
-    : [];
 }
 
 function unique(words: readonly string[]): string[] {

@@ -226,9 +226,13 @@ function requireYes({ yes, json }: SetupRequest, question: string): void {
     throw new UpdateError('usage', 'nothing was changed', { hint: 'answer y, or give --yes' });
 }
 
+/** The configuration as it is before the steps; the defaults where there is none. */
+function configOf(read: Machine['read']): Config {
+  return parseConfig(read(defaultConfigFile) ?? '{}', defaultConfigFile);
+}
+
 function readKnownKeySet({ read }: Machine): KnownKeySet | null {
-  const config = parseConfig(read(defaultConfigFile) ?? '{}', defaultConfigFile);
-  const text = read(config.keySetFile);
+  const text = read(configOf(read).keySetFile);
   return text === undefined ? null : { text, fleet: parseKeySet(text).fleet };
 }
 
@@ -259,7 +263,7 @@ function configMembers(
   daemons: DaemonsPlan | null,
   { read }: Machine,
 ): Record<string, unknown> {
-  const { signingKeyFiles } = parseConfig(read(defaultConfigFile) ?? '{}', defaultConfigFile);
+  const { signingKeyFiles } = configOf(read);
   const added = fleet?.signingKeyFile ?? null;
   return {
     ...(nodeName === null ? {} : { nodeName }),

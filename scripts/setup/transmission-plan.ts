@@ -75,10 +75,7 @@ export function planTransmission(wish: TransmissionWish): TransmissionPlan {
     if (isSame(found, wanted)) continue;
     // The reconciler sets these on the running daemon, whatever the file says (docs/transmission.md).
     const isRequired = key in requiredSettings || key === 'encryption';
-    const isOwn =
-      found !== undefined &&
-      !isRequired &&
-      untouched[key]?.some((each) => isSame(each, found)) !== true;
+    const isOwn = !isRequired && isChosen(old, key);
     if (isOwn && adopted.has(key)) continue;
     if (key === 'rpc-whitelist' && typeof found === 'string') {
       value[key] = withLoopback(found);
@@ -102,9 +99,10 @@ export function planTransmission(wish: TransmissionWish): TransmissionPlan {
   const downloadDir = value['download-dir'];
   const places: Record<string, unknown> = {};
   if (downloadDir !== config.downloadDir) {
-    if (old['download-dir'] !== undefined && 'downloadDir' in written && isOwnPlace(old))
+    const isChosenPlace = isChosen(old, 'download-dir');
+    if (isChosenPlace && 'downloadDir' in written)
       throw conflict('download-dir', `downloadDir of config.json is ${config.downloadDir}`);
-    if (isOwnPlace(old)) places['downloadDir'] = downloadDir;
+    if (isChosenPlace) places['downloadDir'] = downloadDir;
     else value['download-dir'] = config.downloadDir;
   }
   const url = `http://127.0.0.1:${String(value['rpc-port'])}${rpcPath(old)}rpc`;
@@ -178,7 +176,7 @@ function parseCredentials(text: string | undefined, file: string): Credentials |
 }
 
 /** Whether a password is that of settings.json: plain, or `{`, SHA-1 of it with the salt, salt (crypto-utils.cc). */
-export function isPassword(stored: unknown, password: string): boolean {
+function isPassword(stored: unknown, password: string): boolean {
   if (typeof stored !== 'string') return false;
   const [, hash, salt] = /^\{([0-9a-f]{40})(.*)$/s.exec(stored) ?? [];
   if (hash === undefined || salt === undefined) return stored === password;
@@ -200,9 +198,10 @@ function isAskedByOthers(old: Record<string, unknown>): boolean {
   );
 }
 
-function isOwnPlace(old: Record<string, unknown>): boolean {
-  const found = old['download-dir'];
-  return found !== undefined && untouched['download-dir']?.includes(found) !== true;
+/** Whether a person has chosen a value: it is there, and none that the package or the daemon puts there. */
+function isChosen(old: Record<string, unknown>, key: string): boolean {
+  const found = old[key];
+  return found !== undefined && untouched[key]?.some((each) => isSame(each, found)) !== true;
 }
 
 function withLoopback(list: string): string {

@@ -116,7 +116,7 @@ describe.skipIf(lacks !== null)('p2p-update setup on machines without systemd', 
 
   it('has made a node that takes the update of another', async () => {
     await first.must('echo 4711 > /root/firmware.bin; p2p-update submit /root/firmware.bin');
-    // What the lines for cron do each minute.
+    // The work of cron's lines, each minute.
     const work =
       'runuser -u p2p-update -- p2p-update reconcile || :; p2p-update apply || :; cat /var/lib/p2p-update/files/firmware.bin || :';
     await waitFor('it has the file', async () => (await second.must(work)).endsWith('4711\n'));

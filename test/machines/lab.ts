@@ -14,7 +14,7 @@ export interface Places {
   cgroup: string;
   /** A Debian without any of p2p-update's dependencies; their packages are downloaded. */
   bare: string;
-  /** What their installation adds to that. */
+  /** Layer that their installation adds to that. */
   installed: string;
 }
 

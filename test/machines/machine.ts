@@ -189,7 +189,7 @@ export class Machine {
     return (await this.run(['test', '-e', path])).status === 0;
   }
 
-  /** What a unit has written in this boot, or since an earlier one; without a unit all. */
+  /** Journal of a unit in this boot, or since an earlier one; without a unit all. */
   async journal(...options: readonly string[]): Promise<string> {
     return (await this.run(['journalctl', '--no-pager', '--output', 'short', ...options])).stdout;
   }

@@ -9,7 +9,7 @@ import {
 } from '../fleet.ts';
 import type { Machine } from '../machine.ts';
 
-/** What is not p2p-update's to remove: caches, logs, dpkg's records, and the torrents in Transmission (docs/setup.md). */
+/** Places that are not p2p-update's to clear: caches, logs, dpkg's records, and the torrents in Transmission (docs/setup.md). */
 const others = [
   '/var/cache/*',
   '/var/log/*',

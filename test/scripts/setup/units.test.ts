@@ -175,7 +175,7 @@ describe("systemd's files", () => {
         'UMask=0077',
         'StateDirectory=serf',
         'ExecStartPre=',
-        // What advance may write: the status handler judges by access(2) whether it can.
+        // The places that advance may write: the status handler judges them by access(2).
         'ReadWritePaths=/var/lib/p2p-update/state /var/lib/p2p-update/apply/complete',
       ],
     ],

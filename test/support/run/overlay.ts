@@ -10,7 +10,7 @@ const environment = { PATH: path, LC_ALL: 'C.UTF-8', HOME: '/root' };
 
 /** Says why there can be no overlay of this machine; null where there can. */
 export function whyNoOverlay(): string | null {
-  // What runs on an overlay stops daemons: no process but the sandbox's may be in sight.
+  // Maintainer scripts on an overlay stop daemons: no process but the sandbox's may be in sight.
   if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside') return 'it runs in no sandbox';
   const machine = tryToMake();
   if (machine === null) return 'it cannot mount';
