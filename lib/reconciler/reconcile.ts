@@ -200,7 +200,9 @@ async function runApply(config: Config, log: ApplyDeps['log']): Promise<void> {
 
 /** Describes everything that wakes a side, in a text that differs when something is new. */
 function lookAt({ stateDir, applyDir }: Config): string {
-  const markers = describeFiles(completeDir(applyDir), listMarkers(applyDir));
+  // The directory itself too: apply may have taken a marker that came after the look before, and advance
+  // is to know what came of it.
+  const markers = describeFiles(completeDir(applyDir), ['.', ...listMarkers(applyDir)]);
   // A catch-up may wait for the next key set.
   const keySets = listDirectory(keySetsDir(applyDir));
   return [describeFacts(stateDir), ...markers.sort(), ...keySets.sort()].join('\n');

@@ -2,15 +2,33 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
-import { parseConfig } from '../../../lib/config.ts';
+import { type Config, parseConfig } from '../../../lib/config.ts';
+import { advance } from '../../../lib/reconciler/advance/advance.ts';
 import { reconcile } from '../../../lib/reconciler/reconcile.ts';
+import { isMarked, markComplete } from '../../../lib/state/markers.ts';
 import { readEvents } from '../../../lib/system/event-log.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../../support/fleet/announce.ts';
 import { makeLoneNode } from '../../support/fleet/lone-node.ts';
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 
+// As it is, but for one test, in which something happens while it is at work.
+vi.mock(import('../../../lib/reconciler/advance/advance.ts'), async (original) => {
+  const actual = await original();
+  return { ...actual, advance: vi.fn(actual.advance) };
+});
+
 /** Time by which the process has become older than most, while its first task was under way. */
 const leapMs = 26_000;
+
+/** A Transmission that is down, and a command in Serf's place. */
+function daemons(serf: string): Pick<Config, 'transmission' | 'serf'> {
+  const closed = { transmission: { url: 'http://127.0.0.1:9/transmission/rpc' } };
+  const config = parseConfig(JSON.stringify(closed), 'config');
+  return {
+    transmission: { ...config.transmission, credentialsFile: null },
+    serf: { ...config.serf, command: serf },
+  };
+}
 
 describe('a reconciler that a task keeps', () => {
   it.each<['spool' | 'spawn', boolean]>([
@@ -21,15 +39,8 @@ describe('a reconciler that a task keeps', () => {
   ])('woken by %s, looks at a late fact: %s', async (trigger, looks) => {
     const serf = join(temporaryDirectory(), 'serf');
     writeFileSync(serf, '#!/bin/sh\nsleep 3\nexit 1\n', { mode: 0o755 });
-    const closed = { transmission: { url: 'http://127.0.0.1:9/transmission/rpc' } };
-    const { transmission, serf: serfDefaults } = parseConfig(JSON.stringify(closed), 'config');
     const keys = makeKeys();
-    const change = {
-      trigger,
-      transmission: { ...transmission, credentialsFile: null },
-      serf: { ...serfDefaults, command: serf },
-    };
-    const node = makeLoneNode(change, keys);
+    const node = makeLoneNode({ trigger, ...daemons(serf) }, keys);
     const originMs = Date.now();
     let leap = 0;
     const now = vi.spyOn(performance, 'now');
@@ -46,5 +57,29 @@ describe('a reconciler that a task keeps', () => {
     }
     const reasons = readEvents(node.config.stateDir).map(({ reason }) => reason);
     expect(reasons.join('\n').includes('ECONNREFUSED')).toBe(looks);
+  });
+});
+
+describe('a marker that comes while advance is at work, and that apply takes', () => {
+  it.each([
+    ['with content that is to be checked again', Buffer.from('not what was announced')],
+    ['with content that is gone', undefined],
+  ])('%s, has advance look again', async (_, content) => {
+    const keys = makeKeys();
+    const node = makeLoneNode({ trigger: 'spawn', ...daemons('false') }, keys);
+    const payload = signAnnouncement(makeAnnouncement({}), keys);
+    node.plant(payload);
+    const { infoHash } = makeAnnouncement({});
+    const mocked = vi.mocked(advance);
+    mocked.mockReset().mockResolvedValue([]);
+    mocked.mockImplementationOnce(() => {
+      if (content === undefined) markComplete(node.config.applyDir, infoHash);
+      else node.download(payload, content);
+      return Promise.resolve([]);
+    });
+    await reconcile(node.config, ['advance', 'apply'], () => undefined).catch(() => undefined);
+    expect(isMarked(node.config.applyDir, infoHash)).toBe(false);
+    // Nothing else tells advance of it where no path unit watches, and no timer runs.
+    expect(mocked.mock.calls.length).toBeGreaterThan(1);
   });
 });
