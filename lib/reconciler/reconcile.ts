@@ -35,7 +35,7 @@ const announceTimeoutMs = 30_000;
 /** Rounds in a row: more than any chain of steps needs, and a limit against a flood of facts. */
 const maxRounds = 8;
 /**
- * Age of this process after which no round begins. With the trigger `spawn` a later fact has a process of its own.
+ * Age of this process after which it waits for nothing more. With the trigger `spawn` a later fact has a process of its own.
  * A path unit starts none while its service runs, and sees no change of that time afterwards, so that this process
  * has to look as long as a task keeps it: well below TimeoutStartSec= of p2p-update-advance.service.
  */
@@ -129,7 +129,8 @@ async function awaitNews(
   const { tasks } = work;
   let isDone = tasks.length === 0;
   void Promise.allSettled(tasks).then(() => (isDone = true));
-  for (let looks = 1; performance.now() < lastRoundMs[config.trigger]; looks += 1) {
+  // At any age once: what a long run of apply has left to advance has no process of its own.
+  for (let looks = 1; looks === 1 || performance.now() < lastRoundMs[config.trigger]; looks += 1) {
     if (lookAt(config) !== seen) return looks === 1 ? 'at once' : 'later';
     if (work.isDue) {
       work.isDue = false;

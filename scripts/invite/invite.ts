@@ -2,11 +2,10 @@ import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { commandHint } from '../../lib/command-hint.ts';
 import type { Config } from '../../lib/config.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
-import { gossipPort } from '../../lib/daemons/serf/ping.ts';
 import { hasErrno, UpdateError } from '../../lib/errors.ts';
 import { print, printJson } from '../cli/output.ts';
 import type { InviteRequest } from './arguments.ts';
-import { makeInvitation, pasteLine } from './make-invitation.ts';
+import { joinAddressOf, makeInvitation, pasteLine } from './make-invitation.ts';
 
 /** A new node tries them all; more would make the line longer, and no safer. */
 const maxMembers = 3;
@@ -18,11 +17,7 @@ export async function invite(config: Config, { file, json }: InviteRequest): Pro
   const alive = (await serf.members()).filter(({ status }) => status === 'alive');
   // This node first: the person sits at it.
   const members = [...alive].sort((a, b) => Number(b.name === self) - Number(a.name === self));
-  const addresses = members.slice(0, maxMembers).map(({ address, port }) => {
-    const host = address.includes(':') ? `[${address}]` : address;
-    return port === gossipPort ? host : `${host}:${port}`;
-  });
-  const invitation = makeInvitation(config, addresses);
+  const invitation = makeInvitation(config, members.slice(0, maxMembers).map(joinAddressOf));
   if (file === null) {
     if (json) printJson(invitation);
     else print(`${pasteLine({ ...invitation, join: invitation.join.slice(0, 1) })}\n`);

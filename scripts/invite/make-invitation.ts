@@ -1,6 +1,8 @@
 import { shellCommand } from '../../lib/command-hint.ts';
 import type { Config } from '../../lib/config.ts';
 import { UpdateError } from '../../lib/errors.ts';
+import type { Member } from '../../lib/daemons/serf/members.ts';
+import { gossipPort } from '../../lib/daemons/serf/ping.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { findDaemon } from '../../lib/system/daemon-process.ts';
 import { formatInvitation } from '../../lib/trust/invitation.ts';
@@ -27,6 +29,12 @@ export function makeInvitation(
     });
   const keySet = formatKeySet(currentKeySet(config));
   return { join, token: formatInvitation({ keySet, gossipKey: encryptKey, join }) };
+}
+
+/** Address at which another machine joins a member. */
+export function joinAddressOf({ address, port }: Pick<Member, 'address' | 'port'>): string {
+  const host = address.includes(':') ? `[${address}]` : address;
+  return port === gossipPort ? host : `${host}:${port}`;
 }
 
 /**

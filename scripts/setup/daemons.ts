@@ -23,6 +23,8 @@ export interface DaemonsPlan {
   files: PlannedFile[];
   settings: SettingsStep | null;
   ports: { serf: number[]; transmission: number[] };
+  /** Whether Serf's agent is told its address. */
+  hasAddress: boolean;
 }
 
 export interface DaemonsWish {
@@ -105,6 +107,7 @@ export function planDaemons(wish: DaemonsWish, machine: Machine): DaemonsPlan {
             text: transmission.settings,
             old: current,
           },
+    hasAddress: serf.hasAddress,
     ports: {
       serf: [gossipPort, portOf(config.serf.rpcAddress)],
       transmission: [transmission.peerPort, portOf(new URL(config.transmission.url).host)],

@@ -40,6 +40,8 @@ export interface SerfWish {
 
 export interface SerfPlan {
   files: PlannedFile[];
+  /** Whether the files tell the agent its address; it looks for one by itself otherwise. */
+  hasAddress: boolean;
   gossipKey: string;
   rpcKey: string;
 }
@@ -55,6 +57,8 @@ const needed = new Set([
   ...['snapshot_path', 'replay_on_join', 'rejoin_after_leave', 'skip_leave_on_interrupt'],
   ...['rpc_addr', 'encrypt_key', 'node_name', 'advertise'],
 ]);
+
+const addressKeys = ['advertise', 'bind', 'interface'];
 
 /**
  * Plans the two files of Serf's agent that are set-up's. What other files of the directory say counts as
@@ -119,7 +123,9 @@ export function planSerf(wish: SerfWish, machine: Pick<Machine, 'list' | 'read'>
   const keysLeft = Object.fromEntries(
     Object.entries(keys).filter(([key]) => !others.some((file) => key in file.value)),
   );
+  const settings = [value, ...others.map((file) => file.value)];
   return {
+    hasAddress: settings.some((each) => addressKeys.some((key) => key in each)),
     gossipKey: keys.encrypt_key,
     rpcKey: keys.rpc_auth,
     files: [

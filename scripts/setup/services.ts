@@ -1,4 +1,5 @@
-import { createServer } from 'node:net';
+import { BlockList, createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { UpdateError } from '../../lib/errors.ts';
 import { findDaemon } from '../../lib/system/daemon-process.ts';
 import { showUnits } from '../doctor/systemd.ts';
@@ -96,6 +97,13 @@ export function planServices(
   ];
 }
 
+/** Whether a step starts Serf's agent, anew too. */
+export function startsSerf(steps: readonly SetupStep[]): boolean {
+  return steps.some(
+    (step) => step.kind === 'service' && /start$/.test(step.verb) && step.units.includes(serf),
+  );
+}
+
 const reload: ServiceStep = { kind: 'service', verb: 'reload', units: [], why: 'units changed' };
 
 /**
@@ -119,6 +127,45 @@ export async function requireFreePorts(
       throw new UpdateError('configuration', `port ${port}, which ${name} needs, is taken`, {
         hint: `see which program has it (ss -ltnp 'sport = :${port}'), and stop that, or give it another port`,
       });
+}
+
+/** Blocks in which the agent finds an address by itself (GetPrivateInterfaces in go-sockaddr's ifaddrs.go). */
+const privateBlocks = blocks(
+  ...['10.0.0.0/8', '100.64.0.0/10', '172.16.0.0/12', '192.168.0.0/16'],
+  ...['192.88.99.0/24', '198.18.0.0/15', 'fc00::/7'],
+);
+const linkLocalBlocks = blocks('169.254.0.0/16', 'fe80::/10');
+
+/**
+ * Refuses a machine on which an agent that is not told its address finds none, and does not start.
+ *
+ * @throws UpdateError `usage`
+ */
+export function requireAddress(interfaces = networkInterfaces()): void {
+  const found = Object.values(interfaces)
+    .flatMap((each) => each ?? [])
+    .filter(({ internal }) => !internal);
+  const isIn = (list: BlockList) => (each: (typeof found)[number]) =>
+    list.check(each.address, each.family === 'IPv6' ? 'ipv6' : 'ipv4');
+  if (found.some(isIn(privateBlocks))) return;
+  const others = found.filter((each) => !isIn(linkLocalBlocks)(each));
+  const [what, hint] =
+    others.length === 0
+      ? ['no address', 'connect it to the network of the fleet, then run setup again']
+      : [
+          'no private address, and Serf takes no other by itself',
+          `run setup again with the one that the fleet reaches: ${others.map(({ address }) => `--address ${address}`).join(' or ')}`,
+        ];
+  throw new UpdateError('usage', `this machine has ${what}`, { hint });
+}
+
+function blocks(...subnets: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const subnet of subnets) {
+    const [address = '', bits] = subnet.split('/');
+    list.addSubnet(address, Number(bits), address.includes(':') ? 'ipv6' : 'ipv4');
+  }
+  return list;
 }
 
 function isTaken(port: number): Promise<boolean> {

@@ -11,7 +11,7 @@ import { parseKeySet } from '../../lib/trust/key-set.ts';
 import { print, printJson } from '../cli/output.ts';
 import { managerOf } from '../doctor/file-checks.ts';
 import type { Manager } from '../doctor/manager.ts';
-import { makeInvitation, pasteLine } from '../invite/make-invitation.ts';
+import { joinAddressOf, makeInvitation, pasteLine } from '../invite/make-invitation.ts';
 import type { FleetRequest, Scheduler, SetupRequest } from './arguments.ts';
 import { ask, hasTerminal } from './ask.ts';
 import { checkCode } from './code.ts';
@@ -29,7 +29,13 @@ import { removeNode } from './remove.ts';
 import { describeStep, formatFollowUps, formatRows } from './report.ts';
 import type { Machine } from './rules.ts';
 import { detectScheduler, schedulerDirectories, schedulerFiles } from './scheduler.ts';
-import { planServices, readRunning, requireFreePorts } from './services.ts';
+import {
+  planServices,
+  readRunning,
+  requireAddress,
+  requireFreePorts,
+  startsSerf,
+} from './services.ts';
 import { type Settled, waitUntilSettled } from './settle.ts';
 
 /** Made before the first step, and removed after the last: what it stands for is taken up again. */
@@ -75,7 +81,7 @@ export async function setUp(request: SetupRequest): Promise<void> {
       : null;
   const invitation =
     settled !== null && fleetRequest?.kind === 'new'
-      ? makeInvitation(config, [request.address ?? settled.self.address])
+      ? makeInvitation(config, [joinAddressOf(settled.self)])
       : null;
   if (json)
     printJson({
@@ -161,9 +167,10 @@ async function planNode(
     const running = await readRunning();
     if (root === '/') await requireFreePorts(daemons.ports, running);
     const isInterrupted = machine.look(pendingFile) !== undefined;
-    steps.push(
-      ...planServices(steps, daemons.settings, running, { manager, scheduler, isInterrupted }),
-    );
+    const serviceContext = { manager, scheduler, isInterrupted };
+    const services = planServices(steps, daemons.settings, running, serviceContext);
+    if (startsSerf(services) && !daemons.hasAddress) requireAddress();
+    steps.push(...services);
   }
   const context = { scheduler, codeDir, root, starts: doesDaemons };
   return {

@@ -313,6 +313,29 @@ describe.skipIf(lacks !== null)('p2p-update setup on machines without systemd', 
     );
   });
 
+  it('names the address to be given where Serf would find none, and takes it', async () => {
+    const device = (await third.must('ip -o -4 addr show scope global')).split(/\s+/);
+    const [, name = '', , own = ''] = device;
+    await third.must('p2p-update setup --remove --yes');
+    const before = await third.must(traces);
+    await third.must(
+      `ip addr flush dev ${name} scope global; ip addr add 203.0.113.9/24 dev ${name}`,
+    );
+    try {
+      const refused = await third.image.run('p2p-update setup --new-fleet public --yes');
+      expect(refused.stderr).toMatch(/no private address.*\n.*--address 203\.0\.113\.9\n/);
+      expect(refused.status).toBe(64);
+      expect(besideSettings(await third.must(traces))).toEqual(besideSettings(before));
+      const command = 'p2p-update setup --new-fleet public --address 203.0.113.9 --yes --json';
+      const { members, invite } = await third.json<SetUp>(command);
+      expect([members, invite.join]).toEqual([['node-3'], ['203.0.113.9']]);
+      expect(await third.must('p2p-update setup --yes')).toMatch(/^nothing to do\n/);
+    } finally {
+      await third.must('p2p-update setup --remove --yes; rm -rf /etc/p2p-update');
+      await third.must(`ip addr flush dev ${name} scope global; ip addr add ${own} dev ${name}`);
+    }
+  });
+
   it('asks on a terminal for what it was not told, and does not show the invitation', async () => {
     await third.must('p2p-update setup --remove --yes');
     const before = await third.must(traces);

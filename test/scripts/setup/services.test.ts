@@ -2,7 +2,12 @@ import { createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import type { SettingsStep, SetupStep } from '../../../scripts/setup/plan.ts';
 import { wakers } from '../../../scripts/setup/scheduler.ts';
-import { planServices, requireFreePorts, type Running } from '../../../scripts/setup/services.ts';
+import {
+  planServices,
+  requireAddress,
+  requireFreePorts,
+  type Running,
+} from '../../../scripts/setup/services.ts';
 
 const all = ['serf.service', 'transmission-daemon.service', ...wakers];
 const up: Running = {
@@ -141,5 +146,42 @@ describe('requireFreePorts', () => {
       server.close();
     }
     await requireFreePorts(ports, { ...up, serf: false });
+  });
+});
+
+describe('requireAddress', () => {
+  const has = (...addresses: string[]): Parameters<typeof requireAddress> => [
+    {
+      eth0: addresses.map((address) => ({
+        address,
+        ...{ netmask: '', mac: '', cidr: null, internal: address.startsWith('127.') },
+        ...(address.includes(':') ? { family: 'IPv6', scopeid: 0 } : { family: 'IPv4' }),
+      })),
+    },
+  ];
+
+  it.each(['10.0.0.1', '172.31.255.1', '192.168.1.2', '100.64.0.1', 'fd00::1'])(
+    'accepts a machine that has %s',
+    (address) => {
+      expect(() => {
+        requireAddress(...has('203.0.113.5', address));
+      }).not.toThrow();
+    },
+  );
+
+  it.each([
+    [['203.0.113.5', '2001:db8::5', 'fe80::1'], '--address 203.0.113.5 or --address 2001:db8::5'],
+    [['172.32.0.1', '127.0.0.1'], '--address 172.32.0.1'],
+    [['127.0.0.1', '169.254.1.1', 'fe80::1'], 'connect it to the network'],
+    [[], 'connect it to the network'],
+  ])('refuses %j, and says %s', (addresses, hint) => {
+    expect(() => {
+      requireAddress(...has(...addresses));
+    }).toThrow(
+      expect.objectContaining({
+        code: 'usage',
+        hint: expect.stringContaining(hint) as string,
+      }) as Error,
+    );
   });
 });

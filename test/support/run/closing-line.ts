@@ -7,6 +7,8 @@ export default class ClosingLine implements Reporter {
     for (const module of modules) {
       // A file that does not load has no tests, and is a failure all the same.
       count.failed += module.errors().length;
+      // Nor has a group whose beforeAll or afterAll fails a test that did.
+      for (const suite of module.children.allSuites()) count.failed += suite.errors().length;
       for (const test of module.children.allTests()) {
         const state = test.result().state;
         if (state === 'passed' || state === 'failed' || state === 'skipped') count[state] += 1;
