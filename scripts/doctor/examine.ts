@@ -33,6 +33,7 @@ import {
   unitDirectory,
   wakers,
 } from '../setup/scheduler.ts';
+import { readAddresses } from './addresses.ts';
 import {
   debianPlaces,
   fileChecks,
@@ -301,6 +302,7 @@ async function examineTransmission(context: Context): Promise<TransmissionExamin
   const { machine, codeDir } = view;
   const daemon = judgeDaemon({
     ...{ reply, manager, settingsFile, loginFile: config.transmission.credentialsFile },
+    hasIPv4: readAddresses().hasIPv4,
     unit: units?.get('transmission-daemon.service') ?? null,
   });
   const hook =

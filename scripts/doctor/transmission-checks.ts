@@ -2,6 +2,7 @@ import { commandHint, shellCommand } from '../../lib/command-hint.ts';
 import { requiredSettings } from '../../lib/daemons/transmission/settings.ts';
 import { type Check, checkOf } from '../../lib/health/check.ts';
 import { nodeUser, transmissionUser } from '../../lib/state/layout.ts';
+import { addDummyIPv4 } from './addresses.ts';
 import type { Reach } from './handshake.ts';
 import { manage, type Manager } from './manager.ts';
 import { portCommand } from './serf-checks.ts';
@@ -17,6 +18,8 @@ export interface TransmissionDaemon {
   /** null: systemd does not run here. */
   unit: UnitState | null;
   manager: Manager;
+  /** Whether this machine has an IPv4 address besides its loopback's. */
+  hasIPv4: boolean;
   /** The daemon's settings.json. */
   settingsFile: string;
   /** transmission.json of p2p-update; null: none is configured. */
@@ -32,6 +35,7 @@ export function judgeDaemon({
   reply,
   unit,
   manager,
+  hasIPv4,
   settingsFile,
   loginFile,
 }: TransmissionDaemon): Check {
@@ -63,6 +67,12 @@ export function judgeDaemon({
             ]),
       );
     case 'down':
+      if (!hasIPv4)
+        return fail(
+          `${reply.why}; its RPC needs an IPv4 address besides 127.0.0.1 on this machine`,
+          addDummyIPv4,
+          ...manage(manager, 'restart', service),
+        );
       return fail(
         reply.why,
         ...(unit === null

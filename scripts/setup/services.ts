@@ -1,7 +1,7 @@
-import { BlockList, createServer } from 'node:net';
-import { networkInterfaces } from 'node:os';
+import { createServer } from 'node:net';
 import { UpdateError } from '../../lib/errors.ts';
 import { findDaemon } from '../../lib/system/daemon-process.ts';
+import { addDummyIPv4, readAddresses } from '../doctor/addresses.ts';
 import { showUnits } from '../doctor/systemd.ts';
 import type { Manager } from '../doctor/manager.ts';
 import type { Scheduler } from './arguments.ts';
@@ -97,10 +97,11 @@ export function planServices(
   ];
 }
 
-/** Whether a step starts Serf's agent, anew too. */
-export function startsSerf(steps: readonly SetupStep[]): boolean {
+/** Whether a step starts a daemon, anew too. */
+export function startsDaemon(steps: readonly SetupStep[]): boolean {
+  const isDaemon = (unit: string): boolean => unit === serf || unit === transmission;
   return steps.some(
-    (step) => step.kind === 'service' && /start$/.test(step.verb) && step.units.includes(serf),
+    (step) => step.kind === 'service' && /start$/.test(step.verb) && step.units.some(isDaemon),
   );
 }
 
@@ -129,43 +130,29 @@ export async function requireFreePorts(
       });
 }
 
-/** Blocks in which the agent finds an address by itself (GetPrivateInterfaces in go-sockaddr's ifaddrs.go). */
-const privateBlocks = blocks(
-  ...['10.0.0.0/8', '100.64.0.0/10', '172.16.0.0/12', '192.168.0.0/16'],
-  ...['192.88.99.0/24', '198.18.0.0/15', 'fc00::/7'],
-);
-const linkLocalBlocks = blocks('169.254.0.0/16', 'fe80::/10');
-
 /**
- * Refuses a machine on which an agent that is not told its address finds none, and does not start.
+ * Refuses a machine whose addresses keep a daemon from its work, before anything is changed.
  *
+ * @param isSerfTold whether Serf's files tell the agent its address; it looks for one by itself otherwise
  * @throws UpdateError `usage`
  */
-export function requireAddress(interfaces = networkInterfaces()): void {
-  const found = Object.values(interfaces)
-    .flatMap((each) => each ?? [])
-    .filter(({ internal }) => !internal);
-  const isIn = (list: BlockList) => (each: (typeof found)[number]) =>
-    list.check(each.address, each.family === 'IPv6' ? 'ipv6' : 'ipv4');
-  if (found.some(isIn(privateBlocks))) return;
-  const others = found.filter((each) => !isIn(linkLocalBlocks)(each));
-  const [what, hint] =
-    others.length === 0
-      ? ['no address', 'connect it to the network of the fleet, then run setup again']
-      : [
-          'no private address, and Serf takes no other by itself',
-          `run setup again with the one that the fleet reaches: ${others.map(({ address }) => `--address ${address}`).join(' or ')}`,
-        ];
-  throw new UpdateError('usage', `this machine has ${what}`, { hint });
-}
-
-function blocks(...subnets: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const subnet of subnets) {
-    const [address = '', bits] = subnet.split('/');
-    list.addSubnet(address, Number(bits), address.includes(':') ? 'ipv6' : 'ipv4');
-  }
-  return list;
+export function requireAddresses(isSerfTold: boolean, addresses = readAddresses()): void {
+  const { reachable, hasPrivate, hasIPv4 } = addresses;
+  const refuse = (what: string, hint: string): never => {
+    throw new UpdateError('usage', `this machine has ${what}`, { hint });
+  };
+  if (reachable.length === 0)
+    refuse('no address', 'connect it to the network of the fleet, then run setup again');
+  if (!hasIPv4)
+    refuse(
+      'no IPv4 address besides 127.0.0.1, and without one Transmission does not serve its RPC',
+      `give it one that reaches nobody, at each boot: ${addDummyIPv4}`,
+    );
+  if (!isSerfTold && !hasPrivate)
+    refuse(
+      'no private address, and Serf takes no other by itself',
+      `run setup again with the one that the fleet reaches: ${reachable.map((each) => `--address ${each}`).join(' or ')}`,
+    );
 }
 
 function isTaken(port: number): Promise<boolean> {

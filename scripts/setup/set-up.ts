@@ -32,9 +32,9 @@ import { detectScheduler, schedulerDirectories, schedulerFiles } from './schedul
 import {
   planServices,
   readRunning,
-  requireAddress,
+  requireAddresses,
   requireFreePorts,
-  startsSerf,
+  startsDaemon,
 } from './services.ts';
 import { type Settled, waitUntilSettled } from './settle.ts';
 
@@ -169,7 +169,7 @@ async function planNode(
     const isInterrupted = machine.look(pendingFile) !== undefined;
     const serviceContext = { manager, scheduler, isInterrupted };
     const services = planServices(steps, daemons.settings, running, serviceContext);
-    if (startsSerf(services) && !daemons.hasAddress) requireAddress();
+    if (startsDaemon(services)) requireAddresses(daemons.hasAddress);
     steps.push(...services);
   }
   const context = { scheduler, codeDir, root, starts: doesDaemons };

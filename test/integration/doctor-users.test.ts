@@ -117,7 +117,7 @@ describe.skipIf(why !== undefined)(
       ],
       [
         'p2p-update is not in the group of Transmission',
-        'deluser --quiet p2p-update debian-transmission',
+        'gpasswd -d p2p-update debian-transmission >/dev/null',
         'adduser --quiet p2p-update debian-transmission',
         'transmission-directory',
         /^p2p-update is not in the group debian-transmission$/,

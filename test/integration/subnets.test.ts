@@ -8,10 +8,11 @@ import { hasEvent, submit } from '../support/fleet/submit.ts';
 
 // The daemon asks peers for metadata in the order of their addresses (3.00), or of their connections (4.1),
 // and the first one again and again, which has none if it is another node that downloads.
-// Two fleets at once, each in a network of its own.
+// Three fleets at once, each in a network of its own.
 it.concurrent.for<[string, Omit<FleetOptions, 'nodes'>]>([
   ['nodes whose addresses are lower than that of its submitter', { operator: 4 }],
-  ['another subnet, without multicast', { subnets: 2 }],
+  ['another subnet, without multicast', { layout: 2 }],
+  ['nodes that no IPv4 reaches', { layout: 'IPv6' }],
 ])('an update reaches %s, by magnet', async ([, options], { expect, onTestFinished }) => {
   const fleet = await startFleet({ nodes: 4, ...options });
   onTestFinished(() => {

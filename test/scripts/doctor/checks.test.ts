@@ -308,7 +308,7 @@ describe('the checks of Transmission', () => {
     [
       string,
       TransmissionReply,
-      { unit?: UnitState | null; loginFile?: null },
+      { unit?: UnitState | null; loginFile?: null; hasIPv4?: boolean },
       ReturnType<typeof like>,
     ]
   >([
@@ -349,10 +349,21 @@ describe('the checks of Transmission', () => {
       { unit: null },
       like('fail', /refused/, /systemctl start transmission-daemon$/),
     ],
+    [
+      'is down where there is no IPv4',
+      { kind: 'down', why: 'refused' },
+      { hasIPv4: false },
+      like(
+        'fail',
+        /needs an IPv4 address/,
+        /^ip addr add 192\.0\.0\.8\/32 dev lo && systemctl restart/,
+      ),
+    ],
   ])('judge a daemon that %s', (_, reply, change, expected) => {
     const daemon = {
       unit: unit(),
       manager: 'systemd' as const,
+      hasIPv4: true,
       settingsFile,
       loginFile,
       ...change,

@@ -1,10 +1,11 @@
 import { createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
+import type { Addresses } from '../../../scripts/doctor/addresses.ts';
 import type { SettingsStep, SetupStep } from '../../../scripts/setup/plan.ts';
 import { wakers } from '../../../scripts/setup/scheduler.ts';
 import {
   planServices,
-  requireAddress,
+  requireAddresses,
   requireFreePorts,
   type Running,
 } from '../../../scripts/setup/services.ts';
@@ -149,34 +150,29 @@ describe('requireFreePorts', () => {
   });
 });
 
-describe('requireAddress', () => {
-  const has = (...addresses: string[]): Parameters<typeof requireAddress> => [
-    {
-      eth0: addresses.map((address) => ({
-        address,
-        ...{ netmask: '', mac: '', cidr: null, internal: address.startsWith('127.') },
-        ...(address.includes(':') ? { family: 'IPv6', scopeid: 0 } : { family: 'IPv4' }),
-      })),
-    },
-  ];
+describe('requireAddresses', () => {
+  const sound: Addresses = { reachable: ['10.0.0.1'], hasPrivate: true, hasIPv4: true };
 
-  it.each(['10.0.0.1', '172.31.255.1', '192.168.1.2', '100.64.0.1', 'fd00::1'])(
-    'accepts a machine that has %s',
-    (address) => {
-      expect(() => {
-        requireAddress(...has('203.0.113.5', address));
-      }).not.toThrow();
-    },
-  );
-
-  it.each([
-    [['203.0.113.5', '2001:db8::5', 'fe80::1'], '--address 203.0.113.5 or --address 2001:db8::5'],
-    [['172.32.0.1', '127.0.0.1'], '--address 172.32.0.1'],
-    [['127.0.0.1', '169.254.1.1', 'fe80::1'], 'connect it to the network'],
-    [[], 'connect it to the network'],
-  ])('refuses %j, and says %s', (addresses, hint) => {
+  it.each<[boolean, Addresses]>([
+    [false, sound],
+    [true, { ...sound, reachable: ['203.0.113.5'], hasPrivate: false }],
+  ])('accepts a machine whose Serf is told (%s), and that has %j', (isTold, addresses) => {
     expect(() => {
-      requireAddress(...has(...addresses));
+      requireAddresses(isTold, addresses);
+    }).not.toThrow();
+  });
+
+  it.each<[boolean, Partial<Addresses>, string]>([
+    [
+      false,
+      { reachable: ['203.0.113.5', '2001:db8::5'], hasPrivate: false },
+      '--address 203.0.113.5 or --address 2001:db8::5',
+    ],
+    [true, { reachable: ['fd00::1'], hasIPv4: false }, 'ip addr add 192.0.0.8/32 dev lo'],
+    [true, { reachable: [], hasPrivate: false }, 'connect it to the network'],
+  ])('refuses one whose Serf is told (%s), and that has %j: %s', (isTold, change, hint) => {
+    expect(() => {
+      requireAddresses(isTold, { ...sound, ...change });
     }).toThrow(
       expect.objectContaining({
         code: 'usage',

@@ -6,7 +6,7 @@ import type { Config } from '../../../lib/config.ts';
 import { formatKeySet } from '../../../lib/trust/key-set.ts';
 import { makeKeys, pemOf, type TestKeys } from './announce.ts';
 import { FleetNode } from './fleet-node.ts';
-import { layNetwork } from './network.ts';
+import { type Layout, layNetwork } from './network.ts';
 import { waitFor } from '../run/wait-for.ts';
 
 /** The fleet id in the key set of every test fleet. */
@@ -15,7 +15,7 @@ export const fleetId = 'test-fleet';
 export interface FleetOptions {
   nodes: number;
   /** 2: odd and even nodes in subnets of their own, with a router between them and no multicast. */
-  subnets?: 1 | 2;
+  layout?: Layout;
   /** The number of release keys, which all have to sign; the operator's node has them. */
   signers?: 1 | 2 | 3;
   /** Number of the operator's node; 1: n1, the default. */
@@ -67,7 +67,7 @@ export interface Fleet {
  */
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const names = Array.from({ length: options.nodes }, (_, index) => `n${index + 1}`);
-  const network = layNetwork(names, options.subnets ?? 1);
+  const network = layNetwork(names, options.layout ?? 1);
   // The space is on purpose: every path must survive one.
   const directory = options.keepIn ?? mkdtempSync(join(tmpdir(), 'p2p fleet-'));
   const stop = (): void => {

@@ -14,20 +14,25 @@ export interface Network {
   remove(): void;
 }
 
+/** See {@link layNetwork}. */
+export type Layout = 1 | 2 | 'IPv6';
+
 /**
- * Lays a network: one switch, or two subnets (machines alternate) with a router between them and no
- * multicast anywhere.
+ * Lays a network.
  *
+ * @param layout 1: one switch; IPv6: one too, and IPv4 reaches nobody; 2: two subnets, machines alternate, with a router
+ *   between them and no multicast anywhere
  * @param names of the machines, at most 6 characters each
  * @throws Error when not in the sandbox
  */
-export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
+export function layNetwork(names: readonly string[], layout: Layout): Network {
   if (process.env['P2P_UPDATE_SANDBOX'] !== 'inside') {
     throw new Error(
       'network namespaces are made in the sandbox only: sh test/support/run/sandbox.sh COMMAND',
     );
   }
   const id = claimBridge();
+  const subnets = layout === 2 ? 2 : 1;
   const namespaces: string[] = [];
   const bridges = [`p2p${id}`];
   const ports: string[] = [];
@@ -54,13 +59,20 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
     const places = names.map((name, index) => {
       const subnet = index % subnets;
       const namespace = `p2p${id}-${name}`;
-      const address = `10.${id}.${subnet}.${index + 1}`;
+      const host = index + 1;
+      const address = layout === 'IPv6' ? `fd00:${id}::${host}` : `10.${id}.${subnet}.${host}`;
       // Nothing else may be reachable, and at once so: Facter asks a cloud's metadata server, and waits.
-      const route =
-        subnets === 1
-          ? 'route add 224.0.0.0/4 dev eth0'
-          : `route add default via 10.${id}.${subnet}.254
-             route add unreachable 224.0.0.0/4`;
+      const more = {
+        1: `addr add ${address}/24 dev eth0
+            route add 224.0.0.0/4 dev eth0`,
+        2: `addr add ${address}/24 dev eth0
+            route add default via 10.${id}.${subnet}.254
+            route add unreachable 224.0.0.0/4`,
+        // Usable at once: without duplicate address detection. Without an IPv4 address besides 127.0.0.1
+        // Transmission does not serve its RPC there (docs/transmission.md#ipv6).
+        IPv6: `addr add ${address}/64 dev eth0 nodad
+               addr add 192.0.0.8/32 dev lo`,
+      };
       ip(['netns', 'add', namespace]);
       namespaces.push(namespace);
       plug(namespace, `p2p${id}-${index}`, 'eth0', bridges[subnet] ?? '');
@@ -68,8 +80,7 @@ export function layNetwork(names: readonly string[], subnets: 1 | 2): Network {
         ['-n', namespace],
         `link set lo up
          link set eth0 up
-         addr add ${address}/24 dev eth0
-         ${route}`,
+         ${more[layout]}`,
       );
       return { namespace, address };
     });

@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { shellCommand } from '../../../lib/command-hint.ts';
 import { type Config, parseConfig } from '../../../lib/config.ts';
@@ -141,7 +142,7 @@ export function writeSerfConfig({
   const settings = {
     ...(JSON.parse(sample) as { event_handlers: string[] }),
     node_name: name,
-    bind: `${place.address}:7946`,
+    bind: `${isIPv6(place.address) ? `[${place.address}]` : place.address}:7946`,
     snapshot_path: join(stateDir, 'serf.snapshot'),
     retry_join: known,
     // The sample's 30 s is for a fleet that stays up.
