@@ -1,81 +1,31 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { buildTime, distDirectory, programFile, softwareVersion } from '../../lib/build.ts';
-import { completionHooks, type Config, defaultConfigFile } from '../../lib/config.ts';
-import { type AgentInfo, connectSerf, type SerfClient } from '../../lib/daemons/serf/client.ts';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildTime, programFile, softwareVersion } from '../../lib/build.ts';
+import { type Config, defaultConfigFile } from '../../lib/config.ts';
+import type { AgentInfo } from '../../lib/daemons/serf/client.ts';
 import type { Member } from '../../lib/daemons/serf/members.ts';
-import { commandPath } from '../../lib/daemons/puppet/puppet.ts';
 import { peerOf } from '../../lib/daemons/transmission/tracker.ts';
 import { describeError, UpdateError } from '../../lib/errors.ts';
 import { type Check, checkOf } from '../../lib/health/check.ts';
 import { ownChecks, tryKeySet } from '../../lib/health/own-checks.ts';
-import { isSplit } from '../../lib/health/places.ts';
 import { askSummaries } from '../../lib/query/ask-fleet.ts';
 import { requireOwnership } from '../../lib/reconciler/apply/ownership.ts';
 import { HeldUpdates } from '../../lib/state/held.ts';
-import { nodeUser, transmissionUser } from '../../lib/state/layout.ts';
-import { type Accounts, readAccounts } from '../../lib/system/accounts.ts';
-import {
-  type DaemonProcess,
-  findDaemon,
-  optionOf,
-  variableOf,
-} from '../../lib/system/daemon-process.ts';
-import { findCommand } from '../../lib/system/run-command.ts';
-import { tryCommand } from '../../lib/system/try-command.ts';
+import { findDaemon } from '../../lib/system/daemon-process.ts';
 import { nowSeconds } from '../cli/time.ts';
-import { readMachine } from '../setup/machine.ts';
-import {
-  cronFile,
-  detectScheduler,
-  packagedUnitDirectory,
-  unitDirectory,
-  wakers,
-} from '../setup/scheduler.ts';
-import { readAddresses } from './addresses.ts';
-import {
-  debianPlaces,
-  fileChecks,
-  type FileView,
-  managerOf,
-  readHookSetting,
-} from './file-checks.ts';
+import { cronFile, packagedUnitDirectory, unitDirectory, wakers } from '../setup/scheduler.ts';
+import { type Context, readContext } from './context.ts';
+import { examinePuppet, examineSerf, examineTransmission } from './examine-daemons.ts';
+import { fileChecks, managerOf } from './file-checks.ts';
 import { type CalledPeer, judgeFleetSoftware, judgePeers } from './fleet-checks.ts';
 import { callPeer } from './handshake.ts';
-import { judgeHookRun, tryHook } from './hook-run.ts';
-import { judgePuppet, judgeWakers } from './machine-checks.ts';
-import { judgeAgent, nameConflict, type SerfReply } from './serf-checks.ts';
-import { readSerfConfig, type SerfConfig, serfDirectoryOf } from './serf-config.ts';
-import { judgeEncryption, judgeJoin } from './serf-file-checks.ts';
-import { journalHas, showUnits, type UnitState } from './systemd.ts';
-import {
-  judgeDaemon,
-  judgeDirectory,
-  judgeHook,
-  judgePort,
-  judgeSettings,
-} from './transmission-checks.ts';
-import { askTransmission, readDownloadDirectory } from './transmission-facts.ts';
+import { judgeWakers } from './machine-checks.ts';
+import { judgePort } from './transmission-checks.ts';
 
-const maxCallSeconds = 5;
 const peerTimeoutMs = 3000;
 const fleetTimeoutMs = 9000;
-const puppetTimeoutMs = 30_000;
 /** Members whose Transmission is called. */
 const maxPeers = 8;
-
-/** This machine as the checks of the daemons see it. */
-interface Context {
-  config: Config;
-  view: FileView;
-  accounts: Accounts;
-  isSplit: boolean;
-  serf: { process: DaemonProcess | undefined; config: SerfConfig; client: SerfClient };
-  transmission: { process: DaemonProcess | undefined };
-  /** null: systemd does not run here. */
-  units: ReadonlyMap<string, UnitState> | null;
-}
 
 /** Examines this node: every check, each with a time limit of its own; never throws for a fault of the node. */
 export async function examine(config: Config, configFile: string): Promise<Check[]> {
@@ -146,56 +96,6 @@ const order = [
   ...['peers', 'fleet'],
 ];
 
-async function readContext(config: Config, configFile: string): Promise<Context> {
-  const machine = readMachine('/');
-  const accounts = readAccounts();
-  const agent = findDaemon('serf', (argv) => argv[1] === 'agent');
-  const daemon = findDaemon('transmission-daemon', (argv) => argv.length > 0);
-  const split = isSplit(config, accounts);
-  const stateOwner = ownerName(config.stateDir, machine, accounts);
-  const serfDir = serfDirectoryOf(agent);
-  const home = daemon && optionOf(daemon.argv, 'config-dir', 'g');
-  const view: FileView = {
-    ...{ config, configFile, machine, codeDir: dirname(distDirectory()), root: '/' },
-    scheduler: detectScheduler('/', machine),
-    program: programFile(),
-    user: split ? nodeUser : (stateOwner ?? nodeUser),
-    serfDir,
-    settingsFile: home === undefined ? debianPlaces.settingsFile : join(home, 'settings.json'),
-  };
-  const limited = {
-    ...config.serf,
-    timeoutSeconds: Math.min(config.serf.timeoutSeconds, maxCallSeconds),
-  };
-  return {
-    ...{ config, view, accounts, isSplit: split },
-    serf: {
-      process: agent,
-      config: readSerfConfig(machine, serfDir),
-      client: connectSerf(limited),
-    },
-    transmission: { process: daemon },
-    units: await showUnits([...wakers, 'serf.service', 'transmission-daemon.service']),
-  };
-}
-
-function ownerName(
-  path: string,
-  { look }: FileView['machine'],
-  { users }: Accounts,
-): string | undefined {
-  try {
-    const uid = look(path)?.uid;
-    return uid === undefined ? undefined : nameOf(uid, users);
-  } catch {
-    return undefined;
-  }
-}
-
-function nameOf(uid: number, users: Accounts['users']): string {
-  return [...users].find(([, user]) => user.uid === uid)?.[0] ?? String(uid);
-}
-
 function checkConfig(configFile: string): Check {
   return checkOf('configuration', 'configuration').ok(configFile);
 }
@@ -238,127 +138,6 @@ function checkWakers({ config, units, view }: Context): Check {
     hasCronFile: existsSync(cronFile),
     isCronRunning: view.scheduler === 'cron' && findDaemon('cron') !== undefined,
   });
-}
-
-interface SerfExamination {
-  checks: Check[];
-  members: Member[];
-  info: AgentInfo | null;
-}
-
-async function examineSerf(context: Context): Promise<SerfExamination> {
-  const { serf, units, accounts, view } = context;
-  let reply: SerfReply;
-  let info: AgentInfo | null = null;
-  let members: Member[] = [];
-  try {
-    info = await serf.client.info();
-    members = await serf.client.members();
-    reply = { kind: 'up', isEncrypted: info.isEncrypted };
-  } catch (error) {
-    if (!(error instanceof UpdateError)) throw error;
-    reply = {
-      kind: error.code === 'configuration' ? 'refused' : 'down',
-      why: describeError(error),
-    };
-  }
-  const manager = managerOf(view);
-  const self = members.find(({ name }) => name === info?.name);
-  const alive = info === null ? null : members.filter(({ status }) => status === 'alive').length;
-  const agent = judgeAgent({
-    reply,
-    unit: units?.get('serf.service') ?? null,
-    hasNameConflict: reply.kind === 'down' && (await journalHas('serf', nameConflict)),
-    nodeName: info?.name ?? null,
-    runsAs: serf.process === undefined ? null : nameOf(serf.process.uid, accounts.users),
-    user: view.user,
-  });
-  return {
-    checks: [
-      agent,
-      judgeEncryption(serf.config, info?.isEncrypted ?? null, manager),
-      judgeJoin(serf.config, alive, [self?.address ?? '', info?.name ?? ''], manager),
-    ],
-    members,
-    info,
-  };
-}
-
-interface TransmissionExamination {
-  checks: Check[];
-  /** null: it did not answer. */
-  session: Readonly<Record<string, unknown>> | null;
-  /** Info hashes of what the daemon has whole. */
-  complete: ReadonlySet<string>;
-}
-
-async function examineTransmission(context: Context): Promise<TransmissionExamination> {
-  const { config, view, accounts, units, transmission, isSplit: split } = context;
-  const { reply, complete } = await askTransmission(config, maxCallSeconds);
-  const session = reply.kind === 'up' ? reply.session : null;
-  const told = session?.['config-dir'];
-  const settingsFile = typeof told === 'string' ? join(told, 'settings.json') : view.settingsFile;
-  const manager = managerOf(view);
-  const { machine, codeDir } = view;
-  const daemon = judgeDaemon({
-    ...{ reply, manager, settingsFile, loginFile: config.transmission.credentialsFile },
-    hasIPv4: readAddresses().hasIPv4,
-    unit: units?.get('transmission-daemon.service') ?? null,
-  });
-  const hook =
-    session === null
-      ? readHookSetting({ machine, settingsFile })
-      : {
-          isEnabled: session['script-torrent-done-enabled'] === true,
-          file: String(session['script-torrent-done-filename']),
-        };
-  const hooks = completionHooks(config, codeDir);
-  const process = transmission.process;
-  const uid = process?.uid ?? accounts.users.get(transmissionUser)?.uid;
-  const account = [...accounts.users.values()].find((user) => user.uid === uid);
-  const run =
-    hook?.isEnabled === true && existsSync(hook.file)
-      ? await tryHook(hook.file, account, process && variableOf(process.pid, 'P2P_UPDATE_CONFIG'))
-      : null;
-  const checks = [
-    daemon,
-    session === null
-      ? checkOf('transmission-settings', 'Transmission settings').skipped(
-          'Transmission does not answer',
-        )
-      : judgeSettings(session),
-    judgeHook(hook, hooks, existsSync, { settingsFile, manager }),
-    judgeHookRun(run),
-    judgeDirectory({
-      ...readDownloadDirectory(config.downloadDir, uid, accounts),
-      daemons: session?.['download-dir'] ?? config.downloadDir,
-      isMember: split
-        ? accounts.groups.get(transmissionUser)?.members.includes(nodeUser) === true
-        : null,
-      user: uid === undefined ? transmissionUser : nameOf(uid, accounts.users),
-    }),
-  ];
-  return { checks, session, complete };
-}
-
-async function examinePuppet({ puppet }: Config): Promise<Check> {
-  const { command } = puppet;
-  const path = (await findCommand(command, commandPath)) ?? null;
-  const isLocked = path === null && command.startsWith('/') && existsSync(command);
-  const version = path === null ? null : await puppetVersion(path);
-  return judgePuppet({ command, path, isLocked, version });
-}
-
-/** Asks Puppet for its version; it makes files in the home of any user but root, so it gets one for the time. */
-async function puppetVersion(path: string): Promise<string | null> {
-  const home = mkdtempSync(join(tmpdir(), 'p2p-update-doctor-'));
-  try {
-    const env = { PATH: commandPath, LANG: 'C.UTF-8', HOME: home };
-    const end = await tryCommand([path, '--version'], { timeoutMs: puppetTimeoutMs, env });
-    return end.status === 0 ? end.stdout.trim() : null;
-  } finally {
-    rmSync(home, { recursive: true, force: true });
-  }
 }
 
 /** Info hashes to ask members for, and this node's own daemon: of the newest updates first. */

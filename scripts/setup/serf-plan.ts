@@ -85,37 +85,7 @@ export function planSerf(wish: SerfWish, machine: Pick<Machine, 'list' | 'read'>
   const keys = { encrypt_key: gossipKey ?? wish.makeKey(), rpc_auth: rpcKey ?? wish.makeKey() };
   if (wish.gossipKey !== null) requireValue(others, 'encrypt_key', wish.gossipKey);
 
-  const { event_handlers: handlers, tags } = wish.sample;
-  const merged = ['event_handlers', 'tags', 'retry_join'];
-  const wanted: Record<string, unknown> = {
-    ...Object.fromEntries(Object.entries(wish.sample).filter(([name]) => !merged.includes(name))),
-    rpc_addr: wish.rpcAddress,
-    ...(wish.nodeName === null ? {} : { node_name: wish.nodeName }),
-    ...(wish.address === null ? {} : { advertise: wish.address }),
-  };
-  const value: Record<string, unknown> = { ...own?.value };
-  value['event_handlers'] = planHandlers(texts(handlers), own, others);
-  const otherTags = Object.assign({}, ...others.map((file) => tagsOf(file))) as object;
-  requireTag(others, 'bt', wish.bt);
-  const ownTags = { ...tagsOf(own), ...(isRecord(tags) ? tags : {}), bt: wish.bt };
-  value['tags'] = Object.fromEntries(
-    Object.entries(ownTags).filter(([key]) => !(key in otherTags)),
-  );
-  for (const [key, setting] of Object.entries(wanted)) {
-    if (others.some((file) => key in file.value)) {
-      if (needed.has(key)) requireValue(others, key, setting);
-      continue;
-    }
-    // The name and the address are the person's word of today; the rest was set-up's, or his own since.
-    const isNew = key === 'node_name' || key === 'advertise';
-    if (!isNew && needed.has(key) && own !== undefined) requireValue([own], key, setting);
-    if (isNew || !(key in value)) value[key] = setting;
-  }
-  const joined = unique([
-    ...texts(value['retry_join']).filter((each) => !isSampleMember(each)),
-    ...(wish.join ?? []),
-  ]).filter((each) => !others.some((file) => texts(file.value['retry_join']).includes(each)));
-  value['retry_join'] = joined;
+  const value = planValue(wish, own, others);
   for (const file of others)
     if (texts(file.value['retry_join']).some(isSampleMember))
       throw conflict(file.path, 'retry_join', 'it has the names of the sample');
@@ -135,6 +105,54 @@ export function planSerf(wish: SerfWish, machine: Pick<Machine, 'list' | 'read'>
         : [planFile(serfKeysFile, secretFile, { ...ownKeys?.value, ...keysLeft }, ownKeys)]),
     ],
   };
+}
+
+/** The settings of set-up's own file. */
+function planValue(
+  wish: SerfWish,
+  own: SerfFile | undefined,
+  others: readonly SerfFile[],
+): Record<string, unknown> {
+  const { event_handlers: handlers, tags, ...sample } = wish.sample;
+  const value: Record<string, unknown> = {
+    ...own?.value,
+    event_handlers: planHandlers(texts(handlers), own, others),
+    tags: planTags({ ...(isRecord(tags) ? tags : {}), bt: wish.bt }, own, others),
+  };
+  const wanted: Record<string, unknown> = {
+    ...sample,
+    rpc_addr: wish.rpcAddress,
+    ...(wish.nodeName === null ? {} : { node_name: wish.nodeName }),
+    ...(wish.address === null ? {} : { advertise: wish.address }),
+  };
+  // The members to join are those of the wish.
+  delete wanted['retry_join'];
+  for (const [key, setting] of Object.entries(wanted)) {
+    if (others.some((file) => key in file.value)) {
+      if (needed.has(key)) requireValue(others, key, setting);
+      continue;
+    }
+    // The name and the address are the person's word of today; the rest was set-up's, or his own since.
+    const isNew = key === 'node_name' || key === 'advertise';
+    if (!isNew && needed.has(key) && own !== undefined) requireValue([own], key, setting);
+    if (isNew || !(key in value)) value[key] = setting;
+  }
+  const known = texts(own?.value['retry_join']).filter((each) => !isSampleMember(each));
+  value['retry_join'] = unique([...known, ...(wish.join ?? [])]).filter(
+    (each) => !others.some((file) => texts(file.value['retry_join']).includes(each)),
+  );
+  return value;
+}
+
+/** The tags of set-up's own file: those that no other file has, besides what a person added. */
+function planTags(
+  wanted: Record<string, unknown> & { bt: string },
+  own: SerfFile | undefined,
+  others: readonly SerfFile[],
+): Record<string, unknown> {
+  requireTag(others, 'bt', wanted.bt);
+  const tags = Object.entries({ ...tagsOf(own), ...wanted });
+  return Object.fromEntries(tags.filter(([key]) => !others.some((file) => key in tagsOf(file))));
 }
 
 function readSerfFile(path: string, { read }: Pick<Machine, 'read'>): SerfFile {
