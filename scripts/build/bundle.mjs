@@ -42,6 +42,18 @@ const commandsApart = {
 };
 
 /**
+ * Says at once that a Node is too old, in words that the Node of Debian 10 can read: the rest of the program
+ * fails on it with words of its own. Whoever starts anything else has run the program before, to set it up.
+ */
+const refuseOldNode = `"use strict";
+if (Number(process.versions.node.split(".")[0]) < 18) {
+  process.stderr.write(
+    "p2p-update: error: p2p-update needs Node 18 or newer, this is " + process.versions.node + "\\n" +
+    "p2p-update: hint: Debian 12 and 13 have it: apt-get install nodejs\\n");
+  process.exit(69);
+}`;
+
+/**
  * Makes the bundles: path below dist/ and content, each after those that it starts; and names the files,
  * below the tree, that they were made of.
  *
@@ -87,7 +99,8 @@ export async function bundle({ version, shebang, buildTime }) {
     }),
     await build({
       ...how,
-      banner,
+      banner: { js: `${shebang}\n${refuseOldNode}` },
+      target: 'node10',
       plugins: [commandsApart],
       // A bundle is CommonJS: require() reads it at once, import() by way of the loader of ES modules.
       supported: { 'dynamic-import': false },

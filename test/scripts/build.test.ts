@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import ts from 'typescript';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { copySources } from '../support/run/copy.ts';
 import { repository } from '../support/run/repository.ts';
@@ -93,6 +94,44 @@ describe('the build', () => {
     expect(programs.length).toBeGreaterThan(10);
     for (const path of programs)
       expect(readFileSync(join(built, path), 'utf8').match(newer), path).toBeNull();
+  });
+
+  it.each(['10.24.1', '12.22.12', '16.20.2'])('makes a program that refuses Node %s', (version) => {
+    const preload = join(copy, 'older.cjs');
+    writeFileSync(
+      preload,
+      `Object.defineProperty(process, 'versions', { value: { node: '${version}' } });\n`,
+    );
+    const program = join(repository, 'dist', 'p2p-update.cjs');
+    const argv = ['--require', preload, program, 'setup'];
+    expect(spawnSync(process.execPath, argv, { encoding: 'utf8' })).toMatchObject({
+      status: 69,
+      stdout: '',
+      stderr:
+        `p2p-update: error: p2p-update needs Node 18 or newer, this is ${version}\n` +
+        'p2p-update: hint: Debian 12 and 13 have it: apt-get install nodejs\n',
+    });
+  });
+
+  it('makes that program of words that such a Node can read', () => {
+    const newer: ReadonlySet<ts.SyntaxKind> = new Set([
+      ...[ts.SyntaxKind.QuestionDotToken, ts.SyntaxKind.QuestionQuestionToken],
+      ...[ts.SyntaxKind.QuestionQuestionEqualsToken, ts.SyntaxKind.BarBarEqualsToken],
+      ...[ts.SyntaxKind.PropertyDeclaration, ts.SyntaxKind.PrivateIdentifier],
+      ...[ts.SyntaxKind.BigIntLiteral, ts.SyntaxKind.ClassStaticBlockDeclaration],
+    ]);
+    const newerIn = (text: string): string[] => {
+      const found: string[] = [];
+      const look = (node: ts.Node): void => {
+        if (newer.has(node.kind)) found.push(node.getText());
+        node.getChildren().forEach(look);
+      };
+      look(ts.createSourceFile('x.cjs', text, ts.ScriptTarget.Latest, true, ts.ScriptKind.JS));
+      return found;
+    };
+    for (const sample of ['a?.b', 'a ?? b', 'a ??= b', 'class A { b = 1 }', 'class A { #b() {} }'])
+      expect(newerIn(sample), sample).not.toEqual([]);
+    expect(newerIn(readFileSync(join(repository, 'dist', 'p2p-update.cjs'), 'utf8'))).toEqual([]);
   });
 
   it('takes the time of SOURCE_DATE_EPOCH, or else that of the last commit, for that of the sources', () => {
