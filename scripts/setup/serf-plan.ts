@@ -58,8 +58,6 @@ const needed = new Set([
   ...['rpc_addr', 'encrypt_key', 'node_name', 'advertise'],
 ]);
 
-const addressKeys = ['advertise', 'bind', 'interface'];
-
 /**
  * Plans the two files of Serf's agent that are set-up's. What other files of the directory say counts as
  * said, and is not said again: lists grow there, and of two values the later one counts (MergeConfig in
@@ -95,7 +93,7 @@ export function planSerf(wish: SerfWish, machine: Pick<Machine, 'list' | 'read'>
   );
   const settings = [value, ...others.map((file) => file.value)];
   return {
-    hasAddress: settings.some((each) => addressKeys.some((key) => key in each)),
+    hasAddress: settings.some(tellsAddress),
     gossipKey: keys.encrypt_key,
     rpcKey: keys.rpc_auth,
     files: [
@@ -105,6 +103,12 @@ export function planSerf(wish: SerfWish, machine: Pick<Machine, 'list' | 'read'>
         : [planFile(serfKeysFile, secretFile, { ...ownKeys?.value, ...keysLeft }, ownKeys)]),
     ],
   };
+}
+
+function tellsAddress({ advertise, bind, interface: device }: Record<string, unknown>): boolean {
+  // Any address, with or without a port: no address.
+  const isAny = typeof bind !== 'string' || /^(0\.0\.0\.0|\[?::\]?)?(:\d+)?$/.test(bind);
+  return !isAny || [advertise, device].some((each) => typeof each === 'string' && each !== '');
 }
 
 /** The settings of set-up's own file. */

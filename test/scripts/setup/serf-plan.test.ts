@@ -52,6 +52,21 @@ function written({ files }: SerfPlan, path: string): Record<string, unknown> {
 }
 
 describe('planSerf', () => {
+  it.each<[object, Partial<SerfWish>, boolean]>([
+    [{}, {}, false],
+    [{}, { address: '192.0.2.7' }, true],
+    [{ advertise: '192.0.2.7' }, {}, true],
+    [{ interface: 'eth1' }, {}, true],
+    [{ bind: '192.0.2.7' }, {}, true],
+    [{ bind: '[fd00::7]:7947' }, {}, true],
+    [{ bind: '0.0.0.0' }, {}, false],
+    [{ bind: '0.0.0.0:7947' }, {}, false],
+    [{ bind: '[::]:7946' }, {}, false],
+    [{ bind: ':7946' }, {}, false],
+  ])('beside %j, wishing %j, tells the agent its address: %s', (file, change, isTold) => {
+    expect(plan({ '00-site.json': file }, change).hasAddress).toBe(isTold);
+  });
+
   it('writes the whole sample and new keys on a bare machine', () => {
     const made = plan({}, { nodeName: 'pi-07', address: '192.0.2.7' });
     expect(written(made, serfFile)).toEqual({
