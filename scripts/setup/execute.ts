@@ -98,7 +98,7 @@ export function serviceCommands(
       return verb === 'reload' ? [['systemctl', 'daemon-reload']] : [['systemctl', verb, ...units]];
     case 'init':
       // Debian's package has made the links for the boot.
-      return verb === 'reload' || verb === 'enable'
+      return /^(reload|enable|disable)$/.test(verb)
         ? []
         : units.map((unit) => ['service', unit, verb]);
     case 'none':

@@ -76,7 +76,7 @@ export interface SettingsStep {
 /** Has the manager of services do something; `reload` is its own configuration. */
 export interface ServiceStep {
   kind: 'service';
-  verb: 'reload' | 'enable' | 'stop' | 'start' | 'restart';
+  verb: 'reload' | 'enable' | 'disable' | 'stop' | 'start' | 'restart';
   units: readonly string[];
   why: string;
 }

@@ -97,6 +97,12 @@ export function planServices(
   ];
 }
 
+/** The steps by which Serf's agent stays down, also at the next boot. */
+export const serfStaysDown: readonly ServiceStep[] = [
+  { kind: 'service', verb: 'stop', units: [serf], why: 'its name is taken' },
+  { kind: 'service', verb: 'disable', units: [`${serf}.service`], why: 'its name is taken' },
+];
+
 /** Whether a step starts a daemon, anew too. */
 export function startsDaemon(steps: readonly SetupStep[]): boolean {
   const isDaemon = (unit: string): boolean => unit === serf || unit === transmission;

@@ -34,6 +34,7 @@ import {
   readRunning,
   requireAddresses,
   requireFreePorts,
+  serfStaysDown,
   startsDaemon,
 } from './services.ts';
 import { type Settled, waitUntilSettled } from './settle.ts';
@@ -75,10 +76,7 @@ export async function setUp(request: SetupRequest): Promise<void> {
       requireYes(request, 'Do that, and start the daemons?');
     takeSteps(steps, root, manager);
   }
-  const settled =
-    runsDaemons && !dryRun
-      ? await waitUntilSettled(config, (fleet?.join ?? []).length > 0, beganMs)
-      : null;
+  const settled = runsDaemons && !dryRun ? await settle(scene, config, beganMs) : null;
   const invitation =
     settled !== null && fleetRequest?.kind === 'new'
       ? makeInvitation(config, [joinAddressOf(settled.self)])
@@ -95,6 +93,22 @@ export async function setUp(request: SetupRequest): Promise<void> {
     print(formatFollowUps(followUps));
     if (settled !== null) print(formatSettled(settled, fleet?.name ?? scene.known?.fleet));
     if (invitation !== null) print(nextMachine(invitation, fleet));
+  }
+}
+
+/** Waits for the daemons; an agent whose name another node has is stopped. */
+async function settle(
+  { fleet, root, manager }: Scene,
+  config: Config,
+  beganMs: number,
+): Promise<Settled> {
+  try {
+    return await waitUntilSettled(config, (fleet?.join ?? []).length > 0, beganMs);
+  } catch (error) {
+    // systemd would start it again and again, and two agents of one name end each other.
+    if (error instanceof UpdateError && error.code === 'refused')
+      for (const step of serfStaysDown) takeSetupStep(step, root, manager);
+    throw error;
   }
 }
 

@@ -25,7 +25,7 @@ export interface Settled {
  * @param expectsOthers whether it is to join members
  * @param beganMs time before the daemons were started
  * @throws UpdateError `unavailable` or `configuration`, as the daemon that fails has it; `unavailable` for an
- *   agent that stays alone; `refused` where another node has its name
+ *   agent that stays alone; `refused` where another node has its name: the agent has to be stopped
  */
 export async function waitUntilSettled(
   config: Config,

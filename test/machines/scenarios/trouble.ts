@@ -25,6 +25,11 @@ export function trouble(fleet: () => MachineFleet): void {
     await expect(asFirst).rejects.toThrow(/node-1 too.*\n.*--node-name NAME/);
     expect(await twin.exists('/etc/p2p-update/setup.json')).toBe(false);
     await expect(joinFleet(twin, invitation)).rejects.toThrow(/node-2 too.*\n.*--node-name NAME/);
+    // It would end the other's agent, now or after a boot.
+    const state = await twin.run(['systemctl', 'is-active', 'serf']);
+    const atBoot = await twin.run(['systemctl', 'is-enabled', 'serf']);
+    expect(state.stdout).toMatch(/^(inactive|failed)\n$/);
+    expect(atBoot.stdout).toBe('disabled\n');
     const manifest = "file { '/root/twin': content => 'yes' }\n";
     const sent = await submitManifest(fleet(), 'twin', manifest, '--wait');
     expect(sent.status, sent.stdout + sent.stderr).toBe(0);
