@@ -147,7 +147,7 @@ export function requireAddresses(isSerfTold: boolean, addresses = readAddresses(
   const refuse = (what: string, hint: string): never => {
     throw new UpdateError('usage', `this machine has ${what}`, { hint });
   };
-  if (reachable.length === 0)
+  if (!isSerfTold && reachable.length === 0)
     refuse('no address', 'connect it to the network of the fleet, then run setup again');
   if (!hasIPv4)
     refuse(

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { computeInfoHash, contentFileName } from '../../lib/announcement/metainfo.ts';
 import { updateKey } from '../../lib/announcement/update.ts';
 import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
@@ -50,6 +50,12 @@ const everywhere = (update: Submitted, decision: string): Promise<boolean> =>
   fleet.waitFor(`every node: ${decision} ${update.channel}@${update.version}`, () =>
     fleet.nodes.every((node) => hasEvent(node, update, decision)),
   );
+
+// A test that fails half-way leaves no daemon down for the others.
+afterEach(async () => {
+  for (const { serf, transmission } of fleet.nodes)
+    for (const daemon of [serf, transmission]) if (!daemon.isRunning) await daemon.start();
+});
 
 describe('when a daemon is down', () => {
   it.each([
@@ -113,9 +119,13 @@ describe('when a daemon is down', () => {
 
   it('reconcile reports it when it is run by hand without Transmission', async () => {
     await other.transmission.end('SIGTERM');
-    const result = await other.run(reconciler);
-    expect(result.status).toBe(69);
-    expect(result.stderr).toMatch(/^reconcile: error: .+\nreconcile: hint: .+\n$/s);
+    // The agent that has started again has woken one, which may be at work.
+    const failed = await fleet.waitFor('it fails', async () => {
+      const result = await other.run(reconciler);
+      return result.status !== 0 && result;
+    });
+    expect(failed.status).toBe(69);
+    expect(failed.stderr).toMatch(/^reconcile: error: .+\nreconcile: hint: .+\n$/s);
     await other.transmission.start();
   });
 });

@@ -156,6 +156,8 @@ describe('requireAddresses', () => {
   it.each<[boolean, Addresses]>([
     [false, sound],
     [true, { ...sound, reachable: ['203.0.113.5'], hasPrivate: false }],
+    // A fleet of link-local addresses.
+    [true, { ...sound, reachable: [], hasPrivate: false }],
   ])('accepts a machine whose Serf is told (%s), and that has %j', (isTold, addresses) => {
     expect(() => {
       requireAddresses(isTold, addresses);
@@ -169,7 +171,7 @@ describe('requireAddresses', () => {
       '--address 203.0.113.5 or --address 2001:db8::5',
     ],
     [true, { reachable: ['fd00::1'], hasIPv4: false }, 'ip addr add 192.0.0.8/32 dev lo'],
-    [true, { reachable: [], hasPrivate: false }, 'connect it to the network'],
+    [false, { reachable: [], hasPrivate: false }, 'connect it to the network'],
   ])('refuses one whose Serf is told (%s), and that has %j: %s', (isTold, change, hint) => {
     expect(() => {
       requireAddresses(isTold, { ...sound, ...change });

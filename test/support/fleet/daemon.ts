@@ -50,10 +50,15 @@ export class Daemon {
     );
   }
 
+  /** Whether it was started, and has not ended. */
+  get isRunning(): boolean {
+    return this.#child?.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Ends it with a signal, and returns when it is gone. */
   async end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || !this.isRunning) return;
     const exit = once(child, 'exit');
     child.kill(signal);
     await exit;
