@@ -65,6 +65,8 @@ init)
   mount -t proc proc /proc
   # `ip netns` keeps its names in /run.
   mount -t tmpfs -o mode=755 tmpfs /run
+  # Names in it have process ids, such as faketime's, which are the same in each sandbox.
+  [ ! -d /dev/shm ] || mount -t tmpfs -o mode=1777 tmpfs /dev/shm
   ip link set lo up
   TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/p2p-sandbox-XXXXXX")
   # As in /tmp itself, other users may reach what is theirs.

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { repository } from './repository.ts';
@@ -23,6 +23,17 @@ describe.skipIf(run('exit 0').status === unavailable)('the sandbox', () => {
       stderr: '',
     });
     expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it('has shared memory of its own', () => {
+    const left = '/dev/shm/p2p-update-test';
+    writeFileSync(left, '');
+    try {
+      expect(run(`[ ! -e ${left} ]; touch ${left}-2`)).toMatchObject({ status: 0, stderr: '' });
+      expect(existsSync(`${left}-2`)).toBe(false);
+    } finally {
+      rmSync(left);
+    }
   });
 
   it('leaves what a mount shows that the command has left, and ends with its status', () => {
