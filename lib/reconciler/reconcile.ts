@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { nameOf } from '../announcement/update.ts';
 import { buildTime, distDirectory } from '../build.ts';
 import { completionHooks, type Config } from '../config.ts';
@@ -137,7 +138,7 @@ async function awaitNews(
       return 'later';
     }
     if (isDone) return 'none';
-    await new Promise((resolve) => setTimeout(resolve, newsPollMs));
+    await sleep(newsPollMs);
   }
   return 'none';
 }
@@ -180,6 +181,7 @@ function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] 
       log,
       random: Math.random,
       leftMs: () => endMs - performance.now(),
+      pause: (ms) => sleep(ms),
     });
     // Thrown when all tasks are awaited.
     begun?.catch(() => undefined);

@@ -24,6 +24,8 @@ import { type OwnState, planRound } from './plan.ts';
 const maxNeighbours = 3;
 /** Duration of one round of queries, with the start of Serf's own processes. */
 const roundMs = querySeconds * 1000 + 500;
+/** Time after which neighbours are asked again when none has answered; twice as long each time. */
+const firstPauseMs = 3000;
 
 /**
  * Begins a catch-up if one is due, and records that, so that no other process begins one too: to be
@@ -88,7 +90,7 @@ async function catchUp(config: Config, claimed: CatchUpRecord, deps: CatchUpDeps
 /**
  * Fetches the announcements that this node lacks, round by round.
  *
- * @returns false when there was no time for all of them
+ * @returns false when there was no time for all of them, or nobody answered in that time
  */
 async function fetchMissing(run: Run, names: readonly string[]): Promise<boolean> {
   const { config, deps } = run;
@@ -99,7 +101,13 @@ async function fetchMissing(run: Run, names: readonly string[]): Promise<boolean
     return { held: await listHoldings(held), epoch, settled, channels: config.channels };
   };
   let own = await look();
-  const neighbours = await fetchDigests(run, names, own);
+  let neighbours = await fetchDigests(run, names, own);
+  // Busy ones may answer later; nobody else may ever wake a node that has just joined.
+  for (let pauseMs = firstPauseMs; neighbours.length === 0; pauseMs *= 2) {
+    if (deps.leftMs() < pauseMs + 2 * roundMs) return false;
+    await deps.pause(pauseMs);
+    neighbours = await fetchDigests(run, names, own);
+  }
   for (;;) {
     const asks = planRound(neighbours, own);
     if (asks.length === 0) return true;

@@ -27,6 +27,7 @@ export interface CatchUpDeps {
   random: () => number;
   /** Milliseconds left for the whole catch-up. */
   leftMs: () => number;
+  pause: (ms: number) => Promise<void>;
 }
 
 /** Duration of one query, with or without responses: Serf waits for the whole of it. */

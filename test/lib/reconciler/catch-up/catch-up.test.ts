@@ -101,6 +101,7 @@ async function catchUp(
     log: (event) => log.push(event),
     random: Math.random,
     leftMs: () => 25_000,
+    pause: () => Promise.resolve(),
     ...change,
   });
   await begun;
@@ -257,6 +258,27 @@ describe('a catch-up', () => {
     expect(begun.isBegun).toBe(true);
     expect(held(config)).toEqual([]);
     expect(readCatchUp(config.stateDir)).toMatchObject({ left: 'time' });
+  });
+
+  it('asks again, ever more seldom, when nobody has answered, and is due again soon', async () => {
+    const config = makeNode();
+    const pauses: number[] = [];
+    const pause = (ms: number): Promise<void> => Promise.resolve(void pauses.push(ms));
+    const silent = { n1: () => undefined };
+    let { queries } = await catchUp(config, silent, { pause });
+    expect(queries).toEqual(Array<string>(4).fill('n1: digest'));
+    expect(pauses).toEqual([3000, 6000, 12_000]);
+    expect(readCatchUp(config.stateDir)).toMatchObject({ left: 'time' });
+
+    // One that was busy answers at last.
+    makeDue(config);
+    const payload = sign({ version: now });
+    const honest = neighbour(payload);
+    let asked = 0;
+    const busy = { n1: (request: string) => ((asked += 1) < 3 ? undefined : honest(request)) };
+    ({ queries } = await catchUp(config, busy));
+    expect(queries).toHaveLength(4);
+    expect(held(config)).toEqual([nameOf(parseAnnouncement(payload).update)]);
   });
 
   it.each(['unavailable', 'configuration'] as const)(
