@@ -36,9 +36,9 @@ const announceTimeoutMs = 30_000;
 /** Rounds in a row: more than any chain of steps needs, and a limit against a flood of facts. */
 const maxRounds = 8;
 /**
- * Age of this process after which it waits for nothing more. With the trigger `spawn` a later fact has a process of its own.
- * A path unit starts none while its service runs, and sees no change of that time afterwards, so that this process
- * has to look as long as a task keeps it: well below TimeoutStartSec= of p2p-update-advance.service.
+ * Age of this process after which it waits for nothing more. With the trigger `spawn` a later fact has a process
+ * of its own. A path unit starts none while its service runs, and sees no change of that time afterwards, so that
+ * this process has to look as long as a task keeps it: well below TimeoutStartSec= of p2p-update-advance.service.
  */
 const lastRoundMs: Record<Config['trigger'], number> = { spawn: 25_000, spool: 300_000 };
 const newsPollMs = 250;
@@ -181,7 +181,7 @@ function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] 
       log,
       random: Math.random,
       leftMs: () => endMs - performance.now(),
-      pause: (ms) => sleep(ms),
+      pause: sleep,
     });
     // Thrown when all tasks are awaited.
     begun?.catch(() => undefined);

@@ -27,6 +27,7 @@ export interface CatchUpDeps {
   random: () => number;
   /** Milliseconds left for the whole catch-up. */
   leftMs: () => number;
+  /** Resolves after that time. */
   pause: (ms: number) => Promise<void>;
 }
 

@@ -14,7 +14,7 @@ export const fleetId = 'test-fleet';
 
 export interface FleetOptions {
   nodes: number;
-  /** 2: odd and even nodes in subnets of their own, with a router between them and no multicast. */
+  /** Of the network, see `layNetwork`; 1: one switch, the default. */
   layout?: Layout;
   /** The number of release keys, which all have to sign; the operator's node has them. */
   signers?: 1 | 2 | 3;

@@ -20,9 +20,9 @@ export type Layout = 1 | 2 | 'IPv6';
 /**
  * Lays a network.
  *
- * @param layout 1: one switch; IPv6: one too, and IPv4 reaches nobody; 2: two subnets, machines alternate, with a router
- *   between them and no multicast anywhere
  * @param names of the machines, at most 6 characters each
+ * @param layout 1: one switch; IPv6: one too, and IPv4 reaches nobody; 2: two subnets, machines alternate, with a
+ *   router between them and no multicast anywhere
  * @throws Error when not in the sandbox
  */
 export function layNetwork(names: readonly string[], layout: Layout): Network {
