@@ -1,10 +1,11 @@
-import { isChannel } from '../announcement/fields.ts';
+import { isChannel, isInfoHash } from '../announcement/fields.ts';
 import { parseUpdateName, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
 import { listAccepted } from '../state/facts.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { epochOf } from '../state/key-chain.ts';
+import { requestReseed } from '../state/reseeds.ts';
 import {
   chooseServed,
   fingerprint,
@@ -23,6 +24,9 @@ const format = '1';
 /** Serf's own limit of a response (QueryResponseSizeLimit in serf/config.go), with some of its frame. */
 const maxReplyChars = 1024;
 
+/** Response to `reseed` of a node that has the content. */
+export const reseedTaken = 'yes';
+
 /** A request of one member to another one. */
 export type LatestRequest =
   /** One page of the digest, with the keys after this one; null: from the first key. */
@@ -30,7 +34,9 @@ export type LatestRequest =
   /** The announcements of these keys. */
   | { kind: 'get'; keys: string[] }
   /** The highest version of a channel. */
-  | { kind: 'newest'; channel: string };
+  | { kind: 'newest'; channel: string }
+  /** To take a torrent out of Transmission, with its data kept, and add it anew. */
+  | { kind: 'reseed'; infoHash: string };
 
 /** Formats a request as the text of a query. */
 export function formatRequest(request: LatestRequest): string {
@@ -41,6 +47,8 @@ export function formatRequest(request: LatestRequest): string {
       return `get ${request.keys.join(' ')}`;
     case 'newest':
       return `newest ${request.channel}`;
+    case 'reseed':
+      return `reseed ${request.infoHash}`;
   }
 }
 
@@ -58,8 +66,10 @@ export function parseRequest(text: string): LatestRequest {
     return { kind, keys: words };
   if (kind === 'newest' && word !== undefined && words.length === 1 && isChannel(word))
     return { kind, channel: word };
+  if (kind === 'reseed' && word !== undefined && words.length === 1 && isInfoHash(word))
+    return { kind, infoHash: word };
   throw new UpdateError('malformed', 'unknown request', {
-    hint: 'ask for: digest [KEY], get KEY…, or newest CHANNEL (docs/serf.md)',
+    hint: 'ask for: digest [KEY], get KEY…, newest CHANNEL, or reseed INFOHASH (docs/serf.md)',
   });
 }
 
@@ -90,6 +100,8 @@ export async function answerRequest(
         listAccepted(config.stateDir).findLast(({ channel }) => channel === request.channel)
           ?.version ?? 0,
       );
+    case 'reseed':
+      return (await requestReseed(new HeldUpdates(config), request.infoHash)) ? reseedTaken : 'no';
   }
 }
 

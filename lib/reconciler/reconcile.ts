@@ -27,6 +27,7 @@ import { describeFiles, listDirectory } from '../system/directory.ts';
 import { logEvent, type LoggedEvent, rotateLog } from '../system/event-log.ts';
 import { runExclusively } from '../system/lock.ts';
 import { advance } from './advance/advance.ts';
+import { askReseed } from './advance/ask-reseed.ts';
 import type { AdvanceDeps } from './advance/take-step.ts';
 import { applyReady } from './apply/apply.ts';
 import type { ApplyDeps } from './apply/outcomes.ts';
@@ -257,6 +258,13 @@ function advanceDeps(
   const warned = new Set<string>();
   const announceDeps: AnnounceDeps = {
     ...{ transmission, peers, turn: announceLimiter() },
+    async starved(infoHash, seeds) {
+      try {
+        await askReseed(serf, infoHash, seeds, announceDeps.log);
+      } catch (error) {
+        announceDeps.log(`cannot ask for ${infoHash}: ${describeError(error)}`);
+      }
+    },
     log(reason) {
       log({ decision: 'wait', reason });
     },

@@ -7,10 +7,11 @@ import {
   lstatSync,
   openSync,
   renameSync,
+  rmSync,
   statSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { isChannel, keySetChannel } from '../announcement/fields.ts';
+import { isChannel, isInfoHash, keySetChannel } from '../announcement/fields.ts';
 import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { describeFiles, namesIn } from '../system/directory.ts';
@@ -18,7 +19,7 @@ import { createDurably, replaceDurably } from '../system/durable-write.ts';
 import { decodeRecord, encodeRecord } from '../system/record.ts';
 import { readRegularFile } from '../system/regular-file.ts';
 import { maxChannels } from './decide.ts';
-import { announcementsDir, joinedFile, pendingDir, prepareStateDir } from './layout.ts';
+import { announcementsDir, joinedFile, pendingDir, prepareStateDir, reseedsDir } from './layout.ts';
 
 /** A payload of 2,048 bytes, its frame, and as much again. */
 const maxFactBytes = 8192;
@@ -34,6 +35,8 @@ export const maxReadPerChannel = 128;
 const maxHeldChannels = maxChannels + 1;
 /** Files read of the directory `pending`, which has one for each channel. */
 const maxPending = 1000;
+/** Requests to add a torrent anew; only torrents of held announcements have one. */
+const maxReseeds = 64;
 /** Longer than one tick of a file system's clock: two changes within a tick look like one. */
 const clockTickMs = 100;
 
@@ -192,6 +195,40 @@ function pendingNames(stateDir: string): string[] {
   return names;
 }
 
+/** A member's request that this node's daemon forget what it knows of the peers of a torrent. */
+export interface Reseed {
+  infoHash: string;
+  /** Unix seconds of the last such request. */
+  requestedAt: number;
+}
+
+/** Keeps a request to add a torrent anew, which also rings; once for all members that make it. */
+export function keepReseed(stateDir: string, infoHash: string): void {
+  prepareStateDir(stateDir);
+  replaceDurably(join(reseedsDir(stateDir), infoHash), '');
+}
+
+/** Lists the requests of {@link keepReseed}. */
+export function listReseeds(stateDir: string): Reseed[] {
+  return reseedNames(stateDir).flatMap((infoHash) => {
+    const file = join(reseedsDir(stateDir), infoHash);
+    const stats = lstatSync(file, { throwIfNoEntry: false });
+    return stats === undefined ? [] : [{ infoHash, requestedAt: Math.floor(stats.mtimeMs / 1000) }];
+  });
+}
+
+/** Removes a request that is done, or is not to be followed. */
+export function removeReseed(stateDir: string, infoHash: string): void {
+  rmSync(join(reseedsDir(stateDir), infoHash), { recursive: true, force: true });
+}
+
+function reseedNames(stateDir: string): string[] {
+  const names: string[] = [];
+  for (const name of namesIn(reseedsDir(stateDir)))
+    if (isInfoHash(name) && names.push(name) >= maxReseeds) break;
+  return names.sort();
+}
+
 /**
  * Digest of the facts, which differs once one is added, removed or rung for again; of each channel only
  * the facts that a pass reads count.
@@ -206,6 +243,7 @@ export function describeFacts(stateDir: string): string {
     ids[index + maxReadPerChannel]?.channel !== channel;
   add(announcementsDir(stateDir), ids.filter(isRead).map(updateKey));
   add(pendingDir(stateDir), pendingNames(stateDir).sort());
+  add(reseedsDir(stateDir), reseedNames(stateDir));
   add(stateDir, ['joined']);
   return digest.digest('hex');
 }

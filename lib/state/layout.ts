@@ -46,6 +46,8 @@ export const stateDirectories = {
   updates: nodes,
   /** `<channel>-<version>.torrent`. */
   torrents: nodes,
+  /** `<info hash>`: a member's request to add that torrent anew (lib/state/reseeds.ts). */
+  reseeds: nodes,
 } satisfies Record<string, Ownership>;
 /** Directories of `stateDir` that are made when the first file comes. */
 export const rareStateDirectories = {
@@ -94,6 +96,7 @@ export const announcementsDir = stateDirectory('announcements');
 export const pendingDir = stateDirectory('pending');
 export const updatesDir = stateDirectory('updates');
 export const torrentsDir = stateDirectory('torrents');
+export const reseedsDir = stateDirectory('reseeds');
 export const equivocationsDir = stateDirectory('equivocations');
 export const outcomesDir = applyDirectory('outcomes');
 export const keySetsDir = applyDirectory('keysets');

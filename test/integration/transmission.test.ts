@@ -351,6 +351,7 @@ describe('announcePeers', () => {
         seen.asked += 1;
         return peers();
       },
+      starved: () => Promise.resolve(),
       log: (message) => void seen.told.push(message),
     };
     return { seen, deps };

@@ -65,6 +65,7 @@ describe('setup, on the image of a node', () => {
         '/var/lib/p2p-update/state/announcements': state,
         '/var/lib/p2p-update/state/pending': state,
         '/var/lib/p2p-update/state/torrents': state,
+        '/var/lib/p2p-update/state/reseeds': state,
         '/var/lib/p2p-update/state/updates': state,
         '/etc/p2p-update': '0:0 0755',
         '/etc/p2p-update/config.json': '0:0 0644 {}\n',

@@ -57,6 +57,14 @@ const metadataMs = 2000;
 /** Transmission announces a completion within 1 s (UPKEEP_INTERVAL_SECS in announcer.c). */
 const completionAnnouncedMs = 2000;
 
+/**
+ * Time without a byte after which a torrent that is connected to seeds gets nothing from them. The daemon
+ * unchokes its peers every 10 s, and this process has it do so sooner.
+ */
+const starvedMs = 10_000;
+/** Random further time, so that nodes which have lost the same content do not all ask at once. */
+const starvedSpreadMs = 3000;
+
 /** Time that a seed spends on helping peers that have just heard of the update. */
 const seedStaysMs = 15_000;
 
@@ -81,6 +89,12 @@ export interface AnnounceDeps {
   peers: () => Promise<Peer[]>;
   /** Awaited before peers are named. */
   turn: AnnounceLimiter;
+  /**
+   * Called when a torrent gets nothing from the seeds that it is connected to.
+   *
+   * @param seeds their addresses
+   */
+  starved: (infoHash: string, seeds: readonly string[]) => Promise<void>;
   /** Called with failures, none of which is fatal. */
   log: (message: string) => void;
 }
@@ -177,8 +191,8 @@ export class Announcer {
 export type AnnounceOutcome = 'complete' | 'incomplete' | 'missing' | 'unannounced';
 
 /**
- * Helps a torrent that Transmission has running to complete soon: announces the fleet's peers to it, and
- * forces rechokes while it has peers. Takes no lock; any number may run at once, and a killed one leaves
+ * Helps a torrent that Transmission has running to complete soon: announces the fleet's peers to it, forces
+ * rechokes while it has peers, and tells when it starves. Takes no lock; any number may run at once, and a killed one leaves
  * an announce URL that nobody serves, for the next one to serve again.
  *
  * @param options.announcer whose URL the torrent was added with a moment ago; without one, the torrent's
@@ -198,6 +212,9 @@ export async function announcePeers(
   let peersSince = 0;
   let hiddenSince = startedAt;
   let wasDownloading = false;
+  let doneBefore = -1;
+  let gotAt = startedAt;
+  const patienceMs = starvedMs + Math.random() * starvedSpreadMs;
   try {
     const first = await transmission.get(infoHash);
     if (first === undefined) return 'missing';
@@ -246,6 +263,20 @@ export async function announcePeers(
           announcer.only = new Set(holders);
           await addAgain(transmission, torrent, announcer.url);
         }
+      }
+      if (percentDone !== doneBefore || !torrent.hasMetadata || !isRunning || isComplete) {
+        doneBefore = percentDone;
+        gotAt = nowMs;
+      } else if (nowMs - gotAt > patienceMs && peersConnected > 0) {
+        gotAt = nowMs;
+        const seeds = (await transmission.peersOf(infoHash)).filter(
+          ({ progress }) => progress === 1,
+        );
+        if (seeds.length > 0)
+          await options.starved(
+            infoHash,
+            seeds.map(({ address }) => address),
+          );
       }
       if (peersConnected > peersBefore || (peersConnected > 0 && nowMs >= rechokeAt)) {
         await forceRechoke(transmission);

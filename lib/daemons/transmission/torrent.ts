@@ -20,11 +20,13 @@ export interface Torrent {
   downloadDir: string;
   /** `name` is the path below `downloadDir`; length in bytes. */
   files: { name: string; length: number }[];
-  /** Transmission's message; empty when there is none. */
+  /** Transmission's message of a fault of its own, such as a full disk, not of a tracker; empty: none. */
   error: string;
   peersConnected: number;
   /** Bytes per second. */
   rateDownload: number;
+  /** Bytes per second. */
+  rateUpload: number;
   /** Unix seconds of the last piece data, in or out; 0: never. */
   activeAt: number;
   /** Unix seconds; the start of the daemon, when a crash has cost it the torrent's resume file. */
@@ -51,6 +53,9 @@ export function hasLostItsFiles({ error }: Pick<Torrent, 'error'>): boolean {
   return error.startsWith('No data found');
 }
 
+/** TR_STAT_LOCAL_ERROR, of transmission.h. */
+const localError = 3;
+
 /** The fields of torrent-get that {@link parseTorrents} reads, and no others. */
 export const torrentFields = [
   'hashString',
@@ -62,9 +67,11 @@ export const torrentFields = [
   'pieceSize',
   'downloadDir',
   'files',
+  'error',
   'errorString',
   'peersConnected',
   'rateDownload',
+  'rateUpload',
   'activityDate',
   'addedDate',
   'uploadedEver',
@@ -122,6 +129,7 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
   const status = statuses[asNumber(item['status'], 'status')];
   if (status === undefined) throw unexpected('status');
   const totalSize = asNumber(item['totalSize'], 'totalSize');
+  const message = asString(item['errorString'], 'errorString');
   return {
     infoHash,
     name: asString(item['name'], 'name'),
@@ -137,9 +145,10 @@ function parseTorrent(item: Record<string, unknown>): Torrent {
       const { name, length } = asRecord(file, 'files');
       return { name: asString(name, 'files'), length: asNumber(length, 'files') };
     }),
-    error: asString(item['errorString'], 'errorString'),
+    error: asNumber(item['error'], 'error') === localError ? message : '',
     peersConnected: asNumber(item['peersConnected'], 'peersConnected'),
     rateDownload: asNumber(item['rateDownload'], 'rateDownload'),
+    rateUpload: asNumber(item['rateUpload'], 'rateUpload'),
     activeAt: asNumber(item['activityDate'], 'activityDate'),
     addedAt: asNumber(item['addedDate'], 'addedDate'),
     uploadedEver: asNumber(item['uploadedEver'], 'uploadedEver'),

@@ -7,6 +7,7 @@ import type { Torrent } from '../../daemons/transmission/torrent.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { acceptPayload } from '../../state/accept.ts';
 import { type EndedUpdate, loadVerified } from '../../state/candidates.ts';
+import { dataDirectories, isSamePath } from '../../state/content-place.ts';
 import { removeHealed } from '../../state/equivocation.ts';
 import { listPending } from '../../state/facts.ts';
 import { HeldUpdates } from '../../state/held.ts';
@@ -18,8 +19,9 @@ import { isLegalStep } from '../../state/states.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
 import { type Attempt, cleanUp } from './clean-up.ts';
 import { decideStep, loadingSeconds, type Step } from './next-step.ts';
+import { reseed } from './reseed.ts';
 import { type AdvanceDeps, type BackgroundTask, takeStep, transitionTo } from './take-step.ts';
-import { dataDirectories, isSamePath, lookAtData } from './torrent-data.ts';
+import { lookAtData } from './torrent-data.ts';
 
 /**
  * Runs advance's pass over all channels: queues accepted updates in Transmission, notices completed ones,
@@ -93,6 +95,7 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
     attempt,
   );
   for (const { update, step } of goesOn) await take(update, step);
+  tasks.push(...(await reseed(held, daemon, deps, attempt)));
   return tasks;
 }
 

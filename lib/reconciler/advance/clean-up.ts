@@ -3,6 +3,7 @@ import type { Config } from '../../config.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
 import type { Torrent } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
+import { isSamePath } from '../../state/content-place.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { outcomesDir, updatesDir } from '../../state/layout.ts';
 import { type Progress, readIfIntact, readProgress } from '../../state/progress.ts';
@@ -13,7 +14,7 @@ import {
   removeUpdateRecord,
   retainedAnnouncements,
 } from '../../state/retention.ts';
-import { isSamePath, removeDownloaded, removePublished } from './torrent-data.ts';
+import { removeDownloaded, removePublished } from './torrent-data.ts';
 
 /** Time that a submit may take from giving the torrent to the daemon to announcing it. */
 const submissionSeconds = 600;

@@ -9,6 +9,8 @@ import { isPastContent } from '../../state/states.ts';
 import type { TorrentData } from './torrent-data.ts';
 
 const stalledAfterSeconds = 60;
+/** Two of the daemon's periods of unchoking: a peer whose turn it is not yet gets nothing for as long. */
+const quietAfterSeconds = 20;
 /** Back-off cap for a torrent without peers. */
 const maxTryAfterSeconds = 900;
 /** The daemon answers before it has loaded its torrents; measured, that takes less than a second. */
@@ -152,7 +154,9 @@ export function decideStep(input: StepInput): Step {
 
   // Connected peers prove nothing: the nodes that lack the content are connected to each other.
   const lastActiveAt = Math.max(queuedAt, torrent.activeAt);
-  const isStalled = torrent.rateDownload === 0 && nowSeconds - lastActiveAt > stalledAfterSeconds;
+  const quietSeconds = torrent.rateDownload === 0 ? nowSeconds - lastActiveAt : 0;
+  const isQuiet = quietSeconds > quietAfterSeconds;
+  const isStalled = quietSeconds > stalledAfterSeconds;
   // A peer that was busy with other torrents of ours has refused connections for this one, and is not
   // tried for up to hours (getReconnectIntervalSecs in peer-mgr.c), unless the torrent is added again.
   const nextTryAfter = Math.max(torrent.addedAt - queuedAt, stalledAfterSeconds);
@@ -168,8 +172,8 @@ export function decideStep(input: StepInput): Step {
     state: isStalled ? 'STALLED' : 'QUEUED',
     reason: isStalled ? 'nothing came for a minute' : 'in Transmission',
     resume,
-    // A peer without metadata may keep the daemon from asking others.
-    announcePeers: torrent.peersConnected === 0 || !torrent.hasMetadata,
+    // A peer without metadata may keep the daemon from asking others, and seeds may serve this node no more.
+    announcePeers: torrent.peersConnected === 0 || !torrent.hasMetadata || isQuiet,
   };
 }
 

@@ -6,13 +6,13 @@ import type { Config } from '../../config.ts';
 import type { Announcer, AnnounceOutcome } from '../../daemons/transmission/announce-peers.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
 import { describeError, UpdateError } from '../../errors.ts';
+import { dataDirectories, placeOf } from '../../state/content-place.ts';
 import { updatesDir } from '../../state/layout.ts';
 import { markComplete } from '../../state/markers.ts';
 import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isLegalStep, type State } from '../../state/states.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
 import type { Step } from './next-step.ts';
-import { dataDirectories, placeOf } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
 
 const checkPollMs = 500;
@@ -62,14 +62,6 @@ export async function takeStep(
 ): Promise<BackgroundTask[]> {
   const { transmission } = deps;
   const { infoHash } = update;
-  const announce = (announcer?: Announcer): BackgroundTask => {
-    const outcome = deps.announcePeers(infoHash, announcer).then((which) => {
-      if (which !== 'unannounced') return undefined;
-      deps.unannounced.add(infoHash);
-      return 'look again';
-    });
-    return quietly(deps, update, outcome);
-  };
   switch (step.kind) {
     case 'nothing':
       return [];
@@ -86,7 +78,7 @@ export async function takeStep(
       const { directory, isThere } = placeOf(config, update);
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
       transitionTo(config, deps, update, 'QUEUED', 'in Transmission');
-      return [announce(await addTorrent(config, deps, update, directory))];
+      return [announce(deps, update, await addTorrent(config, deps, update, directory))];
     }
     case 're-add': {
       const [download] = dataDirectories(config, update);
@@ -97,7 +89,7 @@ export async function takeStep(
       await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
       transitionTo(config, deps, update, step.state, step.reason, { badContent: step.badContent });
       await transmission.remove(infoHash, { deleteData: false });
-      return [announce(await addTorrent(config, deps, update, directory))];
+      return [announce(deps, update, await addTorrent(config, deps, update, directory))];
     }
     case 'drop':
       transitionTo(config, deps, update, step.state, step.reason);
@@ -116,13 +108,13 @@ export async function takeStep(
       if (step.resume) await transmission.start(infoHash);
       const tasks = [quietly(deps, update, keepTorrentFile(config, update))];
       // isNew: the submitter's own node, the only seed of an update that the others have just heard of.
-      if (isNew || step.announcePeers) tasks.push(announce());
+      if (isNew || step.announcePeers) tasks.push(announce(deps, update));
       return tasks;
     }
     case 'download':
       transitionTo(config, deps, update, step.state, step.reason);
       if (step.resume) await transmission.start(infoHash);
-      return step.announcePeers ? [announce()] : [];
+      return step.announcePeers ? [announce(deps, update)] : [];
     default:
       step satisfies never;
       throw new TypeError('unreachable');
@@ -151,15 +143,22 @@ async function requireSpace(
   });
 }
 
-/** Adds the torrent with an announce URL; returns what serves that URL. */
-async function addTorrent(
+/**
+ * Adds the torrent with an announce URL.
+ *
+ * @param as 'seed': its content is there, and peers wait for it, to which it is to connect at once
+ * @returns what serves that URL
+ */
+export async function addTorrent(
   config: Config,
   deps: AdvanceDeps,
   update: Update,
   downloadDir: string,
+  as?: 'seed',
 ): Promise<Announcer | undefined> {
   const metainfo = metainfoOf(update) ?? keptMetainfo(config, update);
   const announcer = await deps.openAnnouncer(update.infoHash);
+  if (announcer !== undefined) announcer.isNaming = as === 'seed';
   try {
     const { url } = announcer ?? {};
     await deps.transmission.add({
@@ -179,6 +178,17 @@ async function addTorrent(
     ...idOf(update),
   });
   return announcer;
+}
+
+/** Announces peers to a torrent that Transmission has. */
+export function announce(deps: AdvanceDeps, update: Update, announcer?: Announcer): BackgroundTask {
+  const { infoHash } = update;
+  const outcome = deps.announcePeers(infoHash, announcer).then((which) => {
+    if (which !== 'unannounced') return undefined;
+    deps.unannounced.add(infoHash);
+    return 'look again';
+  });
+  return quietly(deps, update, outcome);
 }
 
 /**

@@ -53,6 +53,7 @@ const complete: Entries = {
   '/var/lib/p2p-update/state/pending': 'p2p-update:p2p-update 0750',
   '/var/lib/p2p-update/state/updates': 'p2p-update:p2p-update 0750',
   '/var/lib/p2p-update/state/torrents': 'p2p-update:p2p-update 0750',
+  '/var/lib/p2p-update/state/reseeds': 'p2p-update:p2p-update 0750',
 };
 
 function machine(entries: Entries, accounts: Partial<Machine> = {}): Machine {

@@ -131,6 +131,7 @@ describe("systemd's files", () => {
       [
         'PathChanged=/var/lib/p2p-update/state/announcements',
         'PathChanged=/var/lib/p2p-update/state/pending',
+        'PathChanged=/var/lib/p2p-update/state/reseeds',
         'PathChanged=/var/lib/p2p-update/state/joined',
         'PathChanged=/var/lib/p2p-update/apply/complete',
         'PathChanged=/var/lib/p2p-update/apply/keysets',

@@ -109,7 +109,7 @@ export class MemoryTransmission {
       hasMetadata: true,
       files: [{ name, length: bytes.length }],
       error: '',
-      ...{ peersConnected: 1, rateDownload: 1, activeAt: 0, addedAt: 0 },
+      ...{ peersConnected: 1, rateDownload: 1, rateUpload: 0, activeAt: 0, addedAt: 0 },
       ...{ uploadedEver: 0, trackers: [] },
     };
   }

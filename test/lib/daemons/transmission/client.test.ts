@@ -298,9 +298,11 @@ const raw = {
   pieceSize: 16_384,
   downloadDir: '/d',
   files: [{ name: 'a', length: 10, bytesCompleted: 5 }],
+  error: 0,
   errorString: '',
   peersConnected: 2,
   rateDownload: 3,
+  rateUpload: 7,
   activityDate: 5,
   addedDate: 6,
   uploadedEver: 4,
@@ -336,6 +338,7 @@ describe('a torrent', () => {
       error: '',
       peersConnected: 2,
       rateDownload: 3,
+      rateUpload: 7,
       activeAt: 5,
       addedAt: 6,
       uploadedEver: 4,
@@ -371,6 +374,15 @@ describe('a torrent', () => {
       success({ torrents: [{ ...raw, metadataPercentComplete, totalSize }] }),
     );
     expect(await client(url).get(infoHash)).toMatchObject({ hasMetadata });
+  });
+
+  it.each([
+    ['has its message of a fault of its own', 3, 'No space left on device'],
+    ['has no message of a tracker', 2, ''],
+  ])('%s', async (_, error, expected) => {
+    const errorString = 'No space left on device';
+    const { url } = await serve(success({ torrents: [{ ...raw, error, errorString }] }));
+    expect(await client(url).get(infoHash)).toMatchObject({ error: expected });
   });
 
   it('is undefined when the reply has none, or another', async () => {

@@ -41,6 +41,7 @@ const downloading: Torrent = {
   error: '',
   peersConnected: 2,
   rateDownload: 10,
+  rateUpload: 0,
   activeAt: 0,
   addedAt: 0,
   uploadedEver: 0,
@@ -216,12 +217,20 @@ describe('decideStep', () => {
       { kind: 'download', state: 'STALLED', announcePeers: true },
     ],
     [
-      'records it as stalled also when it has peers, which may lack the content too',
+      'records it as stalled also when it has peers, which may lack the content too, and looks after it',
       {
         torrent: { ...downloading, rateDownload: 0 },
         progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }),
       },
-      { kind: 'download', state: 'STALLED', announcePeers: false },
+      { kind: 'download', state: 'STALLED', announcePeers: true },
+    ],
+    [
+      'leaves it to its peers while it may yet be its turn',
+      {
+        torrent: { ...downloading, rateDownload: 0, activeAt: now - 20 },
+        progress: progress('QUEUED', { at: { QUEUED: iso(now - 61) } }),
+      },
+      { kind: 'download', state: 'QUEUED', announcePeers: false },
     ],
     [
       'does not record it as stalled when something came within the minute',

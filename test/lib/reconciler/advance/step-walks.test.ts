@@ -60,7 +60,13 @@ const torrent: fc.Arbitrary<Torrent | undefined> = fc
       ? undefined
       : {
           ...{ infoHash: update.infoHash, name: 'x', downloadDir: '/d', error: '' },
-          ...{ pieceLength: update.pieceLength, rateDownload: 0, activeAt: 0, addedAt: 0 },
+          ...{
+            pieceLength: update.pieceLength,
+            rateDownload: 0,
+            rateUpload: 0,
+            activeAt: 0,
+            addedAt: 0,
+          },
           ...{ files: [{ name: contentName(update), length: 1 }], uploadedEver: 0, trackers: [] },
           ...found,
         },
