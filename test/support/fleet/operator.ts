@@ -209,6 +209,14 @@ function answer(method: string, args: Record<string, unknown>, added: string[]):
   const numbers = { metadataPercentComplete: 1, percentDone: 1, status: 6, totalSize: 1 };
   const counts = { peersConnected: 0, pieceSize: 16_384, rateDownload: 0 };
   const dates = { activityDate: 0, addedDate: 0 };
-  const texts = { uploadedEver: 0, hashString, name: 'x', downloadDir: '/', errorString: '' };
+  const texts = {
+    uploadedEver: 0,
+    rateUpload: 0,
+    error: 0,
+    hashString,
+    name: 'x',
+    downloadDir: '/',
+    errorString: '',
+  };
   return { torrents: [{ ...numbers, ...counts, ...dates, ...texts, files: [], trackerStats: [] }] };
 }
