@@ -2,7 +2,7 @@ import { maxClockLeadSeconds } from '../state/decide.ts';
 import { isoTime } from '../system/iso-time.ts';
 import { type Check, checkOf } from './check.ts';
 
-const { ok, warn, fail } = checkOf('clock', 'clock');
+const { ok, fail } = checkOf('clock', 'clock');
 const setClock = ['timedatectl set-ntp true', 'date -u'];
 
 /**
@@ -21,8 +21,9 @@ export function judgeClock(clock: {
   if (nowSeconds < buildTime)
     return fail(`clock wrong: ${now} is before this software was built`, ...setClock);
   if (newestCreated !== null && newestCreated > nowSeconds + maxClockLeadSeconds)
-    return warn(
-      `${now} is ${Math.round((newestCreated - nowSeconds) / 60)} min behind the newest announcement`,
+    // Each new update is refused: it was created in the future.
+    return fail(
+      `clock wrong: ${now} is ${Math.round((newestCreated - nowSeconds) / 60)} min behind the newest announcement`,
       ...setClock,
     );
   return ok(now);

@@ -1,5 +1,7 @@
 import { keySetChannel } from '../announcement/fields.ts';
 import type { Member } from '../daemons/serf/members.ts';
+import { maxClockLeadSeconds } from '../state/decide.ts';
+import { clockFault, fleetTime } from './fleet-clock.ts';
 import type { ChannelFacts, NodeFacts, NodeSummary } from './node-summary.ts';
 import type { NodeState } from './update-status.ts';
 
@@ -86,6 +88,8 @@ export function judgeFleet(input: JudgeInput): FleetStatus {
   for (const [name, answer] of answers)
     if (answer !== null)
       summaries.set(name, { ...answer, channels: answer.channels.filter(isShown) });
+  const clocks = [...summaries.values()].flatMap(({ clock }) => clock ?? []);
+  const fleetSeconds = fleetTime(clocks, nowSeconds);
   const newest = newestOfFleet([...summaries.values()]);
   const nodes = members.map((member): NodeRow => {
     const { name } = member;
@@ -96,11 +100,16 @@ export function judgeFleet(input: JudgeInput): FleetStatus {
       const why = presence === 'alive' ? silence : describeAbsence(presence);
       return { name, member: presence, verdict: 'pending', why, facts: null, channels: [] };
     }
+    const faults = [summary.fault, clockFault(summary.clock, fleetSeconds)];
+    const fault = faults.filter((each) => each !== '').join('; ');
     // Its response is newer than Serf's word on it.
-    return judgeNode(name, summary, newest, isStale(summary.newestCreated));
+    return judgeNode(name, { ...summary, fault }, newest, isStale(summary.newestCreated));
   });
   nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
-  const created = [...summaries.values()].flatMap(({ newestCreated }) => newestCreated ?? []);
+  const created = [...summaries.values()]
+    .flatMap(({ newestCreated }) => newestCreated ?? [])
+    // One of the future, taken by a wrong clock, must not hide for a year that nothing newer comes.
+    .filter((at) => at <= nowSeconds + maxClockLeadSeconds);
   const newestCreated = created.length === 0 ? null : Math.max(...created);
   const verdicts = nodes.map(({ verdict }) => verdict);
   if (isStale(newestCreated)) verdicts.push('stale');

@@ -36,7 +36,9 @@ export type LatestRequest =
   /** The highest version of a channel. */
   | { kind: 'newest'; channel: string }
   /** To take a torrent out of Transmission, with its data kept, and add it anew. */
-  | { kind: 'reseed'; infoHash: string };
+  | { kind: 'reseed'; infoHash: string }
+  /** The time by its clock. */
+  | { kind: 'clock' };
 
 /** Formats a request as the text of a query. */
 export function formatRequest(request: LatestRequest): string {
@@ -49,6 +51,8 @@ export function formatRequest(request: LatestRequest): string {
       return `newest ${request.channel}`;
     case 'reseed':
       return `reseed ${request.infoHash}`;
+    case 'clock':
+      return 'clock';
   }
 }
 
@@ -68,8 +72,9 @@ export function parseRequest(text: string): LatestRequest {
     return { kind, channel: word };
   if (kind === 'reseed' && word !== undefined && words.length === 1 && isInfoHash(word))
     return { kind, infoHash: word };
+  if (kind === 'clock' && words.length === 0) return { kind };
   throw new UpdateError('malformed', 'unknown request', {
-    hint: 'ask for: digest [KEY], get KEY…, newest CHANNEL, or reseed INFOHASH (docs/serf.md)',
+    hint: 'ask for: digest [KEY], get KEY…, newest CHANNEL, reseed INFOHASH, or clock (docs/serf.md)',
   });
 }
 
@@ -102,6 +107,8 @@ export async function answerRequest(
       );
     case 'reseed':
       return (await requestReseed(new HeldUpdates(config), request.infoHash)) ? reseedTaken : 'no';
+    case 'clock':
+      return String(Math.floor(nowSeconds));
   }
 }
 
@@ -201,8 +208,8 @@ export function parseTexts(response: string): string[] {
   return response.split('\n').filter((line) => /^[!-~]+$/.test(line));
 }
 
-/** The version in a member's response to `newest`; undefined for a malformed one. */
-export function parseNewest(response: string): number | undefined {
-  const version = /^\d{1,16}\s*$/.test(response) ? Number(response) : NaN;
-  return Number.isSafeInteger(version) ? version : undefined;
+/** The number in a member's response to `newest` or `clock`; undefined for a malformed one. */
+export function parseCount(response: string): number | undefined {
+  const count = /^\d{1,16}\s*$/.test(response) ? Number(response) : NaN;
+  return Number.isSafeInteger(count) ? count : undefined;
 }

@@ -29,6 +29,8 @@ export interface NodeFacts {
   isLimited: boolean;
   /** Fault that keeps the whole node from taking updates; '': none. */
   fault: string;
+  /** Its clock, unix seconds; undefined: that of version 0.2.0 is not told. */
+  clock?: number;
 }
 
 /** Facts of one channel on a node, by its own word. Noops do not count. */
@@ -89,7 +91,12 @@ export function nodeFacts(config: Config, nowSeconds: number): OwnFacts {
   const epoch = 'keySet' in keySet ? keySet.keySet.epoch : null;
   const created = own.flatMap(({ held, name }) => newestCreated(held, name) ?? []);
   const newest = created.length === 0 ? null : Math.max(...created);
-  const checks = ownChecks(config, { keySet, newestCreated: newest, nowSeconds, buildTime });
+  // The date of a key set proves nothing (lib/state/decide.ts).
+  const dates = own.flatMap(({ held, name }) =>
+    name === keySetChannel ? [] : (newestCreated(held, name) ?? []),
+  );
+  const witness = dates.length === 0 ? null : Math.max(...dates);
+  const checks = ownChecks(config, { keySet, newestCreated: witness, nowSeconds, buildTime });
   const faults = checks.filter(({ verdict }) => verdict === 'fail').map(({ what }) => what);
   const facts = {
     software: softwareVersion,
@@ -97,6 +104,7 @@ export function nodeFacts(config: Config, nowSeconds: number): OwnFacts {
     newestCreated: newest,
     isLimited: config.channels !== null,
     fault: [...faults, ...(unlisted === undefined ? [] : [unlisted])].join('; '),
+    clock: nowSeconds,
   };
   const channels = own.map(({ held, name }) => ({
     name,

@@ -17,13 +17,13 @@ import { isNodeState, maxResponseBytes } from './update-status.ts';
  * One response to the query `update-status` with the request `summary [CHANNEL]`: the facts of a node,
  * and of as many channels after CHANNEL as fit. JSON, ASCII, at most 900 bytes:
  *
- *     {"format":1,"software":…,"epoch":…,"created":…,"limited":…,"fault":…,"more":…,"channels":[…]}
+ *     {"format":1,"software":…,"epoch":…,"created":…,"limited":…,"fault":…,"clock":…,"more":…,"channels":[…]}
  *
  * where a channel is a list, so that some seven fit:
  *
  *     [channel, newest, flags, lastApplied, version, state, since, reason, [exitCode, changed, failed]]
  *
- * without the last five when no update is meant for the node. Flags: X the newest is expired, E an
+ * without the clock from version 0.2.0, and without the last five when no update is meant for the node. Flags: X the newest is expired, E an
  * equivocation, U a damaged record of one.
  */
 export interface SummaryPage extends NodeFacts {
@@ -69,6 +69,7 @@ function formatPage(facts: NodeFacts, channels: readonly unknown[], more: boolea
     created: facts.newestCreated,
     limited: facts.isLimited,
     fault: shorten(facts.fault),
+    clock: facts.clock,
     more,
     channels,
   });
@@ -99,7 +100,7 @@ export function parsePage(text: string): SummaryPage | undefined {
     return undefined;
   }
   if (!isRecord(value) || value['format'] !== format) return undefined;
-  const { software, epoch, created, limited, fault, more, channels } = value;
+  const { software, epoch, created, limited, fault, clock, more, channels } = value;
   if (typeof software !== 'string' || typeof fault !== 'string') return undefined;
   if (typeof limited !== 'boolean' || typeof more !== 'boolean') return undefined;
   if (!isCountOrNull(epoch) || !isCountOrNull(created) || !Array.isArray(channels))
@@ -112,6 +113,7 @@ export function parsePage(text: string): SummaryPage | undefined {
     newestCreated: created,
     isLimited: limited,
     fault: shorten(fault),
+    ...(isCount(clock) ? { clock } : {}),
     channels: rows,
     hasMore: more && rows.length > 0,
   };

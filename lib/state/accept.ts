@@ -6,17 +6,16 @@ import { isoTime } from '../system/iso-time.ts';
 import { verifyOffer } from '../trust/verify.ts';
 import { decide, type Decision } from './decide.ts';
 import { keepEquivocation } from './equivocation.ts';
-import { keepAccepted, keepPending, repairAccepted, ringAccepted } from './facts.ts';
+import {
+  keepAccepted,
+  keepPending,
+  removeAccepted,
+  repairAccepted,
+  ringAccepted,
+} from './facts.ts';
 import { HeldUpdates } from './held.ts';
-import { markFor, roleOfUpdate } from './high-water-mark.ts';
+import { type Clock, heldAheadOfTime, markFor, roleOfUpdate } from './high-water-mark.ts';
 import { currentKeySet } from './key-chain.ts';
-
-export interface AcceptDeps {
-  /** Unix seconds. */
-  nowSeconds: number;
-  /** Unix seconds; see DecisionInput.buildTime. */
-  buildTime: number;
-}
 
 /**
  * Parses one payload, verifies it, decides, and stores it durably if it is to be kept. Called for an
@@ -27,7 +26,7 @@ export interface AcceptDeps {
 export async function acceptPayload(
   payload: Uint8Array,
   config: Config,
-  deps: AcceptDeps,
+  deps: Clock,
 ): Promise<{ update: UpdateId; decision: Decision }> {
   const offer = await parsePayload(payload);
   verifyOffer(offer, config, () => currentKeySet(config));
@@ -35,7 +34,7 @@ export async function acceptPayload(
   // Mark first, stored fact second: the same announcement, stored by another handler in between, then
   // compares as the same and is not refused as old.
   const held = new HeldUpdates(config);
-  const mark = markFor(held, update);
+  const mark = markFor(held, update, deps);
   const stored = await compareStored(offer, held);
   const decision = decide({
     kind: update.kind,
@@ -57,6 +56,8 @@ export async function acceptPayload(
   try {
     switch (decision.kind) {
       case 'accept':
+        // They would go on as the newest. One that was taken rightly, before the clock was set back, comes again.
+        for (const id of heldAheadOfTime(held, update, deps)) removeAccepted(config.stateDir, id);
         // Two handlers at once: the second one finds the fact and decides again.
         if (!keepAccepted(config.stateDir, update, fact))
           return await acceptPayload(payload, config, deps);

@@ -7,6 +7,20 @@ export const maxVersionStep = 2 ** 20;
 /** Tolerated lead of the submitter's clock over this node's, in seconds. */
 export const maxClockLeadSeconds = 600;
 
+/**
+ * Whether a version can only come from a clock that was far ahead: no node whose clock is right has taken
+ * it. A version that was chosen by hand is no sign of that.
+ *
+ * @param at unix seconds: creation of the announcement, or the last step of its record; undefined: damaged
+ */
+export function isAheadOfTime(
+  { version, at }: { version: number; at: number | undefined },
+  nowSeconds: number,
+): boolean {
+  if (version <= nowSeconds + maxVersionStep) return false;
+  return at === undefined || at > nowSeconds + maxClockLeadSeconds;
+}
+
 /** Everything that the decision rests on. Times are unix seconds. */
 export interface DecisionInput {
   kind: string | null;
@@ -85,7 +99,8 @@ export function decide(input: DecisionInput): Decision {
       reason: `the clock says ${isoTime(nowSeconds)}, before this software was built`,
       hint: 'set the clock (NTP); the announcement is kept and looked at again then',
     };
-  if (input.created > nowSeconds + maxClockLeadSeconds)
+  // The date of a key set proves nothing: its order is that of epochs, and no later one can follow without it.
+  if (input.kind !== 'keyset' && input.created > nowSeconds + maxClockLeadSeconds)
     return refuse(
       `it was created ${input.created - nowSeconds} s in the future`,
       'set the clocks of the submitter and of this node (NTP), then submit again',

@@ -139,6 +139,11 @@ export function readAccepted(stateDir: string, id: UpdateId): StoredPayload | un
   return readStoredPayload(acceptedFile(stateDir, id));
 }
 
+/** Removes an accepted announcement; its records stay, and the reconciler cleans up after them. */
+export function removeAccepted(stateDir: string, id: UpdateId): void {
+  rmSync(acceptedFile(stateDir, id), { force: true });
+}
+
 /** Replaces a damaged fact by verified bytes of the same channel and version. */
 export function repairAccepted(stateDir: string, id: UpdateId, stored: StoredPayload): void {
   replaceFact(acceptedFile(stateDir, id), stored);

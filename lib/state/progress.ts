@@ -4,6 +4,7 @@ import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
 import { isoTime } from '../system/iso-time.ts';
 import { readRecord, replaceRecord } from '../system/record.ts';
+import { isAheadOfTime } from './decide.ts';
 import { assertLegalStep, restsAt, type State } from './states.ts';
 
 /**
@@ -60,6 +61,17 @@ export function readIfIntact(directory: string, id: UpdateId): Progress | undefi
     if (error instanceof UpdateError) return undefined;
     throw error;
   }
+}
+
+/** Whether a record is one of a time when this node's clock was far ahead; false for a damaged one. */
+export function isRecordAheadOfTime(
+  { version }: UpdateId,
+  record: Progress | undefined,
+  nowSeconds: number,
+): boolean {
+  if (record === undefined) return false;
+  const times = Object.values(record.at).map((at) => Date.parse(at) / 1000);
+  return isAheadOfTime({ version, at: Math.max(...times) }, nowSeconds);
 }
 
 /** Record of an update that has just been accepted. */

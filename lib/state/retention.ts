@@ -4,6 +4,7 @@ import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
 import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { listDirectory } from '../system/directory.ts';
+import { replaceRecord } from '../system/record.ts';
 import { isStored, parseTorrentFileName, torrentFileName } from './facts.ts';
 import {
   announcementsDir,
@@ -138,6 +139,30 @@ export function pruneApplySide({ applyDir }: Config): void {
     left -= 1;
     rmSync(join(stagingDir(applyDir), name), { recursive: true, force: true });
   }
+}
+
+/**
+ * Files an outcome under another version, without the logs of its runs: one without its outcome says that a
+ * fact was lost. The new record comes first, so that a kill in between leaves both.
+ */
+export function renumberOutcome(
+  applyDir: string,
+  id: UpdateId,
+  version: number,
+  outcome: Progress,
+  mode: number,
+): void {
+  const directory = outcomesDir(applyDir);
+  const to = { channel: id.channel, version };
+  // Content that was applied is all that later updates have to know.
+  if (version > 0 && outcome.state === 'APPLIED')
+    replaceRecord(join(directory, updateKey(to)), outcome, mode, 'a copy');
+  for (const name of listDirectory(runsDir(applyDir))) {
+    const log = parseLogName(name);
+    if (log !== undefined && updateKey(log.id) === updateKey(id))
+      rmSync(join(runsDir(applyDir), name), { force: true });
+  }
+  removeRecord(join(directory, updateKey(id)));
 }
 
 /** Whether a staged copy is needed, or may be, as when its outcome is damaged. */

@@ -1,44 +1,64 @@
-import type { UpdateId } from '../announcement/update.ts';
+import { parseAnnouncement, type UpdateId } from '../announcement/update.ts';
+import { buildTime } from '../build.ts';
 import type { Config } from '../config.ts';
 import type { SerfClient } from '../daemons/serf/client.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
-import { formatRequest, latestQuery, parseNewest } from '../query/latest.ts';
-import { maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
-import { listAccepted } from '../state/facts.ts';
+import { formatRequest, latestQuery, type LatestRequest, parseCount } from '../query/latest.ts';
+import { isAheadOfTime, maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
+import { isStored, listAccepted, readAccepted } from '../state/facts.ts';
 import { asciiOnly } from '../system/printable.ts';
-import { listPublished } from './published.ts';
+import { listPublished, readPublished } from './published.ts';
 
 const querySeconds = 1;
 
-/** The versions that the fleet holds, for the choice of the next one. */
+/** What the members of the fleet say, each by its own word: hints, on which no node acts. */
 export interface FleetVersions {
   /** Resolves to the newest version of a channel that each member says it holds; never rejects. */
   ask: (channel: string) => Promise<ReadonlyMap<string, number>>;
+  /** Resolves to the clocks of the other members, less that of this machine, in seconds; never rejects. */
+  clockOffsets: () => Promise<readonly number[]>;
+  /** Whether the operator vouches for this machine's clock, so that no other one counts. */
+  isClockTrusted: boolean;
   /** Called with warnings for the operator. */
   warn: (message: string) => void;
 }
 
 /** Asks all members by Serf; while it is down there are no answers, and sending reports the reason. */
 export function askBySerf(
-  serf: Pick<SerfClient, 'query'>,
+  serf: Pick<SerfClient, 'query' | 'selfName'>,
   warn: FleetVersions['warn'],
+  isClockTrusted = false,
 ): FleetVersions {
+  const ask = async (request: LatestRequest): Promise<Map<string, number>> => {
+    const answers = await serf.query(latestQuery, formatRequest(request), querySeconds);
+    return new Map(
+      [...answers].flatMap(([name, answer]) => {
+        const count = parseCount(answer);
+        return count === undefined ? [] : [[name, count]];
+      }),
+    );
+  };
+  const unlessDown = <T>(none: T) => {
+    return (error: unknown): T => {
+      if (error instanceof UpdateError) return none;
+      throw error;
+    };
+  };
   return {
     warn,
-    async ask(channel) {
-      const request = formatRequest({ kind: 'newest', channel });
-      const answers = await serf
-        .query(latestQuery, request, querySeconds)
-        .catch((error: unknown) => {
-          if (error instanceof UpdateError) return new Map<string, string>();
-          throw error;
-        });
-      return new Map(
-        [...answers].flatMap(([name, answer]) => {
-          const version = parseNewest(answer);
-          return version === undefined ? [] : [[name, version]];
-        }),
-      );
+    isClockTrusted,
+    ask: (channel) => ask({ kind: 'newest', channel }).catch(unlessDown(new Map<string, number>())),
+    async clockOffsets() {
+      const here = Math.floor(Date.now() / 1000);
+      try {
+        const [clocks, self] = await Promise.all([ask({ kind: 'clock' }), serf.selfName()]);
+        // A clock before the build is wrong by itself, and tells nothing of this one.
+        return [...clocks].flatMap(([name, clock]) =>
+          name === self || clock < buildTime ? [] : [clock - here],
+        );
+      } catch (error) {
+        return unlessDown([])(error);
+      }
     },
   };
 }
@@ -62,25 +82,21 @@ export function listKnown(config: Pick<Config, 'stateDir' | 'publishDir'>): Upda
 }
 
 /**
- * Finds the highest version of a channel that is known here or to a member of the fleet.
- *
- * A member may lie: a version so high that nodes would refuse the one after it is ignored.
+ * Finds the highest version of a channel that is known here or to a member of the fleet. Versions that no
+ * node can have taken are left out: they would use up the channel.
  *
  * @returns 0 when there is none
  * @throws UpdateError `configuration` when the directories cannot be read
  */
 export async function findNewest(
   channel: string,
-  config: Pick<Config, 'stateDir' | 'publishDir'>,
+  config: Config,
   fleet: FleetVersions,
   nowSeconds: number,
 ): Promise<number> {
   // Started first: the fleet answers while the files here are listed.
   const asked = fleet.ask(channel);
-  const here = listKnown(config).reduce(
-    (top, id) => (id.channel === channel ? Math.max(top, id.version) : top),
-    0,
-  );
+  const here = newestHere(channel, config, nowSeconds);
   // Lowered by a margin for nodes whose clocks are late.
   const limit = Math.max(here, nowSeconds) + maxVersionStep - maxClockLeadSeconds;
   let newest = here;
@@ -92,6 +108,44 @@ export async function findNewest(
     }
   }
   return newest;
+}
+
+/** The highest version known here that nodes may have taken. */
+function newestHere(channel: string, config: Config, nowSeconds: number): number {
+  const ids = listKnown(config).filter((id) => id.channel === channel);
+  ids.sort((a, b) => a.version - b.version);
+  let newest = 0;
+  for (const { version } of ids)
+    if (mayBeTaken({ channel, version }, newest, config, nowSeconds)) newest = version;
+  return newest;
+}
+
+/**
+ * Whether nodes whose clocks are right may have taken an update that is known here.
+ *
+ * @param before the highest version below it that they may have taken
+ */
+function mayBeTaken(id: UpdateId, before: number, config: Config, nowSeconds: number): boolean {
+  const { version } = id;
+  const latest = nowSeconds + maxClockLeadSeconds;
+  if (version <= latest) return true;
+  const isHeld = isStored(config.stateDir, id);
+  const at = createdOf(id, isHeld, config);
+  if (isHeld) return !isAheadOfTime({ version, at }, nowSeconds);
+  return (
+    version <= Math.max(before, nowSeconds) + maxVersionStep && (at === undefined || at <= latest)
+  );
+}
+
+/** Creation of a held or a kept announcement, unix seconds; undefined when it is damaged. */
+function createdOf(id: UpdateId, isHeld: boolean, config: Config): number | undefined {
+  try {
+    const stored = isHeld ? readAccepted(config.stateDir, id) : readPublished(config, id);
+    return stored && parseAnnouncement(stored.payload).update.created;
+  } catch (error) {
+    if (error instanceof UpdateError) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -1,8 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { nameOf, parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
+import {
+  nameOf,
+  parseAnnouncement,
+  parseUpdateKey,
+  type UpdateId,
+  updateKey,
+} from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
+import { maxClockLeadSeconds } from '../state/decide.ts';
 import { listDirectory } from '../system/directory.ts';
 import { decodeRecord } from '../system/record.ts';
 
@@ -41,17 +48,29 @@ export function readPublished(config: Config, id: UpdateId): PublishedUpdate {
   return record.value as PublishedUpdate;
 }
 
+/** Whether a kept announcement was signed by a clock that was ahead, so that no node can have taken it. */
+export function isOfFuture({ payload }: PublishedUpdate, nowSeconds: number): boolean {
+  return parseAnnouncement(payload).update.created > nowSeconds + maxClockLeadSeconds;
+}
+
 /**
  * Finds the kept announcement that an operator names.
  *
- * @param key `channel@version` as submit printed it; undefined: the highest version of all
+ * @param key `channel@version` as submit printed it; undefined: the highest version that nodes may have taken
  * @throws UpdateError `usage` when there is none, `configuration` when its record is damaged
  */
-export function findPublished(config: Config, key: string | undefined): PublishedUpdate {
+export function findPublished(
+  config: Config,
+  key: string | undefined,
+  nowSeconds: number,
+): PublishedUpdate {
   const kept = listPublished(config);
-  const wanted = key === undefined ? kept[0] : kept.find((id) => nameOf(id) === key);
-  if (wanted === undefined) throw notKept(key, kept);
-  return readPublished(config, wanted);
+  for (const id of kept) {
+    if (key !== undefined && nameOf(id) !== key) continue;
+    const published = readPublished(config, id);
+    if (key !== undefined || !isOfFuture(published, nowSeconds)) return published;
+  }
+  throw notKept(key, kept);
 }
 
 /** The error for a `channel@version` that is none of the kept ones. */

@@ -18,8 +18,9 @@ import { currentKeySet, readChained } from '../state/key-chain.ts';
 import { type KeySet, parseKeySet } from '../trust/key-set.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
 import { verifyAnnouncement } from '../trust/verify.ts';
-import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
-import { listPublished, notKept, readPublished } from './published.ts';
+import { requireAcceptable, surveyFleet } from './acceptance.ts';
+import { chooseVersion, type FleetVersions } from './known-updates.ts';
+import { isOfFuture, listPublished, notKept, readPublished } from './published.ts';
 import type { OnProgress, Submission } from './submission.ts';
 
 /** An operator's request; times in unix seconds. */
@@ -39,7 +40,7 @@ export interface RenewRequest {
  * @returns with `renews`, the update that was signed again, and `newest`, the newest version of its
  *   channel
  * @throws UpdateError `usage` when there is nothing to renew, `refused` when the content is gone or
- *   changed, `untrusted` for an announcement that the fleet's keys never signed
+ *   changed, or this clock is not the fleet's, `untrusted` for an announcement that the fleet's keys never signed
  */
 export async function prepareRenewal(
   request: RenewRequest,
@@ -56,21 +57,22 @@ export async function prepareRenewal(
   const signers = loadSigners(config, keySet, channel);
   const maxChars = config.serf.maxPayloadChars;
   const pieceRoom = checkPieceRoom({ channel, name, target }, signers.length, maxChars);
-  const [pieces, newest] = await Promise.all([
+  const [pieces, survey] = await Promise.all([
     hashKept(old.announcement, config, onProgress),
-    findNewest(channel, config, fleet, nowSeconds),
+    surveyFleet(channel, config, fleet, nowSeconds),
   ]);
   const announcement: Announcement = {
     ...old.announcement,
     // A renewal never runs applied content again.
     rerun: false,
     epoch: keySet.epoch,
-    version: chooseVersion(request.version, newest, channel, nowSeconds),
+    version: chooseVersion(request.version, survey.newest, channel, nowSeconds),
     created: nowSeconds,
     expires: request.expires,
     target,
     pieces: pieces.length <= pieceRoom ? pieces : new Uint8Array(),
   };
+  requireAcceptable(announcement, survey, config, nowSeconds);
   const { sha256 } = announcement;
   return {
     announcement,
@@ -78,7 +80,7 @@ export async function prepareRenewal(
     metainfo: buildMetainfo({ length, sha256, name, pieceLength, pieces }),
     contentFile: null,
     renews: { channel, version: old.announcement.version },
-    newest,
+    newest: survey.newest,
   };
 }
 
@@ -159,7 +161,9 @@ export interface DueRenewal extends UpdateId {
 export function listDueRenewals(next: KeySet, config: Config, nowSeconds: number): DueRenewal[] {
   const seen = new Set<string>();
   return listPublished(config).flatMap((id) => {
-    const { signed, update } = parseAnnouncement(readPublished(config, id).payload);
+    const published = readPublished(config, id);
+    if (isOfFuture(published, nowSeconds)) return [];
+    const { signed, update } = parseAnnouncement(published.payload);
     const { channel, target, noop, kind } = signed.announcement;
     const slot = JSON.stringify([channel, target, noop]);
     if (kind === 'keyset' || seen.has(slot)) return [];

@@ -16,7 +16,8 @@ import { currentKeySet } from '../state/key-chain.ts';
 import { printable } from '../system/printable.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
 import { checkContentSize, takeInput } from './input.ts';
-import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
+import { requireAcceptable, surveyFleet } from './acceptance.ts';
+import { chooseVersion, type FleetVersions } from './known-updates.ts';
 
 /** An operator's request; times in unix seconds. */
 export interface SubmitRequest {
@@ -52,7 +53,8 @@ export type OnProgress = ((bytesDone: number, bytesTotal: number) => void) | und
  * @param workDir an existing private directory, which gets a copy of the content: that copy is hashed and
  *   seeded, even if the original changes meanwhile
  * @throws UpdateError `usage` and `malformed` for input that no node would take, `refused` for a
- *   version that is not the newest or content that is too large, `configuration` for keys
+ *   version that is not the newest, content that is too large, or a clock that is not the fleet's,
+ *   `configuration` for keys
  */
 export async function prepareSubmission(
   request: SubmitRequest,
@@ -77,13 +79,13 @@ export async function prepareSubmission(
   const pieceRoom = checkPieceRoom({ channel, name, target }, signers.length, maxChars);
   const { size } = statSync(input.path);
   checkContentSize(size, request.file, config.maxContentBytes);
-  const [content, newest] = await Promise.all([
+  const [content, survey] = await Promise.all([
     describeContent(input.path, {
       name,
       pieceLength: choosePieceLength(size, pieceRoom),
       ...(onProgress === undefined ? {} : { onProgress }),
     }),
-    findNewest(channel, config, fleet, nowSeconds),
+    surveyFleet(channel, config, fleet, nowSeconds),
   ]);
 
   const announcement: Announcement = {
@@ -91,7 +93,7 @@ export async function prepareSubmission(
     noop: request.noop,
     rerun: request.rerun,
     epoch: keySet.epoch,
-    version: chooseVersion(request.version, newest, channel, nowSeconds),
+    version: chooseVersion(request.version, survey.newest, channel, nowSeconds),
     created: nowSeconds,
     notBefore: request.notBefore,
     expires: request.expires,
@@ -104,6 +106,7 @@ export async function prepareSubmission(
     target,
     pieces: content.pieces.length <= pieceRoom ? content.pieces : new Uint8Array(),
   };
+  requireAcceptable(announcement, survey, config, nowSeconds);
   return {
     announcement,
     payload: signAnnouncement(announcement, signers, keySet.fleet),

@@ -10,7 +10,8 @@ import type { Config } from '../config.ts';
 import { listAccepted, readAccepted } from '../state/facts.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
-import { chooseVersion, findNewest, type FleetVersions } from './known-updates.ts';
+import { requireAcceptable, surveyFleet } from './acceptance.ts';
+import { chooseVersion, type FleetVersions } from './known-updates.ts';
 import { listPublished, readPublished } from './published.ts';
 import { checkUpdateChannel, type Submission } from './submission.ts';
 
@@ -31,7 +32,7 @@ const anonymous = 'withdraw';
  *
  * @returns with `withdraws`, the newest update known of the channel, undefined when none is
  * @throws UpdateError `malformed` and `usage` for a channel or target that cannot be announced,
- *   `refused` for a version that is not the newest, `configuration` for keys
+ *   `refused` for a version that is not the newest or a clock that is not the fleet's, `configuration` for keys
  */
 export async function prepareWithdrawal(
   request: WithdrawRequest,
@@ -49,17 +50,13 @@ export async function prepareWithdrawal(
   // An emergency stop must not fail because a name is long: no node needs it.
   if (pieceBudget({ ...texts, signers: signers.length, maxChars }) < 0) texts.name = anonymous;
   checkPieceRoom(texts, signers.length, maxChars);
+  const survey = await surveyFleet(channel, config, fleet, nowSeconds);
   const announcement: Announcement = {
     kind: 'withdraw',
     noop: false,
     rerun: false,
     epoch: keySet.epoch,
-    version: chooseVersion(
-      request.version,
-      await findNewest(channel, config, fleet, nowSeconds),
-      channel,
-      nowSeconds,
-    ),
+    version: chooseVersion(request.version, survey.newest, channel, nowSeconds),
     created: nowSeconds,
     notBefore: 0,
     expires: request.expires,
@@ -70,6 +67,7 @@ export async function prepareWithdrawal(
     ...texts,
     pieces: new Uint8Array(),
   };
+  requireAcceptable(announcement, survey, config, nowSeconds);
   const payload = signAnnouncement(announcement, signers, keySet.fleet);
   return { announcement, payload, metainfo: null, contentFile: null, withdraws: newest };
 }

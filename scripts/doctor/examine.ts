@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { keySetChannel } from '../../lib/announcement/fields.ts';
 import { buildTime, programFile, softwareVersion } from '../../lib/build.ts';
 import { type Config, defaultConfigFile } from '../../lib/config.ts';
 import type { AgentInfo } from '../../lib/daemons/serf/client.ts';
@@ -105,6 +106,8 @@ function examineFiles(config: Config): Check[] {
   try {
     const held = new HeldUpdates(config);
     for (const id of held.ids) {
+      // The date of a key set proves nothing (lib/state/decide.ts).
+      if (id.channel === keySetChannel) continue;
       const created = held.announcement(id)?.update.created ?? 0;
       newestCreated = Math.max(newestCreated ?? 0, created);
     }

@@ -90,8 +90,8 @@ async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
   const current = currentKeySet(config);
   const proposal = parseProposal(readText(file), current);
   const { payload, sentAt } = dryRun
-    ? { payload: checkSendable(proposal, current, config), sentAt: null }
-    : await sendProposal(proposal, current, config);
+    ? { payload: checkSendable(proposal, current, config, nowSeconds()), sentAt: null }
+    : await sendProposal(proposal, current, config, nowSeconds());
   report(describeAnnouncement(payload, config), sentAt, json);
 }
 

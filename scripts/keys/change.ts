@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { hasErrno, stateError, UpdateError } from '../../lib/errors.ts';
+import { requirePlausibleClock } from '../../lib/submit/acceptance.ts';
 import { readKeyToAdd } from '../../lib/submit/input.ts';
 import { createDurably, replaceDurably } from '../../lib/system/durable-write.ts';
 import { publicKeyFromPem } from '../../lib/trust/ed25519.ts';
@@ -23,7 +24,7 @@ const maxTextBytes = 64 * 1024;
 /**
  * Makes the proposal for a change, signed by the root keys at hand. Writes nothing.
  *
- * @throws UpdateError `usage` for a file that cannot be read, `refused` for a change that the rules of key
+ * @throws UpdateError `usage` for a file that cannot be read, `try-later` while the clock is before the build, `refused` for a change that the rules of key
  *   sets forbid, `untrusted` for a file or root key that is none
  */
 export async function proposeChange(
@@ -31,6 +32,7 @@ export async function proposeChange(
   current: KeySet,
   nowSeconds: number,
 ): Promise<KeyProposal> {
+  requirePlausibleClock(nowSeconds);
   const next = nextKeySet(current, await toKeyChange(request));
   const signers = loadRootSigners(request.rootKeyFiles, current);
   const ids = chooseSigners(

@@ -7,6 +7,7 @@ import type { Config } from '../../lib/config.ts';
 import { commandHint } from '../../lib/command-hint.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { readAccepted } from '../../lib/state/facts.ts';
+import { requireAcceptable } from '../../lib/submit/acceptance.ts';
 import { deliver, publishContent } from '../../lib/submit/publish.ts';
 import { listPublished, readPublished } from '../../lib/submit/published.ts';
 import { completePayload, type KeyProposal } from '../../lib/trust/key-proposal.ts';
@@ -24,8 +25,9 @@ export async function sendProposal(
   proposal: KeyProposal,
   current: KeySet,
   config: Config,
+  nowSeconds: number,
 ): Promise<{ payload: string; sentAt: Date }> {
-  const payload = checkSendable(proposal, current, config);
+  const payload = checkSendable(proposal, current, config, nowSeconds);
   const sentAt = await withWorkDirectory(config.publishDir, async (workDir) => {
     const { announcement, text } = proposal;
     const contentFile = join(workDir, announcement.name);
@@ -43,9 +45,16 @@ export async function sendProposal(
 }
 
 /** The payload to send; throws as {@link sendProposal} does, before anything is written. */
-export function checkSendable(proposal: KeyProposal, current: KeySet, config: Config): string {
+export function checkSendable(
+  proposal: KeyProposal,
+  current: KeySet,
+  config: Config,
+  nowSeconds: number,
+): string {
   const payload = completePayload(proposal, current);
   const id = { channel: keySetChannel, version: proposal.next.epoch };
+  const time = { seconds: null, by: '' };
+  requireAcceptable(proposal.announcement, { newest: current.epoch, time }, config, nowSeconds);
   const kept = listPublished(config).some(
     ({ channel, version }) => channel === id.channel && version === id.version,
   );

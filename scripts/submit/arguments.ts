@@ -41,6 +41,7 @@ Options:
   --renew             sign a kept announcement again, with a new version and today's keys;
                       applied content is not run again (default: the newest with content)
   --resend            send a kept announcement again, byte for byte (default: the newest)
+  --force             sign and send although this machine's clock is not the fleet's
   --dry-run           print what would be sent; change nothing
   --json              one JSON object on the last line of standard output
   --help
@@ -73,6 +74,8 @@ export interface SendOptions {
   nowSeconds: number;
   dryRun: boolean;
   json: boolean;
+  /** The operator vouches for what the fleet contradicts. */
+  force: boolean;
   /** Null: no wait. */
   wait: WaitOptions | null;
 }
@@ -101,7 +104,8 @@ export function parseCommand(args: string[], nowSeconds: number): Command | unde
   if (more.length > 0) throw usage(`one file at a time, not ${positionals.length}`);
   const dryRun = values['dry-run'] ?? false;
   const wait = parseWaitOptions(values, nowSeconds);
-  const common = { dryRun, json: values.json ?? false, wait, nowSeconds };
+  const { json = false, force = false } = values;
+  const common = { dryRun, json, force, wait, nowSeconds };
   const given = Object.keys(values);
   const target = values.target === undefined ? undefined : parseTarget(values.target);
   const version = values.version === undefined ? undefined : parseVersion(values.version);
@@ -155,6 +159,7 @@ function parseOptions(args: string[]) {
       resend: { type: 'boolean' },
       wait: { type: 'boolean' },
       timeout: { type: 'string' },
+      force: { type: 'boolean' },
       'dry-run': { type: 'boolean' },
       json: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
@@ -186,7 +191,7 @@ function parseWaitOptions(
 }
 
 function refuseOthers(mode: string, given: readonly string[], allowed: readonly string[]): void {
-  const fitting = [...allowed, mode.slice(2), 'dry-run', 'json', 'wait', 'timeout'];
+  const fitting = [...allowed, mode.slice(2), 'force', 'dry-run', 'json', 'wait', 'timeout'];
   const other = given.find((option) => !fitting.includes(option));
   if (other !== undefined) throw usage(`--${other} has no meaning with ${mode}`);
 }

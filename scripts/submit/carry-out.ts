@@ -7,6 +7,7 @@ import { describeError, exitStatus, UpdateError } from '../../lib/errors.ts';
 import { countTargets, type TargetedMembers } from '../../lib/query/ask-fleet.ts';
 import { verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
+import { requireAcceptable, surveyFleet } from '../../lib/submit/acceptance.ts';
 import { readKeyToAdd } from '../../lib/submit/input.ts';
 import { askBySerf, type FleetVersions } from '../../lib/submit/known-updates.ts';
 import { deliver, publishContent } from '../../lib/submit/publish.ts';
@@ -61,7 +62,7 @@ async function submitFile(command: SubmitCommand, config: Config): Promise<void>
       config,
       workDir,
       command.nowSeconds,
-      fleetOf(config),
+      fleetOf(config, command),
       onProgress,
     );
     for (const { name, replacement } of legacyFactsOf(request.file))
@@ -86,7 +87,7 @@ async function addKey(
   const current = currentKeySet(config);
   const proposal = await proposeChange(request, current, options.nowSeconds);
   if (missingSigners(proposal).length === 0 && !dryRun) {
-    const { payload, sentAt } = await sendProposal(proposal, current, config);
+    const { payload, sentAt } = await sendProposal(proposal, current, config, options.nowSeconds);
     await reportSent(payload, sentAt, config, null, options);
     return;
   }
@@ -102,7 +103,12 @@ async function withdraw(
   config: Config,
   options: SendOptions,
 ): Promise<void> {
-  const prepared = await prepareWithdrawal(request, config, options.nowSeconds, fleetOf(config));
+  const prepared = await prepareWithdrawal(
+    request,
+    config,
+    options.nowSeconds,
+    fleetOf(config, options),
+  );
   if (prepared.withdraws === undefined)
     warn(`no update of channel ${request.channel} is known here; check its name`);
   await announce(prepared, config, options);
@@ -113,7 +119,7 @@ async function renew(request: RenewRequest, config: Config, options: SendOptions
     request,
     config,
     options.nowSeconds,
-    fleetOf(config),
+    fleetOf(config, options),
     progressBar('hashing'),
   );
   const { renews, newest } = prepared;
@@ -146,7 +152,17 @@ async function resend(
   config: Config,
   options: SendOptions,
 ): Promise<void> {
-  const published = findPublished(config, key);
+  const published = findPublished(config, key, options.nowSeconds);
+  const { announcement } = parseAnnouncement(published.payload).signed;
+  const survey = await surveyFleet(
+    announcement.channel,
+    config,
+    fleetOf(config, options),
+    options.nowSeconds,
+  );
+  // Nodes that have something newer say so themselves.
+  const newest = Math.min(survey.newest, announcement.version - 1);
+  requireAcceptable(announcement, { ...survey, newest }, config, options.nowSeconds);
   const targets = await askTargets(published.payload, config);
   if (options.dryRun) {
     report(describeAnnouncement(published.payload, config, targets), null, options.json);
@@ -207,8 +223,8 @@ async function askTargets(payload: string, config: Config) {
 }
 
 /** Asks the fleet for its versions, by Serf. */
-function fleetOf({ serf }: Config): FleetVersions {
-  return askBySerf(connectSerf(serf), warn);
+function fleetOf({ serf }: Config, { force }: SendOptions): FleetVersions {
+  return askBySerf(connectSerf(serf), warn, force);
 }
 
 function warn(message: string): void {

@@ -107,7 +107,12 @@ describe('submit refuses hostile names before it signs', () => {
       const file = join(directory, 'files', fileName);
       writeFileSync(file, 'content');
       const rest = { notBefore: 0, expires: now + 3600, rerun: false, noop: false, target: '' };
-      const fleet = { ask: () => Promise.resolve(new Map()), warn: () => undefined };
+      const fleet = {
+        ask: () => Promise.resolve(new Map<string, number>()),
+        clockOffsets: () => Promise.resolve([]),
+        isClockTrusted: false,
+        warn: () => undefined,
+      };
       return prepareSubmission({ file, name, ...rest }, config, workDir, now, fleet);
     };
   }

@@ -5,6 +5,10 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import type { Submitted } from '../support/fleet/submit.ts';
+import { hasEvent } from '../support/fleet/submit.ts';
+import { makeAnnouncement, signAnnouncement } from '../support/fleet/announce.ts';
+import { keepAnnouncement } from '../support/fleet/operator.ts';
+import { clockOf } from '../support/run/faketime.ts';
 import { distForOthers, programArgv } from '../support/run/program.ts';
 import { readState } from '../support/run/state.ts';
 
@@ -86,6 +90,24 @@ describe('submit refuses', () => {
     await sentNothing(args(), status, message);
   });
 
+  it('by a clock that is 400 days ahead, or 500 behind, and tells the time of the fleet', async () => {
+    const now = new Date().toISOString().slice(0, 11);
+    for (const [days, status] of [
+      [400, 76],
+      [-500, 75],
+    ] as const)
+      for (const args of [[file('dated.bin', 'x')], ['--withdraw', 'default']]) {
+        const before = readState(operator.config.publishDir);
+        const result = await operator.script('submit', args, { env: clockOf(days) });
+        expect(result).toMatchObject({ status, stdout: '' });
+        expect(result.stderr).toMatch(
+          /^submit: error: the clock of this machine says .*; by that of another member it is .*\nsubmit: hint: timedatectl /,
+        );
+        expect(result.stderr).toContain(`it is ${now}`);
+        expect(readState(operator.config.publishDir)).toEqual(before);
+      }
+  });
+
   it('a file above the configured size', async () => {
     const configFile = join(operator.directory, 'small.json');
     writeFileSync(configFile, JSON.stringify({ ...operator.config, maxContentBytes: 10 }));
@@ -108,6 +130,32 @@ describe('submit refuses', () => {
     const result = await operator.run(command, { cwd: '/' });
     expect(result.stderr).toMatch(/secret.bin.*cannot be read/);
     expect(result).toMatchObject({ status: 64, stdout: '' });
+  });
+});
+
+describe('a channel with a kept announcement that was signed 400 days ahead', () => {
+  it('is freed by an ordinary submit, and by the emergency stop', async () => {
+    const created = Math.floor(Date.now() / 1000) + 400 * 86_400;
+    const change = { channel: 'wedged', version: created, created, expires: created + 86_400 };
+    const payload = signAnnouncement(makeAnnouncement(change), fleet.keys);
+    keepAnnouncement(operator, { channel: 'wedged', version: created }, payload);
+    // Sent then, and refused by all: as submit did it.
+    await operator.serfCommand(['event', '-coalesce=false', 'update', payload]);
+    await fleet.waitFor('the other node refuses it', () => hasEvent(other, change, 'refuse'));
+    for (const args of [
+      ['--channel', 'wedged', file('a.bin', 'x')],
+      ['--withdraw', 'wedged'],
+    ]) {
+      const result = await operator.script('submit', [...args, '--json']);
+      expect(result).toMatchObject({ status: 0 });
+      const sent = JSON.parse(result.stdout) as Submitted;
+      await fleet.waitFor('the other node takes it', () => hasEvent(other, sent, 'accept'));
+    }
+    const again = await operator.script('submit', ['--resend', `wedged@${created}`]);
+    expect(again).toMatchObject({ status: 76, stdout: '' });
+    expect(again.stderr).toMatch(
+      /nodes would refuse wedged@\d+: it was created \d+ s in the future/,
+    );
   });
 });
 

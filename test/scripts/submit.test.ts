@@ -337,7 +337,7 @@ describe('--renew', () => {
     const file = operator.file('a.bin', 'x'.repeat(16_384 * 6 + 1));
     const old = await submitted(file);
     expect(old.pieces).toBe('in');
-    await submitted('--withdraw', 'other', '--version', '3000000000');
+    await submitted('--withdraw', 'other', '--version', String(old.version + 2 ** 19));
     const target = `role=${'w'.repeat(50)}`;
     const facts = await submitted('--renew', '--target', target);
     expect(facts).toMatchObject({ infoHash: old.infoHash, pieces: 'magnet', target });

@@ -6,7 +6,12 @@ import { UpdateError } from '../../errors.ts';
 import { isSamePath } from '../../state/content-place.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { outcomesDir, updatesDir } from '../../state/layout.ts';
-import { type Progress, readIfIntact, readProgress } from '../../state/progress.ts';
+import {
+  isRecordAheadOfTime,
+  type Progress,
+  readIfIntact,
+  readProgress,
+} from '../../state/progress.ts';
 import {
   type HeldAnnouncement,
   listOrphans,
@@ -95,9 +100,11 @@ export async function cleanUp(
   }
   pruneAnnouncements(config, gone);
   for (const id of listOrphans(config)) {
-    // Until a higher announcement is held, the record is the high-water mark (lib/state/high-water-mark.ts).
-    if (!announcements.some((each) => isAbove(each, id))) continue;
     const record = readIfIntact(updatesDir(config.stateDir), id);
+    // Until a higher announcement is held, the record is the high-water mark (lib/state/high-water-mark.ts).
+    const isMark = !announcements.some((each) => isAbove(each, id));
+    const isReplaced = held.inChannel(id.channel).length > 0;
+    if (isMark && !(isReplaced && isRecordAheadOfTime(id, record, nowSeconds))) continue;
     if ((await attempt(id, () => isRemoved(id, record))) === true)
       removeUpdateRecord(config.stateDir, id);
   }

@@ -58,7 +58,8 @@ export async function applyReady(config: Config, deps: ApplyDeps): Promise<void>
     for (const each of ended)
       if (await attempt(each.id, () => endOutcome(config.applyDir, each, deps), false))
         removeStaging(config.applyDir, each.id);
-    const isPast = (update: Update): boolean => isRollback(config.applyDir, update);
+    const isPast = (update: Update): boolean =>
+      isRollback(config.applyDir, update, deps.nowSeconds());
     const updates = current.filter((update) => !isPast(update));
     // The marker of a rolled-back update stays: advance would make it again, and wake this side, for ever.
     await stageAll(config, deps, updates, current.filter(isPast), attempt);

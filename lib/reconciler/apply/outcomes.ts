@@ -3,12 +3,14 @@ import type { Update, UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
 import { outcomesDir } from '../../state/layout.ts';
 import {
+  isRecordAheadOfTime,
   listRecords,
   type Progress,
   readIfIntact,
   readProgress,
   writeProgress,
 } from '../../state/progress.ts';
+import { renumberOutcome } from '../../state/retention.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
 
 export interface ApplyDeps {
@@ -24,12 +26,31 @@ export const outcomeMode = 0o644;
  * Whether this node has begun a newer update on the channel, so that announcements were rolled back. The
  * outcomes are the apply side's own high-water mark, independent of any offer.
  */
-export function isRollback(applyDir: string, update: Update): boolean {
+export function isRollback(applyDir: string, update: Update, nowSeconds: number): boolean {
   // Key sets are ordered by their chain of epochs.
   if (update.kind === 'keyset') return false;
   const newer = outcomesOf(applyDir, update.channel).filter((id) => id.version > update.version);
-  // A damaged outcome counts by its name.
-  return newer.some((id) => update.noop || readIfIntact(outcomesDir(applyDir), id)?.noop !== true);
+  return newer.some((id) => {
+    const outcome = readIfIntact(outcomesDir(applyDir), id);
+    if (isRecordAheadOfTime(id, outcome, nowSeconds)) return false;
+    // A damaged outcome counts by its name.
+    return update.noop || outcome?.noop !== true;
+  });
+}
+
+/**
+ * Files the outcomes of a time when this node's clock was far ahead under the version before an update that
+ * follows them: they are no marks, but tell which content was applied last. Their time would come otherwise.
+ */
+export function renumberAheadOfTime(applyDir: string, update: Update, nowSeconds: number): void {
+  if (update.kind === 'keyset') return;
+  const directory = outcomesDir(applyDir);
+  for (const id of outcomesOf(applyDir, update.channel)) {
+    const outcome = readIfIntact(directory, id);
+    if (outcome === undefined || id.version <= update.version) continue;
+    if (isRecordAheadOfTime(id, outcome, nowSeconds))
+      renumberOutcome(applyDir, id, update.version - 1, outcome, outcomeMode);
+  }
 }
 
 /** SHA-256 of the content that this channel applied last; undefined when there is none, or it cannot be told. */

@@ -88,12 +88,12 @@ function retryOne(
     const why = [...ended, ...unusable].find((each) => isIt(each.id))?.reason;
     return stays(why ?? 'it does not count any more');
   }
-  if (isRollback(config.applyDir, update)) return stays('a newer version was begun');
-  if (isExpired(update, nowSeconds()))
-    return stays(`it expired at ${isoTime(update.expires ?? 0)}`);
+  const now = nowSeconds();
+  if (isRollback(config.applyDir, update, now)) return stays('a newer version was begun');
+  if (isExpired(update, now)) return stays(`it expired at ${isoTime(update.expires ?? 0)}`);
   const reason = 'tried again by hand';
   const change = { state: 'STAGED' as const, reason, tries: 0, nextTryAt: 0, badContent: 0 };
-  writeProgress(directory, id, outcome, change, nowSeconds(), outcomeMode);
+  writeProgress(directory, id, outcome, change, now, outcomeMode);
   log({ decision: 'retry', reason, ...idOf(id) });
   return { id, isRetried: true, reason };
 }

@@ -16,7 +16,7 @@ import { outcomesDir, runsDir, stagingDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
 import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
-import { type ApplyDeps, lastApplied, outcomeMode } from './outcomes.ts';
+import { type ApplyDeps, lastApplied, outcomeMode, renumberAheadOfTime } from './outcomes.ts';
 
 /** Times that content with the wrong hash is checked again by Transmission, before it is rejected. */
 export const maxBadContent = 2;
@@ -45,6 +45,7 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   // Marked again after it was staged: the hook fired twice.
   if (outcome !== undefined && isPastContent(outcome.state)) return true;
   if (outcome?.state === 'EXPIRED' && isExpired(update, deps.nowSeconds())) return true;
+  if (outcome === undefined) renumberAheadOfTime(applyDir, update, deps.nowSeconds());
   const settle = (state: Progress['state'], reason: string, more: Partial<Progress> = {}): true => {
     // An outcome begins where advance's record ends; an ended update that counts again begins anew.
     const found = outcome?.state === 'QUEUED' ? outcome : newProgress(update);

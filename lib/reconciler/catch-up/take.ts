@@ -3,7 +3,8 @@ import { idOf, looksLikeTorrent, parseAnnouncement } from '../../announcement/up
 import type { Config } from '../../config.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import type { Holding } from '../../query/holdings.ts';
-import { acceptPayload, type AcceptDeps } from '../../state/accept.ts';
+import { acceptPayload } from '../../state/accept.ts';
+import type { Clock } from '../../state/high-water-mark.ts';
 import { currentKeySet } from '../../state/key-chain.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
 
@@ -20,7 +21,7 @@ export type Verdict =
   /** Another copy of these signed bytes may have better signatures. */
   | 'forged';
 
-export type TakeDeps = AcceptDeps & {
+export type TakeDeps = Clock & {
   log: (event: Omit<LoggedEvent, 'handler'>) => void;
 };
 

@@ -45,7 +45,7 @@ describe('the check of the clock', () => {
     ['is after the build', {}, 'ok'],
     ['is before the build', { nowSeconds: 1_899_999_999 }, 'fail'],
     ['is near the newest announcement', { newestCreated: base.nowSeconds + 600 }, 'ok'],
-    ['is far behind the newest announcement', { newestCreated: base.nowSeconds + 601 }, 'warn'],
+    ['is far behind the newest announcement', { newestCreated: base.nowSeconds + 601 }, 'fail'],
   ])('judges a clock that %s', (_, change, verdict) => {
     expect(judgeClock({ ...base, ...change })).toMatchObject({ verdict });
   });

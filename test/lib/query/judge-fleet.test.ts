@@ -106,6 +106,46 @@ describe('a node', () => {
   });
 });
 
+describe('the clock of a node', () => {
+  const day = 86_400;
+  const at = (clock: number): NodeSummary => node([], { clock });
+
+  it.each<[string, NodeSummary[], string[]]>([
+    ['that version 0.2.0 does not tell', [node([]), node([])], ['', '']],
+    ['that is near enough', [at(now - 600), at(now), at(now + 600)], ['', '', '']],
+    [
+      'that is wrong on one of two nodes',
+      [at(now), at(now - 400 * day)],
+      ['', "its clock is 400 days behind the fleet's"],
+    ],
+    [
+      'that is wrong on the machine that asks',
+      [at(now), at(now - 3 * 3600), at(now - 3 * 3600)],
+      ["its clock is 3 hours ahead of the fleet's", '', ''],
+    ],
+  ])('%s', (_, answers, whys) => {
+    const { nodes } = judge(answers);
+    expect(nodes.map(({ why }) => why)).toEqual(whys);
+    expect(nodes.map(({ verdict }) => verdict)).toEqual(
+      whys.map((why) => (why === '' ? 'converged' : 'failed')),
+    );
+  });
+
+  it('is named beside another fault', () => {
+    const { nodes } = judge([at(now), node([], { clock: now - 700, fault: 'disk full' })]);
+    expect(nodes[1]?.why).toBe("disk full; its clock is 12 minutes behind the fleet's");
+  });
+
+  it('does not make a frozen fleet look fresh by an announcement of the future', () => {
+    const [old, future] = [now - 5000, now + 400 * day];
+    const { verdict, newestCreated } = judge([
+      node([], { newestCreated: old }),
+      node([], { newestCreated: future }),
+    ]);
+    expect({ verdict, newestCreated }).toEqual({ verdict: 'stale', newestCreated: old });
+  });
+});
+
 describe('key sets', () => {
   const third = channel({ channel: 'keyset', newest: 3 });
   it.each<[string, NodeSummary, string]>([

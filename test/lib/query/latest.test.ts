@@ -9,7 +9,7 @@ import {
   answerRequest,
   type Digest,
   parseDigest,
-  parseNewest,
+  parseCount,
   parseRequest,
   parseTexts,
 } from '../../../lib/query/latest.ts';
@@ -241,6 +241,6 @@ describe('a reply', () => {
     ['9007199254740993', undefined],
     ['17 18', undefined],
   ])('%j to newest is read as %j', (text, expected) => {
-    expect(parseNewest(text)).toBe(expected);
+    expect(parseCount(text)).toBe(expected);
   });
 });

@@ -47,6 +47,7 @@ describe('the summary of a node', () => {
       newestCreated: null,
       isLimited: false,
       fault: '',
+      clock: now,
       channels: [],
       hasMore: false,
     });

@@ -34,6 +34,7 @@ describe('decide', () => {
     ['a bare torrent without an expiry', { expires: null, kind: null }, 'accept', /newer/],
     ['an old date with a newer version', { created: 1, version: now }, 'accept', /newer/],
     ['the largest allowed step', { version: now + maxVersionStep }, 'accept', /newer/],
+    ['a key set of any date', { kind: 'keyset', created: now + 9e7 }, 'accept', /newer/],
     ['a clock a little ahead of ours', { created: now + 600 }, 'accept', /newer/],
     ['content of exactly the limit', { length: 1_000_000 }, 'accept', /newer/],
     ['a followed channel', { allowedChannels: ['default'] }, 'accept', /newer/],

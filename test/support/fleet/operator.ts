@@ -148,7 +148,11 @@ export function makeOperator(options: OperatorOptions = {}): Operator {
 }
 
 /** Puts an announcement where submit keeps what it published. */
-export function keepAnnouncement({ config }: Operator, id: UpdateId, payload: string): void {
+export function keepAnnouncement(
+  { config }: { config: Pick<Config, 'publishDir'> },
+  id: UpdateId,
+  payload: string,
+): void {
   const directory = join(config.publishDir, 'announcements');
   mkdirSync(directory, { recursive: true });
   const { channel, version } = id;

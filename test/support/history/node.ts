@@ -173,7 +173,8 @@ export class HistoryNode {
   mark(announced: Announced): number {
     const { update } = parseAnnouncement(this.payloadOf(announced));
     // Of an update that was not offered yet.
-    return markFor(new HeldUpdates(this.config), { ...update, version: Number.MAX_SAFE_INTEGER });
+    const offered = { ...update, version: Number.MAX_SAFE_INTEGER };
+    return markFor(new HeldUpdates(this.config), offered, { nowSeconds: this.#now, buildTime: 0 });
   }
 
   stateOf(id: UpdateId): State | undefined {
