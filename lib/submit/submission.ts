@@ -69,7 +69,7 @@ export async function prepareSubmission(
   const name = request.name ?? input.name;
   checkName(name, request);
   if (request.noop) checkNoop(input.kind, name);
-  if (input.kind === 'manifest') await checkManifest(input.path, config.puppet);
+  if (input.kind === 'manifest') await checkManifest(input.path, request.file, config.puppet);
 
   const { target } = request;
   const channel = request.channel ?? input.channel;

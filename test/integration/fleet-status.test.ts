@@ -42,6 +42,9 @@ interface StatusJson {
   }[];
 }
 
+/** The reason of a failing {@link manifest}. */
+const missing = /^File\[\/nowhere\/at\/all\]: No such file or directory/;
+
 /** The output of the status on n1, which has to exit with `status`. */
 async function fleetStatus(status: number, ...args: string[]): Promise<StatusJson> {
   const result = await nodes[0].script('status', ['--json', ...args]);
@@ -147,11 +150,11 @@ describe('submit --wait', () => {
     const file = manifest('bad', 'n2');
     const { sent, stderr } = await submitAndWait(1, file, '--channel', 'bad');
     expect(stderr).toMatch(
-      /^submit: error: bad@\d+ is not applied on n2 \(FAILED: failed resources: 1\)\nsubmit: hint: /,
+      /^submit: error: bad@\d+ is not applied on n2 \(FAILED: File\[\/nowhere\/at\/all\]: No such file .*\)\nsubmit: hint: /,
     );
     expect(sent.nodes.map(({ name, ...rest }) => [name, rest])).toMatchObject([
       ['n1', { outcome: 'applied' }],
-      ['n2', { outcome: 'failed', reason: 'failed resources: 1' }],
+      ['n2', { outcome: 'failed', reason: expect.stringMatching(missing) as string }],
       ['n3', { outcome: 'applied' }],
     ]);
     // With tries left it may yet converge by itself.
@@ -164,7 +167,7 @@ describe('submit --wait', () => {
       {
         name: 'n2',
         verdict: 'failed',
-        why: 'failed resources: 1',
+        why: expect.stringMatching(missing) as string,
         channels: [{ state: 'POISONED' }],
       },
       { name: 'n3', verdict: 'converged' },

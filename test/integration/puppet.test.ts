@@ -159,18 +159,26 @@ describe('a manifest', () => {
     expect(second).toEqual({ ok: true, reason: 'applied', exitCode: 0, changed: 0, failed: 0 });
   });
 
-  test('changes nothing as noop', async () => {
-    const manifest = `file { '${run}/made': content => 'x' }`;
+  test('changes nothing as noop, and lists the resources of every stage', async () => {
+    const manifest = `
+      stage { 'setup': before => Stage['main'] }
+      class early { file { '${run}/early': content => 'x' } }
+      class { 'early': stage => setup }
+      file { '${run}/made': content => 'x' }`;
     const result = await apply('manifest', 'site.pp', manifest, { noop: true });
     expect(result).toMatchObject({
       ok: true,
-      reason: 'noop: resources that would change: 1',
+      reason: 'noop: resources that would change: 2',
       changed: 0,
+      wouldChange: [
+        `Stage[setup]/Early/File[${run}/early]/ensure`,
+        `Main/File[${run}/made]/ensure`,
+      ],
     });
     expect(existsSync(join(run, 'made'))).toBe(false);
   });
 
-  test('fails with the number of failing resources', async () => {
+  test('fails with the resources that failed, and why', async () => {
     const manifest = `
       file { '${run}/made': content => 'x' }
       exec { '/bin/false': }
@@ -178,7 +186,7 @@ describe('a manifest', () => {
     const result = await apply('manifest', 'site.pp', manifest);
     expect(result).toEqual({
       ok: false,
-      reason: 'failed resources: 2',
+      reason: 'Exec[/bin/false]: returned 1; also failed: File[/nonexistent/a/b]',
       exitCode: 6,
       changed: 1,
       failed: 2,
@@ -193,7 +201,7 @@ describe('a manifest', () => {
     );
     // Nor does an earlier run's summary show through.
     expect(result).toMatchObject({ ok: false, exitCode: 1, changed: null, failed: null });
-    expect(result.reason).toMatch(/^did not run: .*Could not find class ::absent/);
+    expect(result.reason).toMatch(/^Could not find class ::absent for \S+ \(site\.pp:2:1\)$/);
     expect(existsSync(join(run, 'made'))).toBe(false);
   });
 
@@ -213,7 +221,10 @@ describe('a manifest', () => {
     vi.advanceTimersByTime(config.timeoutSeconds * 1000);
     expect(await result).toEqual({
       ok: false,
-      reason: 'timeout',
+      // Puppet may still say that the command was ended, before it is ended itself.
+      reason: expect.stringMatching(
+        /^timeout, (in Exec\[hang\]|after Exec\[leave an orphan\])$/,
+      ) as string,
       exitCode: null,
       changed: null,
       failed: null,
@@ -510,7 +521,7 @@ describe('without Puppet', () => {
   test('a manifest cannot be checked', async () => {
     const path = join(run, 'site.pp');
     writeFileSync(path, '');
-    await expect(checkManifest(path, { ...config, command })).rejects.toMatchObject({
+    await expect(checkManifest(path, path, { ...config, command })).rejects.toMatchObject({
       code: 'unavailable',
     });
   });
@@ -521,16 +532,17 @@ describe('checkManifest', () => {
     const path = join(run, '-good.pp');
     writeFileSync(path, 'notice("hello")\n');
     const elsewhere = { confDir: join(run, 'conf'), varDir: join(run, 'var') };
-    await checkManifest(path, { ...config, ...elsewhere });
+    await checkManifest(path, path, { ...config, ...elsewhere });
     expect(readdirSync(run)).toEqual([basename(path)]);
   });
 
-  test("refuses a bad one with Puppet's message and line", async () => {
+  test("refuses a bad one with Puppet's message, and the name, line and column of what was typed", async () => {
     const path = join(run, 'bad.pp');
     writeFileSync(path, 'notify { "a":\n  message =>\n}\n');
-    await expect(checkManifest(path, config)).rejects.toMatchObject({
+    await expect(checkManifest(path, './site/bad.pp', config)).rejects.toMatchObject({
       code: 'malformed',
-      message: expect.stringMatching(/bad\.pp.*Syntax error at '}'.*line: 3/) as string,
+      message: `"./site/bad.pp" does not parse: line 3, column 1: Syntax error at '}'`,
+      hint: expect.stringMatching(/validate \/\S+\/site\/bad\.pp$/) as string,
     });
   });
 });

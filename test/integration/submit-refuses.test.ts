@@ -54,10 +54,10 @@ describe('submit refuses', () => {
     ['a device', () => ['/dev/null'], 64, /special file/],
     ['an empty file', () => [file('empty.bin', '')], 65, /is empty/],
     [
-      'a manifest that does not parse, and names the line',
+      'a manifest that does not parse, and names the file, line and column',
       () => [file('bad.pp', 'file { "/x":\n  ensure => \n}\n')],
       65,
-      /does not parse.*line: 3.*puppet parser validate '\/.+\/bad\.pp'\n$/s,
+      /error: "(?!.*\.submit-)\/.+\/bad\.pp" does not parse: line 3, column 1: Syntax error at '}'\n.*puppet parser validate '\/.+\/bad\.pp'\n$/s,
     ],
     ['a name with a space', () => [file('two words.bin', 'x')], 64, /two words.*--name two-words/s],
     ['a name with quotes', () => [file(`it's"so".bin`, 'x')], 64, /--name it-s-so-.bin/],

@@ -92,7 +92,7 @@ export async function installModule(
     outcome.exitCode === 0 && !outcome.timedOut && (await exists(join(installed, 'metadata.json')));
   if (!isInstalled) {
     await rm(target, { recursive: true, force: true });
-    return didNotRun(outcome);
+    return didNotRun(outcome, [run.workDir]);
   }
   await chmod(target, 0o755);
   // On disk before the link that points to it.

@@ -1,12 +1,13 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { shellCommand } from '../../command-hint.ts';
 import { UpdateError } from '../../errors.ts';
 import { printable } from '../../system/printable.ts';
 import { endProcessGroup, type ProcessIdentity } from '../../system/process-group.ts';
 import { findCommand, runCommand, type RunOutcome } from '../../system/run-command.ts';
-import { noopChanges, readSummary, type RunSummary } from './run-summary.ts';
+import { failureReason, whereItEnded, noopChanges, syntaxFault } from './messages.ts';
+import { readSummary, type RunSummary } from './run-summary.ts';
 
 export interface PuppetSettings {
   /** A name on {@link commandPath}, or an absolute path. */
@@ -23,14 +24,14 @@ export interface PuppetSettings {
 /** The result of applying one update. */
 export interface ApplyResult {
   ok: boolean;
-  /** For people: 'applied', 'failed resources: 2', 'timeout', 'did not run: …' */
+  /** For people, the fault's own words first, since it may be cut: 'applied', 'Exec[migrate]: returned 1', … */
   reason: string;
   /** Of Puppet; null when it did not end by itself, or for a plain file. */
   exitCode: number | null;
   /** Resources, from the run's own summary; null where there is none. */
   changed: number | null;
   failed: number | null;
-  /** Of a noop run: the properties that would change, without their values, which may be secret. */
+  /** Of a noop run, as noopChanges lists them. */
   wouldChange?: string[];
 }
 
@@ -92,13 +93,9 @@ export async function runPuppet(
   if (isInterrupted(outcome)) {
     // Puppet leaves its children behind then.
     await endProcessGroup(outcome.identity);
-    throw new UpdateError(
-      'try-later',
-      `Puppet was ended from outside (${outcome.signal ?? 'a signal'})`,
-      {
-        hint: 'the node tries the update again by itself; nothing needs to be done',
-      },
-    );
+    throw new UpdateError('try-later', `Puppet was ended from outside (${signalOf(outcome)})`, {
+      hint: 'the node tries the update again by itself; nothing needs to be done',
+    });
   }
   return outcome;
 }
@@ -111,6 +108,12 @@ function isInterrupted({ timedOut, signal, exitCode, output }: RunOutcome): bool
   if (timedOut) return false;
   if (signal !== null && /^SIG(TERM|INT|HUP|KILL)$/.test(signal)) return true;
   return exitCode === 1 && /^Error: (Could not run: )?SIG(TERM|INT|HUP)$/m.test(output);
+}
+
+function signalOf({ signal }: RunOutcome): string {
+  return signal === 'SIGKILL'
+    ? 'SIGKILL, as the kernel does for want of memory'
+    : (signal ?? 'a signal');
 }
 
 function environment(): Record<string, string> {
@@ -168,14 +171,22 @@ export async function applyManifest(
       FACTER_p2p_update_version: String(run.version),
     },
   );
-  return judgeApply(outcome, await readSummary(summaryFile), run.noop);
+  return judgeApply(outcome, await readSummary(summaryFile), run.noop, [
+    ...[join(run.workDir, 'environments', 'production'), dirname(manifest)],
+    ...[settings.moduleDir, ...settings.modulePath],
+  ]);
 }
 
-/** Judges a run by the codes of `puppet apply --detailed-exitcodes`: 0 and 2 are success, 4 and 6 are not. */
-export function judgeApply(
+/**
+ * Judges a run by the codes of `puppet apply --detailed-exitcodes`: 0 and 2 are success, 4 and 6 are not.
+ *
+ * @param roots directories whose files are named by their paths below it
+ */
+function judgeApply(
   outcome: RunOutcome,
   summary: RunSummary | undefined,
   noop: boolean,
+  roots: readonly string[],
 ): ApplyResult {
   const { exitCode } = outcome;
   const changed = summary?.changed ?? null;
@@ -193,38 +204,44 @@ export function judgeApply(
       wouldChange: noopChanges(outcome.output),
     };
   }
-  if (exitCode === 4 || exitCode === 6)
-    return { ok: false, reason: `failed resources: ${failed ?? '?'}`, exitCode, changed, failed };
-  return didNotRun(outcome);
+  if (exitCode !== 4 && exitCode !== 6) return didNotRun(outcome, roots);
+  const reason = failureReason(outcome.output, roots) ?? `failed resources: ${failed ?? '?'}`;
+  return { ok: false, reason, exitCode, changed, failed };
 }
 
-function didNotEnd({ timedOut, signal }: RunOutcome): ApplyResult {
-  const reason = timedOut ? 'timeout' : `Puppet was ended by ${signal ?? 'a signal'}`;
+function didNotEnd({ timedOut, signal, output }: RunOutcome): ApplyResult {
+  const where = whereItEnded(output);
+  const how = timedOut ? 'timeout' : `Puppet was ended by ${signal ?? 'a signal'}`;
+  const reason = where === undefined ? how : `${how}, ${where}`;
   return { ok: false, reason, exitCode: null, changed: null, failed: null };
 }
 
-/** The result of a run that applied nothing, with Puppet's first error. */
-export function didNotRun(outcome: RunOutcome): ApplyResult {
-  if (outcome.timedOut || outcome.exitCode === null) return didNotEnd(outcome);
-  const error = firstError(outcome.output);
-  const reason = error === undefined ? 'did not run' : `did not run: ${error}`;
-  return { ok: false, reason, exitCode: outcome.exitCode, changed: null, failed: null };
-}
-
-/** Puppet's first error line; Facter's errors, as in a sandbox, are not about the update. */
-function firstError(output: string): string | undefined {
-  const error = /^Error: (?!Facter: )(.+)$/m.exec(output)?.[1];
-  return error === undefined ? undefined : printable(error);
+/**
+ * The result of a run that applied nothing, with the error that ended it.
+ *
+ * @param roots directories whose files are named by their paths below it
+ */
+export function didNotRun(outcome: RunOutcome, roots: readonly string[]): ApplyResult {
+  const { exitCode, output } = outcome;
+  if (outcome.timedOut || exitCode === null) return didNotEnd(outcome);
+  const reason = failureReason(output, roots) ?? 'Puppet did not run, and did not say why';
+  return { ok: false, reason, exitCode, changed: null, failed: null };
 }
 
 /**
  * Checks a manifest's syntax with `puppet parser validate`, as any user and without reading or writing
  * Puppet's own directories.
  *
- * @throws UpdateError `malformed` with Puppet's message, which names the line; `unavailable` when Puppet
+ * @param path of the manifest, or of a copy of it
+ * @param name of the manifest for messages, as the operator typed it
+ * @throws UpdateError `malformed` with Puppet's message, the line and the column; `unavailable` when Puppet
  *   cannot be run
  */
-export async function checkManifest(path: string, settings: PuppetSettings): Promise<void> {
+export async function checkManifest(
+  path: string,
+  name: string,
+  settings: PuppetSettings,
+): Promise<void> {
   const command = await findPuppet(settings, 'unavailable');
   const workDir = await mkdtemp(join(tmpdir(), 'p2p-update-'));
   try {
@@ -241,16 +258,24 @@ export async function checkManifest(path: string, settings: PuppetSettings): Pro
       timeoutMs: validateTimeoutMs,
     });
     if (outcome.exitCode === 0) return;
-    const error = firstError(outcome.output);
-    if (outcome.exitCode === 1 && error !== undefined) {
-      const why = error.replace(/^Could not parse for environment \w+: /, '');
-      throw new UpdateError('malformed', `"${printable(basename(path))}" does not parse: ${why}`, {
-        hint: `correct the manifest; check it with: ${shellCommand('puppet', 'parser', 'validate', printable(resolve(path)))}`,
-      });
+    const fault = syntaxFault(outcome.output);
+    const byHand = shellCommand('puppet', 'parser', 'validate', printable(resolve(name)));
+    if (outcome.exitCode === 1 && fault !== undefined) {
+      const column = fault.column === null ? '' : `, column ${fault.column}`;
+      const place = fault.line === null ? '' : `line ${fault.line}${column}: `;
+      throw new UpdateError(
+        'malformed',
+        `"${printable(name)}" does not parse: ${place}${fault.error}`,
+        {
+          hint: `correct the manifest; check it with: ${byHand}`,
+        },
+      );
     }
-    const how = outcome.timedOut ? `after ${validateTimeoutMs / 1000} s` : `: ${error ?? ''}`;
-    throw new UpdateError('unavailable', `puppet parser validate did not finish ${how}`, {
-      hint: 'run it by hand on the manifest to see why',
+    const how = outcome.timedOut
+      ? `did not finish after ${validateTimeoutMs / 1000} s`
+      : `failed: ${failureReason(outcome.output, []) ?? 'it did not say why'}`;
+    throw new UpdateError('unavailable', `puppet parser validate ${how}`, {
+      hint: `run it by hand to see why: ${byHand}`,
     });
   } finally {
     await rm(workDir, { recursive: true, force: true });

@@ -1,9 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { hasErrno } from '../../errors.ts';
-import { printable } from '../../system/printable.ts';
-
-/** Limit for the record of an outcome; the run's log has all. */
-const maxNoopChanges = 100;
 
 /** Counts of resources in a run of Puppet. */
 export interface RunSummary {
@@ -30,13 +26,4 @@ export async function readSummary(file: string): Promise<RunSummary | undefined>
     failed: count('failed') + count('failed_to_restart'),
     outOfSync: count('out_of_sync'),
   };
-}
-
-/**
- * Lists the properties that a noop run would change, without their values, from lines such as
- * `Notice: /Stage[main]/Main/File[/etc/motd]/content: current_value …, should be … (noop)`.
- */
-export function noopChanges(output: string): string[] {
-  const lines = output.matchAll(/^Notice: \/Stage\[main\]\/(.{1,200}?): .*\(noop\)$/gm);
-  return [...lines].slice(0, maxNoopChanges).map(([, path = '']) => printable(path));
 }

@@ -29,11 +29,11 @@ describe('Puppet that is ended from outside each time, as for want of memory', (
       startedAt.push(second);
       expect(events.at(-1)).toMatchObject({
         decision: 'wait',
-        reason: 'Puppet was ended from outside (SIGKILL)',
+        reason: 'Puppet was ended from outside (SIGKILL, as the kernel does for want of memory)',
       });
       expect(node.outcomeOf(update)).toMatchObject({
         state: 'APPLYING',
-        reason: 'Puppet was ended from outside (SIGKILL)',
+        reason: 'Puppet was ended from outside (SIGKILL, as the kernel does for want of memory)',
         tries: 0,
       });
     }
