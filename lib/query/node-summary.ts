@@ -1,4 +1,4 @@
-import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
+import { keySetChannel } from '../announcement/fields.ts';
 import { isExpired, type Update, type UpdateId } from '../announcement/update.ts';
 import { buildTime, softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
@@ -8,9 +8,10 @@ import { equivocationOf, type EquivocationState, listEquivocated } from '../stat
 import { maxReadPerChannel } from '../state/facts.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { roleOfUpdate } from '../state/high-water-mark.ts';
-import { outcomesDir } from '../state/layout.ts';
-import { listRecords, type Progress } from '../state/progress.ts';
-import { type NodeState, progressOf } from './update-status.ts';
+import type { Progress } from '../state/progress.ts';
+import type { Download } from './downloads.ts';
+import { describeWithdrawn, lastAppliedOf, progressOf } from './own-records.ts';
+import type { NodeState } from './update-status.ts';
 
 /** Summary of a member: all its pages together. */
 export interface NodeSummary extends NodeFacts {
@@ -40,6 +41,8 @@ export interface ChannelFacts {
   newest: number;
   /** That version may not be applied any more, so a node without it cannot get it. */
   isNewestExpired: boolean;
+  /** The newest update that is meant for this node is a withdrawal. */
+  isWithdrawal: boolean;
   equivocation: EquivocationState;
   /** The version whose content was applied last; 0: none. */
   lastApplied: number;
@@ -55,6 +58,8 @@ export interface CurrentUpdate {
   reason: string;
   /** The last run of Puppet. */
   run: RunResult | null;
+  /** Of one that is QUEUED or STALLED; null: any other, or Transmission was not asked. */
+  download: Download | null;
 }
 
 export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>;
@@ -63,11 +68,17 @@ export type RunResult = Record<'exitCode' | 'changed' | 'failed', number | null>
 export interface OwnFacts {
   facts: NodeFacts;
   /** In the order of their names; none when the announcements cannot be listed. */
-  channels: { name: string; read: (nowSeconds: number) => ChannelFacts }[];
+  channels: { name: string; read: (nowSeconds: number) => OwnChannel }[];
+}
+
+export interface OwnChannel {
+  facts: ChannelFacts;
+  /** Info hash of the torrent that its current update waits for; null: it waits for none. */
+  awaited: string | null;
 }
 
 interface HeldAnnouncement {
-  update: Pick<Update, 'channel' | 'target' | 'noop' | 'expires'>;
+  update: Pick<Update, 'channel' | 'target' | 'noop' | 'expires' | 'kind'>;
   /** Unix seconds, both. */
   created: number;
   acceptedAt: number;
@@ -132,10 +143,12 @@ function channelFacts(
   channel: string,
   epoch: number | null,
   nowSeconds: number,
-): ChannelFacts {
+): OwnChannel {
   const { config } = held;
   let newest: { version: number; isExpired: boolean } | undefined;
   let current: CurrentUpdate | null = null;
+  let awaited: string | null = null;
+  let isWithdrawal = false;
   for (const id of held.inChannel(channel).slice(0, maxReadPerChannel)) {
     const announcement = readHeld(held, id);
     // A damaged one counts as active: ignoring it could bring back an older update.
@@ -147,17 +160,22 @@ function channelFacts(
       isExpired: announcement !== undefined && isExpired(announcement.update, nowSeconds),
     };
     if (role !== 'active') continue;
+    isWithdrawal = announcement?.update.kind === 'withdraw';
     current = currentOf(config, id, announcement, epoch);
+    if (current.state === 'QUEUED' || current.state === 'STALLED')
+      awaited = infoHashOf(progressOf(config, id));
     break;
   }
-  return {
+  const facts = {
     channel,
     newest: newest?.version ?? 0,
     isNewestExpired: newest?.isExpired ?? false,
+    isWithdrawal,
     equivocation: equivocationOf(held, channel),
     lastApplied: lastAppliedOf(config, channel),
     current,
   };
+  return { facts, awaited };
 }
 
 function currentOf(
@@ -169,21 +187,34 @@ function currentOf(
   const { version } = id;
   const since = announcement?.acceptedAt ?? 0;
   const progress = progressOf(config, id);
-  const damaged = (reason: string): CurrentUpdate => {
-    return { version, state: 'DAMAGED', since, reason, run: null };
-  };
+  const none = { version, since, run: null, download: null };
+  const damaged = (reason: string): CurrentUpdate => ({ ...none, state: 'DAMAGED', reason });
   if (typeof progress === 'string') return damaged(progress);
   // Neither side goes on with an announcement that it cannot verify again.
   if (announcement === undefined && progress?.state !== 'APPLIED')
     return damaged('its announcement is damaged');
-  if (progress !== undefined) return { version, ...describeProgress(progress) };
+  if (progress !== undefined) {
+    const current = { ...none, ...describeProgress(progress) };
+    return announcement?.update.kind === 'withdraw' && progress.state === 'APPLIED'
+      ? { ...current, state: 'WITHDRAWN', reason: describeWithdrawn(config, id) }
+      : current;
+  }
   // A key set that was placed at set-up has no record.
   if (id.channel === keySetChannel && version <= (epoch ?? 0))
-    return { version, state: 'APPLIED', since, reason: 'in force', run: null };
-  return { version, state: 'ACCEPTED', since, reason: 'accepted', run: null };
+    return { ...none, state: 'APPLIED', reason: 'in force' };
+  return { ...none, state: 'ACCEPTED', reason: 'accepted' };
 }
 
-function describeProgress({ state, at, reason, run }: Progress): Omit<CurrentUpdate, 'version'> {
+function infoHashOf(progress: Progress | string | undefined): string | null {
+  return typeof progress === 'object' ? progress.infoHash : null;
+}
+
+function describeProgress({
+  state,
+  at,
+  reason,
+  run,
+}: Progress): Pick<CurrentUpdate, 'state' | 'since' | 'reason' | 'run'> {
   const since = Math.floor(Date.parse(at[state] ?? '') / 1000);
   return {
     state,
@@ -193,23 +224,6 @@ function describeProgress({ state, at, reason, run }: Progress): Omit<CurrentUpd
   };
 }
 
-/** Version applied last; records that cannot be read are skipped, since a current one shows as DAMAGED. */
-function lastAppliedOf(config: Config, channel: string): number {
-  let begun: UpdateId[];
-  try {
-    begun = listRecords(outcomesDir(config.applyDir)).filter((id) => id.channel === channel);
-  } catch {
-    return 0;
-  }
-  begun.sort((a, b) => b.version - a.version);
-  const applied = begun.find((id) => {
-    const outcome = progressOf(config, id);
-    if (outcome === undefined || typeof outcome === 'string') return false;
-    return outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256;
-  });
-  return applied?.version ?? 0;
-}
-
 /** Reads a held announcement from its text alone, unverified; undefined when it is damaged. */
 function readHeld(held: HeldUpdates, id: UpdateId): HeldAnnouncement | undefined {
   const stored = held.stored(id);
@@ -217,7 +231,8 @@ function readHeld(held: HeldUpdates, id: UpdateId): HeldAnnouncement | undefined
   const acceptedAt = Math.floor(Date.parse(stored.acceptedAt) / 1000);
   if (held.isTorrent(id)) {
     const { channel, version: created } = id;
-    return { update: { channel, target: '', noop: false, expires: null }, created, acceptedAt };
+    const fields = { kind: null, target: '', noop: false, expires: null };
+    return { update: { channel, ...fields }, created, acceptedAt };
   }
   const announcement = held.announcement(id);
   if (announcement === undefined) return undefined;

@@ -4,11 +4,13 @@ import type { Config } from '../config.ts';
 import type { EquivocationState } from '../state/equivocation.ts';
 import { isRecord } from '../system/json.ts';
 import { asciiOnly } from '../system/printable.ts';
+import { type AskDownloads, type Download, formatDownload, parseDownload } from './downloads.ts';
 import {
   type ChannelFacts,
   type CurrentUpdate,
   nodeFacts,
   type NodeFacts,
+  type OwnChannel,
   type RunResult,
 } from './node-summary.ts';
 import { isNodeState, maxResponseBytes } from './update-status.ts';
@@ -21,10 +23,12 @@ import { isNodeState, maxResponseBytes } from './update-status.ts';
  *
  * where a channel is a list, so that some seven fit:
  *
- *     [channel, newest, flags, lastApplied, version, state, since, reason, [exitCode, changed, failed]]
+ *     [channel, newest, flags, lastApplied, version, state, since, reason, [exitCode, changed, failed],
+ *       [percent, bytesPerSecond]]
  *
- * without the clock from version 0.2.0, and without the last five when no update is meant for the node. Flags: X the newest is expired, E an
- * equivocation, U a damaged record of one.
+ * without the last six when no update is meant for the node, and without the last one when nothing is being
+ * downloaded. Flags: X the newest is expired, E an equivocation, U a damaged record of one, W a withdrawal is
+ * meant for the node. Version 0.2.0 knows neither the clock, nor downloads, nor W.
  */
 export interface SummaryPage extends NodeFacts {
   channels: ChannelFacts[];
@@ -41,18 +45,29 @@ const equivocationFlags: Record<EquivocationState, string> = { none: '', seen: '
  *
  * @param nowSeconds unix seconds
  */
-export function summaryPage(config: Config, after: string, nowSeconds: number): string {
+export async function summaryPage(
+  config: Config,
+  after: string,
+  nowSeconds: number,
+  askDownloads: AskDownloads,
+): Promise<string> {
   const { facts, channels } = nodeFacts(config, nowSeconds);
   const left = channels.filter(({ name }) => name > after);
-  const rows: unknown[] = [];
-  let text = formatPage(facts, rows, left.length > 0);
-  for (const [index, { read }] of left.entries()) {
-    rows.push(formatChannel(read(nowSeconds)));
-    const longer = formatPage(facts, rows, index + 1 < left.length);
-    if (longer.length > maxResponseBytes) break;
-    text = longer;
+  const read: OwnChannel[] = [];
+  const none: ReadonlyMap<string, Download> = new Map();
+  const format = (count: number, downloads: typeof none): string => {
+    const rows = read.slice(0, count).map((each) => formatChannel(each, downloads));
+    return formatPage(facts, rows, count < left.length);
+  };
+  for (const channel of left) {
+    read.push(channel.read(nowSeconds));
+    if (format(read.length, none).length > maxResponseBytes) break;
   }
-  return text;
+  const awaited = read.flatMap((each) => each.awaited ?? []);
+  const downloads = await askDownloads(awaited);
+  let count = read.length;
+  while (count > 0 && format(count, downloads).length > maxResponseBytes) count -= 1;
+  return format(count, downloads);
 }
 
 /** Formats the page of a node that cannot even read its configuration. */
@@ -75,15 +90,27 @@ function formatPage(facts: NodeFacts, channels: readonly unknown[], more: boolea
   });
 }
 
-function formatChannel(facts: ChannelFacts): unknown[] {
+function formatChannel(
+  { facts, awaited }: OwnChannel,
+  downloads: ReadonlyMap<string, Download>,
+): unknown[] {
   const { channel, newest, lastApplied, current } = facts;
-  const flags = `${facts.isNewestExpired ? 'X' : ''}${equivocationFlags[facts.equivocation]}`;
+  const flags = [
+    facts.isNewestExpired ? 'X' : '',
+    equivocationFlags[facts.equivocation],
+    facts.isWithdrawal ? 'W' : '',
+  ].join('');
   const row = [channel, newest, flags, lastApplied];
   if (current === null) return row;
   const { version, state, since, run } = current;
   // The result of a run says more than its reason.
   const reason = state === 'APPLIED' && run !== null ? '' : shorten(current.reason);
-  return [...row, version, state, since, reason, run && [run.exitCode, run.changed, run.failed]];
+  const download = awaited === null ? undefined : downloads.get(awaited);
+  return [
+    ...row,
+    ...[version, state, since, reason, run && [run.exitCode, run.changed, run.failed]],
+    ...(download === undefined ? [] : [formatDownload(download)]),
+  ];
 }
 
 /** Cuts a text and makes it ASCII, so that characters are bytes; JSON's escapes at most double them. */
@@ -132,17 +159,22 @@ function parseChannel(value: unknown): ChannelFacts | undefined {
     channel,
     newest,
     isNewestExpired: flags.includes('X'),
+    isWithdrawal: flags.includes('W'),
     equivocation: seen ?? 'none',
     lastApplied,
     current,
   };
 }
 
-function parseCurrent([version, state, since, reason, run]: unknown[]): CurrentUpdate | undefined {
+function parseCurrent(fields: unknown[]): CurrentUpdate | undefined {
+  const [version, state, since, reason, run, download] = fields;
   if (!isCount(version) || !isCount(since) || typeof reason !== 'string') return undefined;
   if (!isNodeState(state) || !isRun(run)) return undefined;
   const result: RunResult | null = run && { exitCode: run[0], changed: run[1], failed: run[2] };
-  return { version, state, since, reason: shorten(reason), run: result };
+  return {
+    ...{ version, state, since, reason: shorten(reason), run: result },
+    download: parseDownload(download),
+  };
 }
 
 type Run = [number | null, number | null, number | null];

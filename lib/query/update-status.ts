@@ -1,13 +1,13 @@
 import { keySetChannel } from '../announcement/fields.ts';
 import type { UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
-import { describeError } from '../errors.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { roleOf } from '../state/high-water-mark.ts';
-import { outcomesDir, updatesDir } from '../state/layout.ts';
-import { type Progress, readProgress } from '../state/progress.ts';
+import type { Progress } from '../state/progress.ts';
 import type { State } from '../state/states.ts';
 import { asciiOnly } from '../system/printable.ts';
+import { type AskDownloads, type Download, formatDownload, parseDownload } from './downloads.ts';
+import { describeWithdrawn, progressOf } from './own-records.ts';
 
 /**
  * State of an update on a node. OTHER: held for other nodes. UNKNOWN: never heard of, or not kept.
@@ -41,6 +41,8 @@ export interface UpdateStatus {
   /** Of a noop: some of the properties that would change, and how many more there are. */
   wouldChange?: string[];
   more?: number;
+  /** Of one that is QUEUED or STALLED, where Transmission has answered. */
+  download?: Download;
 }
 
 /** Serf's limit of a response is 1,024 bytes (QueryResponseSizeLimit in serf/config.go), some of them its frame. */
@@ -48,34 +50,30 @@ export const maxResponseBytes = 900;
 const maxReasonChars = 200;
 
 /** Status of an update on this node. */
-export function statusOf(config: Config, id: UpdateId): UpdateStatus {
+export async function statusOf(
+  config: Config,
+  id: UpdateId,
+  askDownloads: AskDownloads,
+): Promise<UpdateStatus> {
   const progress = progressOf(config, id);
   if (typeof progress === 'string') return { state: 'DAMAGED', reason: shorten(progress) };
-  if (progress !== undefined) return describe(progress);
   const held = new HeldUpdates(config);
+  if (progress !== undefined) {
+    const { state, infoHash } = progress;
+    const isWithdrawal = held.announcement(id)?.update.kind === 'withdraw';
+    // The state stays APPLIED: for a node of version 0.2.0 that asks, any other one would be a failure.
+    if (isWithdrawal && state === 'APPLIED')
+      return { state, reason: shorten(describeWithdrawn(config, id)) };
+    const isAwaited = state === 'QUEUED' || state === 'STALLED';
+    const download = (await askDownloads(isAwaited ? [infoHash] : [])).get(infoHash);
+    return { ...describe(progress), ...(download === undefined ? {} : { download }) };
+  }
   if (!held.has(id))
     return config.channels?.includes(id.channel) === false && id.channel !== keySetChannel
       ? { state: 'OTHER', reason: 'this node does not follow the channel' }
       : { state: 'UNKNOWN', reason: 'not heard of, or refused' };
   if (roleOf(held, id).role === 'not-targeted') return { state: 'OTHER', reason: 'not a target' };
   return { state: 'ACCEPTED', reason: 'accepted' };
-}
-
-/**
- * Reads the record of an update: the apply side's, or as long as that has not begun, advance's. A fault
- * in it must not keep the node from answering.
- *
- * @returns the fault, as text, of a record that cannot be read; undefined when there is none
- */
-export function progressOf(
-  { stateDir, applyDir }: Pick<Config, 'stateDir' | 'applyDir'>,
-  id: UpdateId,
-): Progress | string | undefined {
-  try {
-    return readProgress(outcomesDir(applyDir), id) ?? readProgress(updatesDir(stateDir), id);
-  } catch (error) {
-    return describeError(error).replaceAll(`${stateDir}/`, '').replaceAll(`${applyDir}/`, '');
-  }
 }
 
 function describe({ state, reason, run }: Progress): UpdateStatus {
@@ -90,11 +88,12 @@ function shorten(reason: string): string {
 
 /** Formats a status as one line of JSON that fits a response; properties that do not fit are counted in `more`. */
 export function formatStatus(status: UpdateStatus): string {
-  const all = status.wouldChange;
-  if (all === undefined) return JSON.stringify(status);
+  const { wouldChange: all, download, ...plain } = status;
+  const rest = download === undefined ? plain : { ...plain, download: formatDownload(download) };
+  if (all === undefined) return JSON.stringify(rest);
   for (let kept = all.length; ; kept -= 1) {
     const text = JSON.stringify({
-      ...status,
+      ...rest,
       wouldChange: all.slice(0, kept),
       more: all.length - kept,
     });
@@ -111,9 +110,11 @@ export function parseStatus(response: string): UpdateStatus | undefined {
     return undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
-  const { state, reason, wouldChange, more } = value as Record<string, unknown>;
+  const { state, reason, wouldChange, more, ...rest } = value as Record<string, unknown>;
   if (!isNodeState(state) || typeof reason !== 'string') return undefined;
-  const status = { state, reason: asciiOnly(reason) };
+  const download = parseDownload(rest['download']);
+  const known = download === null ? {} : { download };
+  const status: UpdateStatus = { state, reason: asciiOnly(reason), ...known };
   if (!Array.isArray(wouldChange) || typeof more !== 'number') return status;
   return { ...status, wouldChange: wouldChange.map((each) => asciiOnly(String(each))), more };
 }

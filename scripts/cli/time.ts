@@ -45,3 +45,28 @@ export function parseMoment(text: string, fromSeconds: number): number {
     hint: 'write 2030-01-31T06:00Z, with a zone, or +2h for two hours from now',
   });
 }
+
+/** Days from now after which the year of a date tells more than its time of day. */
+const yearDays = 300;
+const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+/** A moment in this machine's zone, 12 columns: `22 Nov 15:56`, or `22 Nov  2024` far from now. */
+export function localTime(unixSeconds: number, fromSeconds = nowSeconds()): string {
+  const date = new Date(unixSeconds * 1000);
+  if (Number.isNaN(date.getTime())) return '?'.padEnd(12);
+  const two = (count: number): string => String(count).padStart(2, '0');
+  const day = `${String(date.getDate()).padStart(2)} ${months[date.getMonth()] ?? ''}`;
+  const isFar = Math.abs(unixSeconds - fromSeconds) > yearDays * 86_400;
+  return isFar
+    ? `${day} ${String(date.getFullYear()).padStart(5)}`
+    : `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/** A span of seconds in its largest unit; one below 0, from a clock that is ahead, counts as 0. */
+export function age(seconds: number): string {
+  const span = Math.max(0, seconds);
+  if (span < 120) return `${span} s`;
+  if (span < 7200) return `${Math.floor(span / 60)} min`;
+  if (span < 172_800) return `${Math.floor(span / 3600)} h`;
+  return `${Math.floor(span / 86_400)} d`;
+}

@@ -1,10 +1,12 @@
 import { commandLine } from '../cli/command-line.ts';
 
-export const help = `Usage: p2p-update log [CHANNEL[@VERSION]] [--watch] [--json]
+export const help = `Usage: p2p-update log [CHANNEL[@VERSION]] [--queries] [--watch] [--json]
 
 Shows the log of this node, of its handlers, advance and the apply side together, in the order of time:
-all of it, the lines of one channel, or those of one update from its event to its outcome.
+all of it, the lines of one channel, or those of one update from its event to its outcome. Answers to
+other nodes' queries, as of status, are left out.
 
+  --queries        with those answers
   --watch          go on with new lines until Ctrl-C
   --json           the lines as they are in events.log, one JSON object each
   --help
@@ -20,6 +22,8 @@ const { parse, usage } = commandLine('log');
 export interface LogOptions {
   /** A channel, or one update of it as channel@version; undefined: everything. */
   key: string | undefined;
+  /** With the answers to queries of other nodes. */
+  queries: boolean;
   /** One JSON object a line, as the log has it. */
   json: boolean;
   /** Go on with new lines until the process ends. */
@@ -32,6 +36,7 @@ export function parseCommand(args: string[]): LogOptions | undefined {
     args,
     allowPositionals: true,
     options: {
+      queries: { type: 'boolean', default: false },
       watch: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -40,5 +45,6 @@ export function parseCommand(args: string[]): LogOptions | undefined {
   if (values.help) return undefined;
   const [key, ...more] = positionals;
   if (more.length > 0) throw usage('one channel or update at a time, or none for everything');
-  return { key, json: values.json, follow: values.watch };
+  const { json, queries, watch: follow } = values;
+  return { key, json, queries, follow };
 }

@@ -20,8 +20,12 @@ const pollMs = 500;
  * @throws UpdateError `usage` for a key that is neither a channel nor an update, `configuration` for a log
  *   that this user may not read
  */
-export async function showLog(config: Config, { key, json, follow }: LogOptions): Promise<void> {
-  const matches = filterFor(config, key);
+export async function showLog(
+  config: Config,
+  { key, json, queries, follow }: LogOptions,
+): Promise<void> {
+  const isOfKey = filterFor(config, key);
+  const matches = (line: LoggedLine): boolean => (queries || !isAnswer(line)) && isOfKey(line);
   const format = json ? (line: LoggedLine): string => JSON.stringify(line) : formatLine;
   let seen = sizes(config);
   let lines = readBoth(config);
@@ -40,6 +44,11 @@ export async function showLog(config: Config, { key, json, follow }: LogOptions)
         .map(format),
     );
   }
+}
+
+/** Whether a line is of a query that the node only answered: each status of the fleet leaves some on every node. */
+function isAnswer({ handler, decision }: LoggedLine): boolean {
+  return decision === 'answer' && (handler === 'status' || handler === 'latest');
 }
 
 /** The hook knows an info hash alone, so an update's own lines are also those that name its hash. */

@@ -1,16 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../lib/config.ts';
+import { commandHint } from '../../lib/command-hint.ts';
 import { UpdateError, exitStatus, formatError } from '../../lib/errors.ts';
+import { findAnnounced } from '../../lib/query/announced.ts';
 import { askSummaries } from '../../lib/query/ask-fleet.ts';
-import { judgeFleet, verdictStatuses } from '../../lib/query/judge-fleet.ts';
+import { judgeFleet, type NodeRow, verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
+import { asciiOnly } from '../../lib/system/printable.ts';
+import { UnknownWordError } from '../cli/command-line.ts';
 import { endBySignal, endWithReader, print } from '../cli/output.ts';
 import { nowSeconds } from '../cli/time.ts';
 import { isRestartLoop, restartLoopText, serfJournal } from '../doctor/serf-checks.ts';
 import { showUnits } from '../doctor/systemd.ts';
 import type { StatusOptions } from './arguments.ts';
 import { statusJson, statusLines, type Report } from './report.ts';
+
+/** A narrower terminal wraps the lines. */
+const minColumns = 60;
 
 async function askFleet(config: Config, channel: string | undefined): Promise<Report> {
   const serf = connectSerf(config.serf);
@@ -19,10 +26,11 @@ async function askFleet(config: Config, channel: string | undefined): Promise<Re
   });
   const alive = members.filter(({ status }) => status === 'alive').map(({ name }) => name);
   const answers = await askSummaries(serf, alive);
+  const announced = await findAnnounced(config, serf, answers);
   const at = nowSeconds();
   const { staleAfterSeconds } = config;
-  const status = judgeFleet({ members, answers, channel, staleAfterSeconds, nowSeconds: at });
-  return { ...status, fleet: fleetId(config), at, staleAfterSeconds };
+  const judged = { members, answers, announced, channel, staleAfterSeconds, nowSeconds: at };
+  return { ...judgeFleet(judged), fleet: fleetId(config), at, staleAfterSeconds, announced };
 }
 
 /** The same error, or the restart loop of the agent that is behind it, where systemd knows of one. */
@@ -43,10 +51,30 @@ function fleetId(config: Config): string {
   }
 }
 
-async function show(config: Config, { channel, json }: StatusOptions): Promise<string> {
+/** Asks the fleet, and formats its report for a terminal of that many lines, or without a limit. */
+async function show(
+  config: Config,
+  { channel, json, node, rows }: StatusOptions,
+  height: number | null,
+): Promise<string> {
   const report = await askFleet(config, channel);
-  process.exitCode = verdictStatuses[report.verdict];
-  return json ? `${statusJson(report)}\n` : `${statusLines(report).join('\n')}\n`;
+  const one = node === undefined ? undefined : findNode(report, node);
+  process.exitCode = verdictStatuses[(one ?? report).verdict];
+  if (json) return `${statusJson(report, { rows, node })}\n`;
+  const { stdout } = process;
+  // A pipe or a file gets whole lines.
+  const width = stdout.isTTY ? Math.max(stdout.columns, minColumns) : Infinity;
+  return `${statusLines(report, { rows, node, width, height }).join('\n')}\n`;
+}
+
+function findNode({ nodes }: Report, name: string): NodeRow {
+  const node = nodes.find((each) => each.name === name);
+  if (node !== undefined) return node;
+  throw new UnknownWordError(`there is no member ${JSON.stringify(asciiOnly(name))}`, {
+    hint: `names of members: ${commandHint('status', '--all')}`,
+    word: name,
+    known: nodes.map((each) => each.name),
+  });
 }
 
 /** Repeats the status every `seconds`, until the process ends. */
@@ -55,18 +83,15 @@ async function watch(config: Config, options: StatusOptions, seconds: number): P
   endBySignal();
   const { stdout } = process;
   for (let isFirst = true; ; isFirst = false) {
-    const text = await show(config, options).catch((error: unknown) => {
+    // The last line is the cursor's.
+    const height = stdout.isTTY ? stdout.rows - 1 : null;
+    const text = await show(config, options, height).catch((error: unknown) => {
       process.exitCode = exitStatus(error);
       return formatError('status', error);
     });
     if (options.json) print(text);
-    else if (stdout.isTTY) {
-      const lines = text
-        .trimEnd()
-        .split('\n')
-        .slice(0, stdout.rows - 1);
-      print(`\u001b[H\u001b[2J${lines.join('\n')}\n`);
-    } else print(isFirst ? text : `\n${text}`);
+    else if (stdout.isTTY) print(`\u001b[H\u001b[2J${text}`);
+    else print(isFirst ? text : `\n${text}`);
     await sleep(seconds * 1000);
   }
 }
@@ -79,5 +104,5 @@ async function watch(config: Config, options: StatusOptions, seconds: number): P
  */
 export async function showFleet(config: Config, options: StatusOptions): Promise<void> {
   if (options.watchSeconds !== null) await watch(config, options, options.watchSeconds);
-  else print(await show(config, options));
+  else print(await show(config, options, null));
 }

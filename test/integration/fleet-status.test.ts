@@ -138,8 +138,14 @@ describe('submit --wait', () => {
         },
       ]);
     }
-    const table = await nodes[1].script('status', []);
-    expect(table.stdout).toMatch(/^fleet test-fleet: converged\n {2}answers +3 of 3 nodes\n/);
+    const table = await nodes[1].script('status', ['--all']);
+    expect(table.stdout).toMatch(
+      /^fleet test-fleet: converged: every node has what is meant for it\n3 of 3 nodes answer, /,
+    );
+    const signer = fleet.keys.keySet.releaseKeys[0]?.key.id.slice(0, 8) ?? '';
+    expect(table.stdout).toMatch(
+      new RegExp(`^good@${sent.version} +good\\.pp +\\S+ \\S+ \\S+ +${signer} +3/3$`, 'm'),
+    );
     expect(table.stdout).toMatch(
       new RegExp(`^n2 +good +${sent.version} +APPLIED +\\d+ s +exit 2, 1 changed, 0 failed$`, 'm'),
     );
@@ -266,7 +272,7 @@ describe('on a terminal', () => {
     expect(shown).toMatch(/^n3 +applied/m);
   });
 
-  it('status --watch shows the top of the table in one place', async () => {
+  it('status --watch shows the verdict on top, within the height, in one place', async () => {
     // The interrupt alone ends it.
     const shown = await show(8, 'status', '--watch', '1');
     const [before, ...screens] = shown.split('\u001b[H\u001b[2J');
@@ -274,7 +280,7 @@ describe('on a terminal', () => {
     expect(screens.length).toBeGreaterThan(1);
     for (const screen of screens) {
       expect(screen).toMatch(/^fleet test-fleet: /);
-      expect(screen.replace(/\n$/, '').split('\n')).toHaveLength(5);
+      expect(screen.replace(/\n$/, '').split('\n').length).toBeLessThanOrEqual(5);
     }
   });
 });

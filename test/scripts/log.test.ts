@@ -56,16 +56,32 @@ describe('log', () => {
     expect(decisionsOf(show(node, '--json').stdout)).toHaveLength(6);
   });
 
+  it('leaves out the answers to queries of other nodes, unless they are asked for', () => {
+    const node = makeNode();
+    for (const handler of ['status', 'latest']) {
+      const event = { ...id, handler, reason: 'APPLIED' };
+      logEvent(node.config.stateDir, { ...event, decision: 'answer' });
+      logEvent(node.config.stateDir, { ...event, decision: 'refuse' });
+    }
+    const shown = (...args: string[]): string[] =>
+      decisionsOf(show(node, 'default@5', '--json', ...args).stdout).sort();
+    const lines = ['accept', 'applied', 'complete', 'queued', 'refuse', 'refuse'];
+    expect(shown()).toEqual(lines);
+    expect(shown('--queries')).toEqual(['answer', 'answer', ...lines].sort());
+  });
+
   it('replaces control characters, which could steer a terminal', () => {
     const { stdout } = show(makeNode(), 'default@5');
     expect(stdout).toMatch(/apply +default@5 +applied +a\?\[2Jb \(\d+ ms\)\n$/);
   });
 
+  const log = { key: undefined, json: false, queries: false, follow: false };
   it.each<[string, object]>([
-    ['', { key: undefined, json: false, follow: false }],
-    ['web', { key: 'web', json: false, follow: false }],
-    ['web@7 --json', { key: 'web@7', json: true, follow: false }],
-    ['7 --watch', { key: '7', json: false, follow: true }],
+    ['', { ...log }],
+    ['web', { ...log, key: 'web' }],
+    ['web@7 --json', { ...log, key: 'web@7', json: true }],
+    ['--queries', { ...log, queries: true }],
+    ['7 --watch', { ...log, key: '7', follow: true }],
   ])('parses the arguments %j', (text, options) => {
     expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(options);
   });

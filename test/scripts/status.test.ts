@@ -2,58 +2,49 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { commandHint } from '../../lib/command-hint.ts';
-import type { ChannelRow, NodeRow } from '../../lib/query/judge-fleet.ts';
+import { verdictStatuses } from '../../lib/query/judge-fleet.ts';
+import type { NodeSummary } from '../../lib/query/node-summary.ts';
+import { age, localTime } from '../../scripts/cli/time.ts';
 import { parseCommand } from '../../scripts/status/arguments.ts';
-import { age, statusJson, statusLines, type Report } from '../../scripts/status/report.ts';
+import { statusJson, statusLines, type Report, type View } from '../../scripts/status/report.ts';
+import {
+  announcedManifest,
+  channelFacts,
+  madeAt,
+  madeLargeReport,
+  madeReport,
+  nodeSummary,
+} from '../support/fleet/made-fleet.ts';
 import { makeOperator } from '../support/fleet/operator.ts';
 import { programArgv } from '../support/run/program.ts';
 import { refusal } from '../support/run/refusal.ts';
 
 // Tests that need a fleet are in test/integration/fleet-status.test.ts and test/attacks/freeze.test.ts.
 
-const at = 1_900_000_000;
+const at = madeAt;
+const version = at - 50;
+const wide: View = { rows: 'problems', node: undefined, width: Infinity, height: null };
 
-const row: ChannelRow = {
-  channel: 'default',
-  newest: at - 50,
-  isNewestExpired: false,
-  equivocation: 'none',
-  lastApplied: at - 50,
-  current: {
-    version: at - 50,
-    state: 'APPLIED',
-    since: at - 30,
-    reason: '',
-    run: { exitCode: 2, changed: 1, failed: 0 },
-  },
-  verdict: 'converged',
-  why: '',
-};
-const node: NodeRow = {
-  name: 'n1',
-  member: 'alive',
-  verdict: 'converged',
-  why: '',
-  facts: { software: '1.0.0', epoch: 1, newestCreated: at - 50, isLimited: false, fault: '' },
-  channels: [row],
-};
-const report: Report = {
-  fleet: 'lab',
-  at,
-  verdict: 'converged',
-  newestCreated: at - 50,
-  isStale: false,
-  staleAfterSeconds: 1000,
-  nodes: [node],
-};
+/** The report on one node that has applied one manifest. */
+function soundReport(): Report {
+  return madeReport(
+    { n1: nodeSummary([channelFacts('default', version)]) },
+    { [`default@${version}`]: announcedManifest() },
+  );
+}
 
 describe('the arguments', () => {
-  const status = { channel: undefined, json: false, watchSeconds: null };
+  const status = {
+    ...{ channel: undefined, node: undefined, rows: 'problems' },
+    ...{ json: false, watchSeconds: null },
+  };
   it.each<[string, object | undefined]>([
     ['', status],
     ['--channel web --json', { ...status, channel: 'web', json: true }],
     ['--watch', { ...status, watchSeconds: 5 }],
     ['--watch 30', { ...status, watchSeconds: 30 }],
+    ['--node n1 --all', { ...status, node: 'n1', rows: 'all' }],
+    ['--failed', { ...status, rows: 'failed' }],
     ['-h --watch', undefined],
   ])('are parsed from %j', (text, options) => {
     expect(parseCommand(text.split(' ').filter((word) => word !== ''))).toEqual(options);
@@ -67,6 +58,7 @@ describe('the arguments', () => {
     '--channel ../x',
     '--no',
     '--log --channel web',
+    '--all --failed',
   ])('are refused when they are %j', (text) => {
     expect(refusal(() => parseCommand(text.split(' '))).code).toBe('usage');
   });
@@ -81,93 +73,234 @@ describe('the arguments', () => {
   );
 });
 
-describe('the table', () => {
-  it('has a header and a line for each node and channel', () => {
-    expect(statusLines(report)).toEqual([
-      'fleet lab: converged',
-      '  answers              1 of 1 nodes',
-      '  software             1.0.0',
-      '  newest announcement  50 s ago',
+describe('the report', () => {
+  it('is the verdict and a line for each update where all is well', () => {
+    expect(statusLines(soundReport(), wide)).toEqual([
+      'fleet lab: converged: every node has what is meant for it',
+      '1 of 1 nodes answer, software 1.0.0, newest announcement 50 s ago',
       '',
-      'NODE  CHANNEL  VERSION     STATE    AGE   LAST RESULT',
-      'n1    default  1899999950  APPLIED  30 s  exit 2, 1 changed, 0 failed',
+      `UPDATE              FILE     ${'CREATED'.padEnd(12)}  SIGNER    APPLIED`,
+      `default@${version}  site.pp  ${localTime(version, at)}  18a45322  1/1`,
     ]);
   });
 
-  it('names the problems and their nodes first', () => {
-    const failed: ChannelRow = {
-      ...row,
-      channel: 'web',
-      equivocation: 'seen',
-      lastApplied: 5,
-      current: {
-        version: 6,
-        state: 'FAILED',
-        since: at - 7300,
-        reason: 'failed resources: 1',
-        run: { exitCode: 4, changed: 0, failed: 1 },
-      },
-      verdict: 'failed',
-      why: 'equivocation: one version was signed twice',
-    };
-    const silent: NodeRow = { ...node, name: 'n2', facts: null, why: 'down', channels: [] };
-    const nodes: NodeRow[] = [
-      { ...node, verdict: 'failed', why: failed.why, channels: [row, failed] },
-      { ...silent, member: 'down', verdict: 'pending' },
-    ];
-    expect(statusLines({ ...report, verdict: 'failed', nodes })).toEqual([
-      'fleet lab: failed',
-      '  answers              1 of 2 nodes',
-      '  software             1.0.0',
-      '  newest announcement  50 s ago',
-      '  EQUIVOCATION         web on n1',
-      '  failed               n1 web: equivocation: one version was signed twice',
-      '  pending              n2: down',
-      `  gone for good?       ${commandHint('retire', 'NODE')}`,
-      '',
-      'NODE  CHANNEL  VERSION     STATE    AGE   LAST RESULT',
-      'n1    default  1899999950  APPLIED  30 s  exit 2, 1 changed, 0 failed',
-      'n1    web      6           FAILED   2 h   failed resources: 1 (exit 4, 0 changed, 1 failed); equivocation: one version was signed twice; before: 5',
-      'n2    -        -           -        -     down',
+  it('has what is not right, the worst first, with its reason and the command that helps', () => {
+    const poisoned = channelFacts('web', version, {
+      ...{ state: 'POISONED', reason: 'failed resources: 1' },
+      run: { exitCode: 4, changed: 0, failed: 1 },
+    });
+    const loads = channelFacts('web', version, {
+      ...{ state: 'QUEUED', reason: 'in Transmission', run: null },
+      download: { percent: 45, bytesPerSecond: 119_500 },
+    });
+    const report = madeReport({
+      n1: nodeSummary([channelFacts('web', version)]),
+      n2: nodeSummary([loads]),
+      n3: nodeSummary([poisoned]),
+      n4: undefined,
+      n5: nodeSummary([poisoned]),
+      n6: { ...nodeSummary([channelFacts('web', version)]), fault: 'disk full: 3 MiB left' },
+    });
+    const lines = statusLines(report, wide);
+    expect(lines[0]).toBe(
+      'fleet lab: failed: web on n3 and 1 more: POISONED: failed resources: 1 (exit 4, 0 changed, 1 failed)',
+    );
+    expect(lines[4]).toMatch(/^web@\d+ {2}\? +\? +\? +2\/5, 2 POISONED, 1 QUEUED$/);
+    expect(lines.slice(6)).toEqual([
+      'failed    web: POISONED: failed resources: 1 (exit 4, 0 changed, 1 failed)',
+      `          on n3, n5: ${commandHint('retry', `web@${version}`)}`,
+      'failed    disk full: 3 MiB left',
+      `          on n6: ${commandHint('doctor')}`,
+      'pending   down',
+      `          on n4; if gone for good: ${commandHint('retire', 'n4')}`,
+      'pending   web: QUEUED: 45 %, 120 kB/s',
+      '          on n2',
     ]);
   });
 
-  it('counts the software versions, and stays ASCII with any member name', () => {
-    const facts = { ...node.facts, software: '2.0.0' } as NodeRow['facts'];
-    const nodes = [node, { ...node, name: '\u009b2Jn\u00e9', facts }];
-    const lines = statusLines({ ...report, nodes });
-    expect(lines).toContain('  software             1.0.0 on 1, 2.0.0 on 1');
-    expect(lines.join('\n')).toMatch(/^\?2Jn\? /m);
+  it('of 50 nodes and 10 channels fits a screen of 80 columns and 24 lines', () => {
+    const lines = statusLines(madeLargeReport(), { ...wide, width: 80 });
+    expect(lines).toHaveLength(24);
+    expect(lines[0]).toMatch(/^fleet lab: failed: channel-3 on node-7 and 4 more: POISONED: /);
+    for (let i = 0; i < 10; i += 1)
+      expect(lines[4 + i]).toMatch(
+        new RegExp(`^channel-${i}@\\d+ +acme-\\S+ +.{12} +18a45322 +\\d+/48`),
+      );
+    const problems = lines.slice(15).filter((line) => !line.startsWith(' '));
+    expect(problems.map((line) => line.replace(/:.*/, ''))).toEqual([
+      ...['failed    channel-3', 'pending   down', 'pending   channel-1', 'pending   channel-5'],
+      expect.stringMatching(/^and 3 more /) as string,
+    ]);
+    // A command is never cut: it is to be pasted.
+    const commands = / [^ ]*p2p-update[^ ]* .*$/;
+    for (const line of lines) expect(line.replace(commands, '').length).toBeLessThanOrEqual(80);
+    expect(lines.join('\n')).toContain(commandHint('retry', `channel-3@${at - 4997}`));
   });
 
-  it('shows ten problems, and counts the others', () => {
-    const bad: NodeRow = {
-      ...node,
-      verdict: 'pending',
-      why: 'no answer',
-      facts: null,
-      channels: [],
+  it.each([6, 10, 24, 50])(
+    'keeps to a terminal of 80 columns and %d lines, the verdict on top',
+    (height) => {
+      for (const rows of ['problems', 'all', 'failed'] as const) {
+        const lines = statusLines(madeLargeReport(), { ...wide, rows, width: 80, height });
+        expect(lines.length).toBeLessThanOrEqual(height);
+        expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(80);
+        expect(lines[0]).toMatch(/^fleet lab: failed: /);
+      }
+    },
+  );
+
+  it('has every node and channel with --all, the failed ones with --failed, and one node with --node', () => {
+    const report = madeLargeReport();
+    const table = (view: Partial<View>): string[] => {
+      const lines = statusLines(report, { ...wide, ...view });
+      return lines.slice(lines.findIndex((line) => line.startsWith('NODE')) + 1);
     };
-    const nodes = Array.from({ length: 14 }, (_, i) => ({ ...bad, name: `n${i + 1}` }));
-    const lines = statusLines({ ...report, verdict: 'pending', nodes });
-    expect(lines.filter((line) => line.startsWith('  pending'))).toHaveLength(10);
-    expect(lines).toContain('  and 4 more');
+    expect(table({ rows: 'all' })).toHaveLength(482);
+    expect(table({ rows: 'failed' }).map((line) => line.split(/ +/)[0])).toEqual([
+      ...['node-7', 'node-17', 'node-27', 'node-37', 'node-47'],
+    ]);
+    expect(table({ node: 'node-7' })).toHaveLength(10);
+    expect(statusLines(report, { ...wide, node: 'node-8' })[0]).toBe(
+      'node-8 of fleet lab: converged: every node has what is meant for it',
+    );
+    const [verdict, , , header] = statusLines(soundReport(), { ...wide, rows: 'failed' });
+    expect([verdict, header]).toEqual([
+      expect.stringMatching(/^fleet lab: converged: /),
+      undefined,
+    ]);
+  });
+
+  it('tells of a scheduled update until when it waits, and that is no failure', () => {
+    const waits = channelFacts('web', version, {
+      state: 'COMPLETE',
+      reason: 'downloaded',
+      run: null,
+    });
+    const notBefore = at + 3600;
+    const announced = announcedManifest({ notBefore });
+    const report = madeReport({ n1: nodeSummary([waits]) }, { [`web@${version}`]: announced });
+    expect(verdictStatuses[report.verdict]).toBe(0);
+    const lines = statusLines(report, wide);
+    const until = `WAITING until ${localTime(notBefore, at)}`;
+    expect(lines[0]).toBe(`fleet lab: scheduled: web on n1: ${until}`);
+    expect(lines.slice(4)).toEqual([
+      expect.stringMatching(/0\/1, 1 WAITING$/),
+      ...['', `scheduled web: ${until}`, '          on n1'],
+    ]);
+    expect(JSON.parse(statusJson(report, wide))).toMatchObject({
+      verdict: 'scheduled',
+      exitStatus: 0,
+      nodes: [
+        { channels: [{ state: 'WAITING', until: new Date(notBefore * 1000).toISOString() }] },
+      ],
+    });
+  });
+
+  it('tells of a withdrawal what runs on the nodes', () => {
+    const of = (name: string, reason: string): [string, NodeSummary] => {
+      const current = { state: 'WITHDRAWN' as const, reason, run: null };
+      return [
+        name,
+        nodeSummary([{ ...channelFacts('web', version, current), isWithdrawal: true }]),
+      ];
+    };
+    const nodes = Object.fromEntries([of('n1', 'runs 7'), of('n2', 'runs 9, applied before')]);
+    const announced = announcedManifest({ kind: 'withdraw' });
+    const lines = statusLines(madeReport(nodes, { [`web@${version}`]: announced }), wide);
+    expect(lines[0]).toMatch(/^fleet lab: converged: /);
+    expect(lines.slice(4)).toEqual([
+      expect.stringMatching(/^web@\d+ {2}\(withdrawn\) .* 2\/2$/),
+      ...['', 'withdrawn web: runs 7', '          on n1'],
+      ...['withdrawn web: runs 9, applied before', '          on n2'],
+    ]);
+  });
+
+  it('tells of an update whose signer is trusted no more how it is signed again', () => {
+    const current = {
+      state: 'WITHDRAWN' as const,
+      reason: 'signer x is not a release key',
+      run: null,
+    };
+    const nodes = { n1: nodeSummary([channelFacts('web', version, current)]) };
+    const report = madeReport(nodes, {
+      [`web@${version}`]: announcedManifest({ isRevoked: true }),
+    });
+    expect(statusLines(report, wide).slice(6)).toEqual([
+      'failed    web: the fleet trusts its signer no more: it has to be signed again',
+      `          on n1; here: ${commandHint('submit', '--renew', '--all')}`,
+    ]);
+    const applied = { n1: nodeSummary([channelFacts('web', version)]) };
+    const later = madeReport(applied, {
+      [`web@${version}`]: announcedManifest({ isRevoked: true }),
+    });
+    expect(later.verdict).toBe('converged');
+    expect(statusLines(later, wide).slice(6)).toEqual([
+      'revoked   web: the fleet trusts its signer no more: a new node cannot get it',
+      `          ${commandHint('submit', '--renew', '--all')}`,
+    ]);
+  });
+
+  it('has a line for each update that is in effect, as of a canary and of the other nodes', () => {
+    const nodes = {
+      n1: nodeSummary([channelFacts('web', 9)]),
+      n2: nodeSummary([{ ...channelFacts('web', 7), newest: 9 }]),
+      n3: nodeSummary([{ ...channelFacts('web', 7), newest: 9 }]),
+    };
+    const update = (name: string, target: string) => announcedManifest({ name, target });
+    const known = { 'web@9': update('new.pp', 'node=n1'), 'web@7': update('old.pp', '') };
+    const lines = statusLines(madeReport(nodes, known), wide).slice(4);
+    expect(lines).toEqual([
+      expect.stringMatching(/^web@9 +new\.pp .* 1\/1$/),
+      expect.stringMatching(/^web@7 +old\.pp .* 2\/2$/),
+    ]);
+  });
+
+  it('counts the software versions, and stays ASCII with any member name and reason', () => {
+    const other = { ...nodeSummary([channelFacts('default', version)]), software: '2.0.0' };
+    const bad = channelFacts('default', version, {
+      state: 'POISONED',
+      reason: '\u001b[2Jé',
+      run: null,
+    });
+    const nodes = { n1: nodeSummary([bad]), '\u009b2Jn\u00e9': other };
+    const text = statusLines(madeReport(nodes), { ...wide, rows: 'all' }).join('\n');
+    expect(text).toContain('software 2.0.0 on 1 and 1.0.0 on 1');
+    expect(text).toMatch(/^[\x20-\x7e\n]+$/);
   });
 });
 
 describe('the JSON', () => {
   it('has the documented shape, in ASCII', () => {
-    const text = statusJson({ ...report, nodes: [{ ...node, name: 'n\u009b' }] });
+    const report = soundReport();
+    report.nodes.forEach((node) => (node.name = 'n\u009b'));
+    const text = statusJson(report, wide);
     expect(text).toMatch(/^[\x20-\x7e]+$/);
     const time = (seconds: number): string => new Date(seconds * 1000).toISOString();
     expect(JSON.parse(text)).toEqual({
       fleet: 'lab',
       at: time(at),
       verdict: 'converged',
+      why: '',
       exitStatus: 0,
-      newestAnnouncement: time(at - 50),
+      newestAnnouncement: time(version),
       isStale: false,
-      staleAfterSeconds: 1000,
+      staleAfterSeconds: 2_592_000,
+      updates: [
+        {
+          channel: 'default',
+          version,
+          name: 'site.pp',
+          kind: 'manifest',
+          created: time(version),
+          notBefore: null,
+          target: '',
+          signers: ['18a45322996cf13f'],
+          isRevoked: false,
+          targets: 1,
+          done: 1,
+          others: {},
+        },
+      ],
       nodes: [
         {
           name: 'n\u009b',
@@ -177,19 +310,21 @@ describe('the JSON', () => {
           why: '',
           software: '1.0.0',
           keySetEpoch: 1,
-          newestAnnouncement: time(at - 50),
+          newestAnnouncement: time(version),
           channels: [
             {
               channel: 'default',
               verdict: 'converged',
               why: '',
-              newest: at - 50,
-              version: at - 50,
+              newest: version,
+              version,
               state: 'APPLIED',
               since: time(at - 30),
+              until: null,
               reason: '',
+              download: null,
               run: { exitCode: 2, changed: 1, failed: 0 },
-              lastApplied: at - 50,
+              lastApplied: version,
               equivocation: 'none',
             },
           ],
@@ -199,8 +334,9 @@ describe('the JSON', () => {
   });
 
   it('takes times that no Date can hold', () => {
-    const facts = { ...node.facts, newestCreated: 2 ** 53 - 1 } as NodeRow['facts'];
-    expect(() => statusJson({ ...report, nodes: [{ ...node, facts }] })).not.toThrow();
+    const facts = { ...nodeSummary([]), newestCreated: 2 ** 53 - 1 };
+    expect(() => statusJson(madeReport({ n1: facts }), wide)).not.toThrow();
+    expect(() => statusLines(madeReport({ n1: facts }), wide)).not.toThrow();
   });
 });
 

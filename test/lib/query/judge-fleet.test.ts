@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { type FleetStatus, judgeFleet, verdictStatuses } from '../../../lib/query/judge-fleet.ts';
+import type { Announced } from '../../../lib/query/announced.ts';
 import type { ChannelFacts, NodeSummary } from '../../../lib/query/node-summary.ts';
 import type { NodeState } from '../../../lib/query/update-status.ts';
+import { announcedManifest } from '../../support/fleet/made-fleet.ts';
 
 const now = 1_900_000_000;
 
@@ -9,11 +11,19 @@ const now = 1_900_000_000;
 function channel(change: Partial<ChannelFacts> & { state?: NodeState } = {}): ChannelFacts {
   const { state = 'APPLIED', ...facts } = change;
   const newest = facts.newest ?? 7;
-  const current = { version: newest, state, since: now - 60, reason: 'why', run: null };
+  const current = {
+    version: newest,
+    state,
+    since: now - 60,
+    reason: 'why',
+    run: null,
+    download: null,
+  };
   return {
     channel: 'default',
     newest,
     isNewestExpired: false,
+    isWithdrawal: false,
     equivocation: 'none',
     lastApplied: 7,
     current,
@@ -41,6 +51,7 @@ function judge(
   statuses: Status[] = [],
   staleAfterSeconds: number | null = 1000,
   only?: string,
+  announced: Record<string, Partial<Announced>> = {},
 ): FleetStatus {
   const names = answers.map((_, i) => `n${i + 1}`);
   return judgeFleet({
@@ -50,6 +61,9 @@ function judge(
         const answer = answers[i];
         return answer === undefined ? [] : [[name, answer]];
       }),
+    ),
+    announced: new Map(
+      Object.entries(announced).map(([key, change]) => [key, announcedManifest(change)]),
     ),
     channel: only,
     staleAfterSeconds,
@@ -62,7 +76,13 @@ describe('a node', () => {
     ['has applied the newest', channel(), channel(), 'converged'],
     ['is no target of any', channel({ current: null }), channel(), 'converged'],
     ['ended it for a newer one', channel({ state: 'SUPERSEDED' }), channel(), 'converged'],
-    ['saw it withdrawn', channel({ state: 'WITHDRAWN' }), channel(), 'converged'],
+    [
+      'saw it withdrawn',
+      channel({ state: 'WITHDRAWN', isWithdrawal: true }),
+      channel(),
+      'converged',
+    ],
+    ['lost it to a key set', channel({ state: 'WITHDRAWN' }), channel(), 'failed'],
     ['downloads', channel({ state: 'QUEUED' }), channel(), 'pending'],
     ['is stalled', channel({ state: 'STALLED' }), channel(), 'pending'],
     ['waits for its time', channel({ state: 'STAGED' }), channel(), 'pending'],
@@ -232,5 +252,50 @@ describe('one channel alone', () => {
     const status = judge(answers, [], 1000, 'default');
     expect(status.verdict).toBe('converged');
     expect(status.nodes[0]?.channels.map((row) => row.channel)).toEqual(['default']);
+  });
+});
+
+describe('an announcement that is known', () => {
+  const judgeOne = (own: ChannelFacts, change: Partial<Announced>, others = channel()) =>
+    judge([node([own]), node([others])], [], 1000, undefined, { 'default@7': change }).nodes[0];
+
+  it.each<[string, NodeState, string, string]>([
+    ['has come', 'COMPLETE', 'scheduled', 'WAITING'],
+    ['is on its way', 'QUEUED', 'pending', 'QUEUED'],
+    ['was applied before', 'APPLIED', 'converged', 'APPLIED'],
+  ])('says how long content that %s waits', (_, state, verdict, shown) => {
+    const row = judgeOne(channel({ state }), { notBefore: now + 60 });
+    expect(row).toMatchObject({
+      verdict,
+      channels: [{ verdict, current: { state: shown, until: now + 60 } }],
+    });
+  });
+
+  it('whose time has come holds nothing back', () => {
+    const row = judgeOne(channel({ state: 'COMPLETE' }), { notBefore: now - 1 });
+    expect(row).toMatchObject({
+      verdict: 'pending',
+      channels: [{ current: { state: 'COMPLETE', until: null } }],
+    });
+  });
+
+  it('is a withdrawal, of which version 0.2.0 says that it is applied', () => {
+    const row = judgeOne(channel({ lastApplied: 5 }), { kind: 'withdraw' });
+    expect(row).toMatchObject({
+      verdict: 'converged',
+      channels: [{ current: { state: 'WITHDRAWN', reason: 'runs 5' }, isRevoked: false }],
+    });
+  });
+
+  it.each<[string, ChannelFacts, string]>([
+    ['a node has withdrawn', channel({ state: 'WITHDRAWN' }), 'failed'],
+    ['a node downloads', channel({ state: 'QUEUED' }), 'failed'],
+    ['a node tries again', channel({ state: 'FAILED' }), 'failed'],
+    ['a node cannot get any more', channel({ newest: 6 }), 'failed'],
+    ['a node has applied', channel(), 'converged'],
+  ])('and is trusted no more fails where %s it', (_, own, verdict) => {
+    const row = judgeOne(own, { isRevoked: true });
+    expect(row).toMatchObject({ verdict });
+    if (verdict === 'failed') expect(row?.why).toMatch(/trusts its signer no more/);
   });
 });

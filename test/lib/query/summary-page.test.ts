@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type UpdateId, updateKey } from '../../../lib/announcement/update.ts';
 import type { Config } from '../../../lib/config.ts';
+import type { AskDownloads } from '../../../lib/query/downloads.ts';
 import { parsePage, summaryPage, type SummaryPage } from '../../../lib/query/summary-page.ts';
+import { formatStatus, parseStatus, statusOf } from '../../../lib/query/update-status.ts';
 import { listAccepted } from '../../../lib/state/facts.ts';
 import { outcomesDir, updatesDir } from '../../../lib/state/layout.ts';
 import { newProgress, type Progress } from '../../../lib/state/progress.ts';
@@ -13,8 +15,15 @@ import { type LoneNode, makeLoneNode } from '../../support/fleet/lone-node.ts';
 
 const now = Math.floor(Date.now() / 1000);
 
-function page({ config }: { config: Config }, after = '', at = now): SummaryPage {
-  const text = summaryPage(config, after, at);
+const none: AskDownloads = () => Promise.resolve(new Map());
+
+async function page(
+  { config }: { config: Config },
+  after = '',
+  at = now,
+  askDownloads = none,
+): Promise<SummaryPage> {
+  const text = await summaryPage(config, after, at, askDownloads);
   expect(text).toMatch(/^[\x20-\x7e]+$/);
   expect(text.length).toBeLessThanOrEqual(900);
   const parsed = parsePage(text);
@@ -37,11 +46,17 @@ function plant(node: LoneNode, change: Parameters<typeof makeAnnouncement>[0]): 
   return { channel, version };
 }
 
+/** The fields of an announcement that stops a channel. */
+const withdrawal = {
+  ...{ kind: 'withdraw' as const, infoHash: '0'.repeat(40), sha256: '0'.repeat(64) },
+  ...{ length: 0, pieceLength: 0, pieces: new Uint8Array() },
+};
+
 const run = { log: '/x', exitCode: 2, changed: 1, failed: 0 };
 
 describe('the summary of a node', () => {
-  it('has no channels on a new node', () => {
-    expect(page(makeLoneNode())).toEqual({
+  it('has no channels on a new node', async () => {
+    expect(await page(makeLoneNode())).toEqual({
       software: 'source',
       epoch: 1,
       newestCreated: null,
@@ -53,7 +68,7 @@ describe('the summary of a node', () => {
     });
   });
 
-  it('has the newest of each channel, and the newest that is meant for this node', () => {
+  it('has the newest of each channel, and the newest that is meant for this node', async () => {
     const node = makeLoneNode();
     const { stateDir, applyDir } = node.config;
     const old = plant(node, { version: now - 9, created: now - 9 });
@@ -66,13 +81,14 @@ describe('the summary of a node', () => {
     record(outcomesDir(applyDir), old, { state: 'APPLIED', run });
     record(outcomesDir(applyDir), applied, { state: 'APPLIED', reason: 'applied', run });
     record(updatesDir(stateDir), on, { state: 'STALLED', reason: 'nothing came for a minute' });
-    const { channels, newestCreated } = page(node);
+    const { channels, newestCreated } = await page(node);
     expect(newestCreated).toBe(now - 2);
     expect(channels).toEqual([
       {
         channel: 'default',
         newest: now - 3,
         isNewestExpired: false,
+        isWithdrawal: false,
         equivocation: 'none',
         lastApplied: now - 5,
         current: {
@@ -81,12 +97,14 @@ describe('the summary of a node', () => {
           since: now - 60,
           reason: '',
           run: { exitCode: 2, changed: 1, failed: 0 },
+          download: null,
         },
       },
       {
         channel: 'web',
         newest: now - 7,
         isNewestExpired: false,
+        isWithdrawal: false,
         equivocation: 'none',
         lastApplied: 0,
         current: {
@@ -95,30 +113,64 @@ describe('the summary of a node', () => {
           since: now - 60,
           reason: 'nothing came for a minute',
           run: null,
+          download: null,
         },
       },
     ]);
-    expect(page(node, '', now + 10).channels[0]?.isNewestExpired).toBe(true);
+    expect((await page(node, '', now + 10)).channels[0]?.isNewestExpired).toBe(true);
   });
 
-  it('names the version applied before, also under a withdrawal', () => {
+  it.each<[string, Partial<Progress>[], string]>([
+    ['an older one', [{ state: 'APPLIED' }, { state: 'WITHDRAWN' }], `runs ${now - 6}`],
+    [
+      'the one that was to be stopped',
+      [{ state: 'APPLIED' }, { state: 'APPLIED' }],
+      `runs ${now - 5}, applied before`,
+    ],
+    ['nothing', [{ state: 'WITHDRAWN' }, { state: 'WITHDRAWN' }], 'nothing was applied'],
+    [
+      'an older one, and parts of a newer one',
+      [{ state: 'APPLIED' }, { state: 'WITHDRAWN', tries: 1 }],
+      `runs ${now - 6}; ${now - 5} was tried, and failed`,
+    ],
+  ])('names what runs under a withdrawal: %s', async (_, outcomes, reason) => {
     const node = makeLoneNode();
-    const first = plant(node, { version: now - 5 });
-    const stop = plant(node, { version: now - 4 });
     const directory = outcomesDir(node.config.applyDir);
-    record(directory, first, { state: 'APPLIED' });
+    for (const [i, outcome] of outcomes.entries())
+      record(directory, plant(node, { version: now - 6 + i }), outcome);
+    const stop = plant(node, { ...withdrawal, version: now - 4 });
     record(directory, stop, { state: 'APPLIED', sha256: '0'.repeat(64), reason: 'withdrawn' });
-    expect(page(node).channels[0]).toMatchObject({
-      lastApplied: now - 5,
-      current: { version: now - 4, state: 'APPLIED', reason: 'withdrawn' },
+    expect((await page(node)).channels[0]).toMatchObject({
+      isWithdrawal: true,
+      current: { version: now - 4, state: 'WITHDRAWN', reason },
     });
+    const status = await statusOf(node.config, stop, none);
+    // Version 0.2.0 would take any other state for a failure.
+    expect(status).toEqual({ state: 'APPLIED', reason });
   });
 
-  it('lists the followed channels, and no other, on a node that follows few', () => {
+  it('tells how far a download is, where Transmission says so', async () => {
+    const node = makeLoneNode();
+    const id = plant(node, { version: now });
+    const infoHash = 'a'.repeat(40);
+    record(updatesDir(node.config.stateDir), id, { state: 'QUEUED', infoHash, reason: 'x' });
+    expect((await page(node)).channels[0]?.current?.download).toBeNull();
+    const download = { percent: 45, bytesPerSecond: 119_500 };
+    const ask: AskDownloads = (hashes) =>
+      Promise.resolve(new Map(hashes.map((each) => [each, download])));
+    expect((await page(node, '', now, ask)).channels[0]?.current).toMatchObject({
+      state: 'QUEUED',
+      download,
+    });
+    const status = await statusOf(node.config, id, ask);
+    expect(parseStatus(formatStatus(status))).toEqual({ state: 'QUEUED', reason: 'x', download });
+  });
+
+  it('lists the followed channels, and no other, on a node that follows few', async () => {
     const node = makeLoneNode({ channels: ['lab', 'web'] });
     plant(node, { version: now, channel: 'web' });
     plant(node, { version: now, channel: 'other' });
-    const { channels, isLimited } = page(node);
+    const { channels, isLimited } = await page(node);
     expect(isLimited).toBe(true);
     expect(channels.map(({ channel, newest }) => [channel, newest])).toEqual([
       ['lab', 0],
@@ -144,34 +196,34 @@ describe('the summary of a damaged node', () => {
       },
       { state: 'DAMAGED', reason: 'its announcement is damaged' },
     ],
-  ])('shows damage of %s, and hides no other channel', (_, damage, current) => {
+  ])('shows damage of %s, and hides no other channel', async (_, damage, current) => {
     const node = makeLoneNode();
     const good = plant(node, { version: now, channel: 'good' });
     const bad = plant(node, { version: now, channel: 'bad' });
     record(outcomesDir(node.config.applyDir), good, { state: 'APPLIED', run });
     record(outcomesDir(node.config.applyDir), bad, { state: 'FAILED', run });
     damage(node, bad);
-    expect(page(node).channels).toMatchObject([
+    expect((await page(node)).channels).toMatchObject([
       { channel: 'bad', newest: now, current },
       { channel: 'good', current: { state: 'APPLIED' } },
     ]);
   });
 
-  it('shows damage of the key set, and hides no channel', () => {
+  it('shows damage of the key set, and hides no channel', async () => {
     const node = makeLoneNode();
     plant(node, { version: now });
     rmSync(node.config.keySetFile);
-    expect(page(node)).toMatchObject({
+    expect(await page(node)).toMatchObject({
       epoch: null,
       fault: expect.stringMatching(/^the key set /) as string,
       channels: [{ channel: 'default' }],
     });
   });
 
-  it('shows damage of the directory of the announcements', () => {
+  it('shows damage of the directory of the announcements', async () => {
     const node = makeLoneNode();
     writeFileSync(join(node.config.stateDir, 'announcements'), '');
-    expect(page(node)).toMatchObject({
+    expect(await page(node)).toMatchObject({
       epoch: 1,
       fault: expect.stringMatching(/not a directory/) as string,
       channels: [],
@@ -180,7 +232,7 @@ describe('the summary of a damaged node', () => {
 });
 
 describe('the pages of a node', () => {
-  it('have room for 64 channels with long names and long, hostile reasons', () => {
+  it('have room for 64 channels with long names and long, hostile reasons', async () => {
     const node = makeLoneNode();
     const { config } = node;
     for (let i = 0; i < 64; i += 1) {
@@ -192,7 +244,7 @@ describe('the pages of a node', () => {
     const seen: string[] = [];
     let pages = 0;
     for (let after = '', more = true; more; pages += 1) {
-      const { channels, hasMore } = page(node, after);
+      const { channels, hasMore } = await page(node, after);
       expect(channels.length).toBeGreaterThan(0);
       for (const { channel, current } of channels) {
         expect(current).toMatchObject({ state: 'FAILED', since: now - 60 });
@@ -203,7 +255,7 @@ describe('the pages of a node', () => {
     }
     expect(seen).toEqual([...new Set(listAccepted(config.stateDir).map(({ channel }) => channel))]);
     expect(pages).toBeLessThanOrEqual(32);
-    expect(page(node, seen.at(-1)).channels).toEqual([]);
+    expect((await page(node, seen.at(-1))).channels).toEqual([]);
   });
 });
 
@@ -219,8 +271,13 @@ describe('a response', () => {
     return { ...facts, channels: [changed] };
   };
 
-  it('that is well-formed is taken as it is', () => {
-    expect(parsePage(JSON.stringify(withRow({})))?.channels).toHaveLength(1);
+  it('that is well-formed is taken as it is, also of version 0.2.0 and of a later one', () => {
+    const current = (change: Record<number, unknown>) =>
+      parsePage(JSON.stringify(withRow(change)))?.channels[0]?.current;
+    expect(current({})).toMatchObject({ state: 'APPLIED', download: null });
+    expect(current({ 9: [45, 1000] })?.download).toEqual({ percent: 45, bytesPerSecond: 1000 });
+    for (const later of [[101, 5], [1], 'x', { percent: 1 }, [1, -1]])
+      expect(current({ 9: later, 10: {} })).toMatchObject({ state: 'APPLIED', download: null });
     expect(parsePage(JSON.stringify(withRow({ 2: 'XE' })))?.channels[0]).toMatchObject({
       isNewestExpired: true,
       equivocation: 'seen',

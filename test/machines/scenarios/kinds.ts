@@ -84,7 +84,9 @@ export function kinds(fleet: () => MachineFleet): void {
     const manifest = "file { '/root/withdrawn': content => 'never' }\n";
     await submitManifest(fleet(), 'withdrawn', manifest, '--not-before', '+10m');
     await submitAndWait(fleet(), '--withdraw', 'withdrawn');
-    const asked = ['p2p-update', 'status', '--channel', 'withdrawn'];
-    expect(await fleet().operator.mustRun(asked)).toMatch(/node-3 .* withdrawn$/m);
+    const asked = ['p2p-update', 'status', '--channel', 'withdrawn', '--all'];
+    expect(await fleet().operator.mustRun(asked)).toMatch(
+      /^node-3 .* WITHDRAWN .* nothing was applied$/m,
+    );
   });
 }
