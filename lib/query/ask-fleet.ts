@@ -1,7 +1,8 @@
-import { matchesTarget } from '../announcement/target.ts';
 import type { SerfClient } from '../daemons/serf/client.ts';
+import { type Presence, presenceOf } from './judge-fleet.ts';
 import type { NodeSummary } from './node-summary.ts';
 import { parsePage, type SummaryPage } from './summary-page.ts';
+import { formatTargetRequest, parseTargetAnswer, type TargetRequest } from './target-answer.ts';
 
 /** The Serf query that every node answers (handlers/status.ts). */
 const queryName = 'update-status';
@@ -17,16 +18,18 @@ const maxQueriesAtOnce = 8;
 
 type Asker = Pick<SerfClient, 'query'>;
 
-/** Number of alive members known to Serf, and of those that a target matches. */
+/** Members by their own word on a target, by name. */
 export interface TargetedMembers {
-  matching: number;
-  members: number;
+  matching: string[];
+  others: string[];
+  /** Without an answer, so that it is not known whether they are targets. */
+  silent: { name: string; presence: Presence }[];
 }
 
 /**
  * Asks the named members for their status.
  *
- * @param request `channel@version`, or `summary [CHANNEL]`
+ * @param request `channel@version`, `summary [CHANNEL]`, or `target CHANNEL EXPR`
  * @returns their responses, unchecked, by name
  */
 export async function askMembers(
@@ -76,40 +79,51 @@ export async function askSummaries(
 }
 
 /**
- * Counts the members that a target matches by their names and tags in Serf. Nodes decide by their own,
- * root-owned name and tags, so the count is advice for the operator only.
+ * Asks every member whether a target matches it, which it decides by its own, root-owned name and tags. Of
+ * those that do not answer nothing is known: version 0.2.0 does not answer this either.
  *
- * @param target checked already
- * @returns null when Serf cannot be asked
+ * @param request its target is checked already
+ * @throws UpdateError `unavailable` when Serf is down
  */
-export async function countTargets(
-  target: string,
-  channel: string,
-  serf: Pick<SerfClient, 'members'>,
-): Promise<TargetedMembers | null> {
-  try {
-    const alive = (await serf.members()).filter(({ status }) => status === 'alive');
-    const matching = alive.filter((member) => matchesTarget(target, channel, member));
-    return { matching: matching.length, members: alive.length };
-  } catch {
-    return null;
+export async function askTargets(
+  serf: Pick<SerfClient, 'query' | 'members'>,
+  request: TargetRequest,
+): Promise<TargetedMembers> {
+  const members = await serf.members();
+  const alive = members.filter(({ status }) => status === 'alive').map(({ name }) => name);
+  const answers = await askPatiently(serf, formatTargetRequest(request), alive);
+  const targeted: TargetedMembers = { matching: [], others: [], silent: [] };
+  for (const member of members) {
+    const { name } = member;
+    const matches = parseTargetAnswer(answers.get(name) ?? '');
+    if (matches === undefined) targeted.silent.push({ name, presence: presenceOf(member) });
+    else if (matches) targeted.matching.push(name);
+    else targeted.others.push(name);
   }
+  return targeted;
 }
 
-/** Asks members for one page each; a member that does not answer is asked once more. */
+/** Asks members for one page each. */
 async function askPage(
   serf: Asker,
   after: string,
   names: readonly string[],
 ): Promise<[name: string, after: string, text: string | undefined][]> {
   const request = after === '' ? 'summary' : `summary ${after}`;
+  const answers = await askPatiently(serf, request, names);
+  return names.map((name) => [name, after, answers.get(name)]);
+}
+
+/** Asks members as {@link askMembers} does; one that does not answer is asked once more, for a longer time. */
+async function askPatiently(
+  serf: Asker,
+  request: string,
+  names: readonly string[],
+): Promise<Map<string, string>> {
   const answers = await askMembers(serf, request, names);
   const silent = names.filter((name) => !answers.has(name));
-  const late =
-    silent.length === 0
-      ? new Map<string, string>()
-      : await askMembers(serf, request, silent, patientSeconds);
-  return names.map((name) => [name, after, answers.get(name) ?? late.get(name)]);
+  const late = await askMembers(serf, request, silent, patientSeconds);
+  return new Map([...late, ...answers]);
 }
 
 /** Adds a member's page; returns the channel after which the next one begins, if there is one. */

@@ -8,7 +8,7 @@ import {
 } from '../../lib/query/judge-fleet.ts';
 import type { Download } from '../../lib/query/downloads.ts';
 import { age, localTime } from '../cli/time.ts';
-import { rateText, resultText } from './cells.ts';
+import { rateText, resultText } from '../cli/cells.ts';
 
 /** Something that is not right, or worth knowing, with all the nodes that it is the same on. */
 export interface Problem {

@@ -10,7 +10,7 @@ import {
 import { isoTime } from '../../lib/system/iso-time.ts';
 import { asciiJson } from '../cli/output.ts';
 import { age, localTime } from '../cli/time.ts';
-import { cell, cut, cutName, rateText, resultText } from './cells.ts';
+import { cell, cut, cutName, rateText, resultText } from '../cli/cells.ts';
 import { summarizeUpdates, type UpdateSummary } from './channels.ts';
 import { type Help, listProblems, type Problem } from './problems.ts';
 

@@ -41,15 +41,17 @@ Options:
   --renew             sign a kept announcement again, with a new version and today's keys;
                       applied content is not run again (default: the newest with content)
   --resend            send a kept announcement again, byte for byte (default: the newest)
-  --force             sign and send although this machine's clock is not the fleet's
+  --force             sign and send although this machine's clock is not the fleet's, or no
+                      node that answers is a target
   --dry-run           print what would be sent; change nothing
   --json              one JSON object on the last line of standard output
   --help
 
 The configuration is /etc/p2p-update/config.json, or the file that P2P_UPDATE_CONFIG names.
 
-Exit status: 0 sent, and with --wait applied by all; with --wait 1 failed on some node, 75 not yet
-applied by all, or a node does not answer; 64 usage, 65 content that its name does not fit, or a bad
+Exit status: 0 sent, and with --wait applied by all, or with a --not-before that is later than its
+--timeout, there on all; with --wait 1 failed on some node, 75 not yet applied by all, or a node does
+not answer; 64 usage, 65 content that its name does not fit, or a bad
 target, 69 Puppet, Transmission or Serf is down (the announcement is kept: --resend), 75 the disk
 failed, 76 refused, 77 not trusted, 78 configuration.
 `;
@@ -185,8 +187,6 @@ function parseWaitOptions(
     return noop && waitsFor <= 0 ? { seconds, failOnTimeout: false } : null;
   }
   const seconds = parseSpan(timeout ?? defaultWait);
-  if (waitsFor >= seconds)
-    throw usage('--wait would be over before --not-before: give a longer --timeout');
   return { seconds, failOnTimeout: true };
 }
 

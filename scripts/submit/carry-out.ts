@@ -4,8 +4,8 @@ import type { Config } from '../../lib/config.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
 import { commandHint } from '../../lib/command-hint.ts';
 import { describeError, exitStatus, UpdateError } from '../../lib/errors.ts';
-import { countTargets, type TargetedMembers } from '../../lib/query/ask-fleet.ts';
-import { verdictStatuses } from '../../lib/query/judge-fleet.ts';
+import { askTargets, type TargetedMembers } from '../../lib/query/ask-fleet.ts';
+import { describeAbsence, verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { requireAcceptable, surveyFleet } from '../../lib/submit/acceptance.ts';
 import { readKeyToAdd } from '../../lib/submit/input.ts';
@@ -29,10 +29,14 @@ import {
   updateOptions,
   type WaitOptions,
 } from './arguments.ts';
-import { explainUnfinished, followUpdate, formatNodes } from './follow.ts';
+import { describeScheduled, explainUnfinished, followUpdate, formatNodes } from './follow.ts';
 import { describeAnnouncement, report } from './report.ts';
 import { legacyFactsOf } from '../../lib/daemons/puppet/legacy-facts.ts';
+import { asciiOnly } from '../../lib/system/printable.ts';
 import { print } from '../cli/output.ts';
+
+/** Nodes that are named; the others are counted. */
+const maxNamed = 5;
 
 type SubmitCommand = Extract<Command, { kind: 'submit' }>;
 
@@ -132,7 +136,7 @@ async function renew(request: RenewRequest, config: Config, options: SendOptions
 
 /** Publishes and sends what was prepared, or shows it. */
 async function announce(prepared: Submission, config: Config, options: SendOptions): Promise<void> {
-  const targets = await askTargets(prepared.payload, config);
+  const targets = await findTargets(prepared.payload, config, options);
   if (options.dryRun) {
     report(describeAnnouncement(prepared.payload, config, targets), null, options.json);
     return;
@@ -163,7 +167,7 @@ async function resend(
   // Nodes that have something newer say so themselves.
   const newest = Math.min(survey.newest, announcement.version - 1);
   requireAcceptable(announcement, { ...survey, newest }, config, options.nowSeconds);
-  const targets = await askTargets(published.payload, config);
+  const targets = await findTargets(published.payload, config, options);
   if (options.dryRun) {
     report(describeAnnouncement(published.payload, config, targets), null, options.json);
     return;
@@ -184,7 +188,7 @@ async function reportSent(
   const facts = describeAnnouncement(payload, config, targets);
   if (!json || wait === null) report(facts, sentAt, json);
   if (wait === null) return;
-  const progress = await follow(update, config, wait).catch((error: unknown) => {
+  const progress = await follow(update, config, wait, targets).catch((error: unknown) => {
     warn(`it is sent, but the fleet cannot be asked about it: ${describeError(error)}`);
     if (wait.failOnTimeout) process.exitCode = exitStatus(error);
     return null;
@@ -193,6 +197,8 @@ async function reportSent(
   if (json) report({ ...facts, verdict, nodes }, sentAt, true);
   if (progress === null) return;
   if (!json) print(formatNodes(progress.nodes));
+  if (!json && progress.verdict === 'scheduled')
+    print(describeScheduled(progress, update.notBefore));
   const unfinished = explainUnfinished(update, progress);
   if (!wait.failOnTimeout || unfinished === undefined) return;
   const { message, hint } = unfinished;
@@ -201,25 +207,65 @@ async function reportSent(
 }
 
 /** Follows an update with a bar on a terminal. */
-async function follow(update: Update, config: Config, { seconds }: WaitOptions) {
+async function follow(
+  update: Update,
+  config: Config,
+  { seconds }: WaitOptions,
+  targets: TargetedMembers | null,
+) {
   const bar = progressBar(update.noop ? 'noop' : 'applied', { name: 'nodes', size: 1, min: 1 });
-  const progress = await followUpdate(update, connectSerf(config.serf), seconds * 1000, bar);
+  const progress = await followUpdate(
+    update,
+    connectSerf(config.serf),
+    seconds * 1000,
+    targets,
+    bar,
+  );
   // A bar that is not full has not ended its line.
-  if (bar !== undefined && progress.verdict === 'pending') process.stderr.write('\n');
+  if (bar !== undefined && /^(pending|scheduled)$/.test(progress.verdict))
+    process.stderr.write('\n');
   return progress;
 }
 
-/** Counts the members that Serf knows and an announcement is for; null without a target, or without Serf. */
-async function askTargets(payload: string, config: Config) {
+/**
+ * Asks the nodes which of them an announcement is for; null without a target, or without Serf, whose absence
+ * sending reports.
+ *
+ * @throws UpdateError `refused` when no node that answers is, unless the operator insists
+ */
+async function findTargets(
+  payload: string,
+  config: Config,
+  { force }: SendOptions,
+): Promise<TargetedMembers | null> {
   const { target, channel } = parseAnnouncement(payload).signed.announcement;
   if (target === '') return null;
-  const targets = await countTargets(target, channel, connectSerf(config.serf));
-  if (targets?.matching === 0)
-    warn(
-      `none of the ${targets.members} members that Serf knows matches ${target}; ` +
-        'each node decides by its own "nodeName" and "tags", not by what Serf says',
+  const targeted = await askTargets(connectSerf(config.serf), { channel, target }).catch(
+    (error: unknown) => {
+      if (error instanceof UpdateError) return null;
+      throw error;
+    },
+  );
+  if (targeted === null) return null;
+  const { matching, others, silent } = targeted;
+  const names = silent.slice(0, maxNamed).map(({ name, presence }) => {
+    const why = presence === 'alive' ? 'no answer' : describeAbsence(presence);
+    return asciiOnly(`${name} (${why})`);
+  });
+  const more = silent.length > maxNamed ? ` and ${silent.length - maxNamed} more` : '';
+  const unknown = `whether it is for ${names.join(', ')}${more} is not known`;
+  if (matching.length === 0 && !force) {
+    const rest = silent.length === 0 ? '' : `; ${unknown}`;
+    throw new UpdateError(
+      'refused',
+      `${target} matches none of the ${others.length} nodes that answer${rest}`,
+      {
+        hint: `each node decides by its own "nodeName" and "tags"; their names: ${commandHint('status', '--all')}; --force sends it all the same`,
+      },
     );
-  return targets;
+  }
+  if (silent.length > 0) warn(unknown);
+  return targeted;
 }
 
 /** Asks the fleet for its versions, by Serf. */

@@ -36,7 +36,11 @@ export function describeAnnouncement(
     rerun: a.rerun,
     noop: a.noop,
     target: a.target,
-    targets,
+    targets: targets && {
+      matching: targets.matching.length,
+      members: targets.matching.length + targets.others.length + targets.silent.length,
+      silent: targets.silent.map(({ name }) => name),
+    },
     epoch: a.epoch,
     signers,
     payloadChars: payload.length,
@@ -97,7 +101,8 @@ function contentRows(facts: Facts): [string, string][] {
 
 function targetText({ target, targets }: Facts): string {
   if (target === '') return 'all nodes';
-  const known =
-    targets === null ? 'Serf cannot be asked' : `${targets.matching} of ${targets.members} members`;
-  return `${target} (${known})`;
+  if (targets === null) return `${target} (Serf cannot be asked)`;
+  const { matching, members, silent } = targets;
+  const unknown = silent.length > 0 ? `, ${silent.length} without an answer` : '';
+  return `${target} (${matching} of ${members} nodes${unknown})`;
 }

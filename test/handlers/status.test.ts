@@ -65,6 +65,17 @@ describe('the status handler', () => {
     expect(events().map(({ reason }) => reason)).toEqual(['summary', 'summary default']);
   });
 
+  it('answers whether it is a target, by its own name, tags and channels', () => {
+    const node = makeLoneNode({ tags: { role: 'web' }, channels: ['default'] });
+    const answer = (request: string): unknown => JSON.parse(ask(node, request).stdout);
+    expect(answer('target default role=web|db')).toEqual({ matches: true });
+    expect(answer('target default role=db')).toEqual({ matches: false });
+    expect(answer('target default node=n1,role=web')).toEqual({ matches: true });
+    // It does not follow the channel.
+    expect(answer('target web role=web')).toEqual({ matches: false });
+    expect(ask(node, 'target default role=')).toMatchObject({ status: 65, stdout: '' });
+  });
+
   it('answers although a record is damaged', () => {
     const { node } = makeNode();
     const id = { channel: 'default', version: now };
@@ -108,16 +119,24 @@ describe('the status handler', () => {
     expect(parsePage(ask(node, 'summary').stdout)?.fault).toMatch(fault);
   });
 
-  it.each(['', 'summary ../x', 'summary a b', 'summary  ', 'default', 'default@0', '\u001b[2J'])(
-    'refuses the request %j',
-    (request) => {
-      const { node, events } = makeNode();
-      const { status, stdout, stderr } = ask(node, request);
-      expect({ status, stdout }).toEqual({ status: 65, stdout: '' });
-      expect(stderr).toMatch(/^status: error: .+\nstatus: hint: ask for .+\n$/);
-      expect(events()).toMatchObject([{ handler: 'status', decision: 'refuse' }]);
-    },
-  );
+  it.each([
+    '',
+    'target',
+    'target ../x a=b',
+    'target default',
+    'summary ../x',
+    'summary a b',
+    'summary  ',
+    'default',
+    'default@0',
+    '\u001b[2J',
+  ])('refuses the request %j', (request) => {
+    const { node, events } = makeNode();
+    const { status, stdout, stderr } = ask(node, request);
+    expect({ status, stdout }).toEqual({ status: 65, stdout: '' });
+    expect(stderr).toMatch(/^status: error: .+\nstatus: hint: ask for .+\n$/);
+    expect(events()).toMatchObject([{ handler: 'status', decision: 'refuse' }]);
+  });
 
   it('refuses any other query than update-status', () => {
     const { node } = makeNode();

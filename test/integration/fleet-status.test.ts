@@ -209,9 +209,19 @@ describe('a node that is down', () => {
     ]);
     const { stderr } = await submitAndWait(75, plainFile('without-n3'), '--channel', 'down');
     expect(stderr).toMatch(/is not applied yet on n3 \(down\)/);
+    // By its silence nobody is known to be no target.
     const targeted = ['--channel', 'down', '--target', 'node=n1|n2'];
-    await submitAndWait(0, plainFile('for-two'), ...targeted);
+    const silent = await submitAndWait(75, plainFile('for-two'), ...targeted);
+    expect(silent.stderr).toMatch(/^submit: warning: whether it is for n3 \(down\) is not known$/m);
+    expect(silent.stderr).toMatch(/is not applied yet on n3 \(down\)/);
     await nodes[2].serf.start();
+    await fleet.waitFor('n3 is back', async () => {
+      const alive = await nodes[0].aliveMembers();
+      return alive.length === 3;
+    });
+    const heard = await nodes[0].script('submit', ['--resend', '--wait']);
+    expect(heard).toMatchObject({ status: 0, stderr: '' });
+    expect(heard.stdout).toMatch(/^n2 +applied\n1 node is no target$/m);
   });
 });
 

@@ -15,6 +15,7 @@ import {
   keepAnnouncement,
   makeKeyFiles,
   makeOperator,
+  setAnswers,
   type Operator,
   type OperatorOptions,
   type Outcome,
@@ -30,7 +31,7 @@ type Facts = Submitted & {
   noop: boolean;
   rerun: boolean;
   target: string;
-  targets: { matching: number; members: number } | null;
+  targets: { matching: number; members: number; silent: string[] } | null;
   sent: boolean;
 };
 const factsOf = ({ stdout }: Outcome): Facts => JSON.parse(stdout) as Facts;
@@ -103,29 +104,43 @@ describe('--target', () => {
     await refused(machine, ['--renew', '--target', '='], 65, /in column 1/);
   });
 
-  it('is counted over the alive members that Serf knows', async () => {
+  it('is counted by the answers of the nodes, whatever Serf knows of their tags', async () => {
     const { operator, submit } = start();
     operator.setMembers([
-      { name: 'n1', tags: { role: 'web' } },
-      { name: 'n2', tags: { role: 'db' } },
+      { name: 'n1', tags: {} },
+      { name: 'n2', tags: { role: 'web' } },
       { name: 'n3', tags: { role: 'web' }, status: 'failed' },
     ]);
+    setAnswers(operator, { n1: '{"matches":true}', n2: '{"matches":false}' });
     const file = operator.file('a.bin', 'x');
     const web = await submit(file, '--dry-run', '--json', '--target', 'role=web');
-    expect(web.stderr).toBe('');
-    expect(factsOf(web).targets).toEqual({ matching: 1, members: 2 });
-    const node = await submit(file, '--dry-run', '--target', 'node=n2|n9');
-    expect(node.stdout).toMatch(/^target {6}node=n2\|n9 \(1 of 2 members\)$/m);
-    const none = await submit(file, '--dry-run', '--json', '--target', 'role=cache');
-    expect(none.status).toBe(0);
-    expect(factsOf(none).targets).toEqual({ matching: 0, members: 2 });
-    expect(none.stderr).toMatch(
-      /^submit: warning: none of the 2 members that Serf knows matches role=cache; each node decides by its own "nodeName" and "tags"/,
-    );
+    expect(factsOf(web).targets).toEqual({ matching: 1, members: 3, silent: ['n3'] });
+    expect(web.stderr).toBe('submit: warning: whether it is for n3 (down) is not known\n');
+    const text = await submit(file, '--dry-run', '--target', 'role=web');
+    expect(text.stdout).toMatch(/^target {6}role=web \(1 of 3 nodes, 1 without an answer\)$/m);
     operator.setMembers(undefined);
     const unknown = await submit(file, '--dry-run', '--target', 'role=web');
     expect(unknown).toMatchObject({ status: 0, stderr: '' });
     expect(unknown.stdout).toMatch(/^target {6}role=web \(Serf cannot be asked\)$/m);
+  });
+
+  it('that matches no node is refused, and nothing is sent, unless --force is given', async () => {
+    const machine = start();
+    const { operator, submit } = machine;
+    operator.setMembers([
+      { name: 'n1', tags: { role: 'cache' } },
+      { name: 'n2', tags: {} },
+    ]);
+    setAnswers(operator, { n1: '{"matches":false}', n2: 'rubbish' });
+    const file = operator.file('a.bin', 'x');
+    const args = [file, '--target', 'role=cache'];
+    const reason =
+      /role=cache matches none of the 1 nodes that answer; whether it is for n2 \(no answer\) is not known/;
+    expect(await refused(machine, args, 76, reason)).toContain('--force sends it all the same');
+    expect(operator.sent()).toEqual([]);
+    const forced = await submit(...args, '--dry-run', '--json', '--force');
+    expect(forced.status).toBe(0);
+    expect(factsOf(forced).targets).toEqual({ matching: 0, members: 2, silent: ['n2'] });
   });
 
   it('is refused when the announcement gets too long, with the bytes and the fields to shorten', async () => {
@@ -163,7 +178,6 @@ describe('--noop', () => {
 describe('--wait', () => {
   it.each([
     ['with --dry-run', ['--wait', '--dry-run']],
-    ['shorter than --not-before', ['--wait', '--timeout', '1h', '--not-before', '+2h']],
     ['by --timeout alone', ['--timeout', '1h']],
     ['with a malformed span', ['--wait', '--timeout', '10']],
   ])('is refused %s', async (_, args) => {
@@ -235,7 +249,8 @@ describe('--withdraw', () => {
     const transmission = { ...config['transmission'], credentialsFile: '/nonexistent' };
     writeFileSync(file, JSON.stringify({ ...config, transmission }));
     const known = holdUpdate(operator, { channel: 'web', version: 2_000_000_000 });
-    operator.setMembers([{ name: 'n1', tags: { role: 'web' } }]);
+    operator.setMembers([{ name: 'n1', tags: {} }]);
+    setAnswers(operator, { n1: '{"matches":true}' });
     const facts = await submitted('--withdraw', 'web', '--target', 'role=web', '--expires', '30d');
     expect(facts).toMatchObject({
       kind: 'withdraw',
@@ -245,7 +260,7 @@ describe('--withdraw', () => {
       contentBytes: 0,
       pieces: null,
       target: 'role=web',
-      targets: { matching: 1, members: 1 },
+      targets: { matching: 1, members: 1, silent: [] },
       sent: true,
     });
     const { signed } = parseAnnouncement(facts.payload);

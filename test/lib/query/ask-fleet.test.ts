@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { askMembers, askSummaries } from '../../../lib/query/ask-fleet.ts';
+import { askMembers, askSummaries, askTargets } from '../../../lib/query/ask-fleet.ts';
 
 interface Asked {
   payload: string;
@@ -111,5 +111,37 @@ describe('askSummaries', () => {
     const answers = await askSummaries(serf, ['n1', 'n2']);
     expect([...answers.keys()]).toEqual(['n2']);
     expect(asked.length).toBeLessThan(60);
+  });
+});
+
+describe('askTargets', () => {
+  it('counts the answers of nodes, and names those that do not answer, or are away', async () => {
+    const names = ['n1', 'n2', 'n3', 'n4'];
+    const { serf, asked } = serveFleet(names, (name, _, times) => {
+      if (name === 'n1') return '{"matches":true}';
+      // Busy at first.
+      if (name === 'n2') return times === 1 ? '{"matches":false}' : undefined;
+      return name === 'n3' ? '{"matches":1}' : undefined;
+    });
+    const member = { address: '192.0.2.1', port: 7946, tags: { role: 'web' } };
+    const members = () =>
+      Promise.resolve([
+        ...names.map((name) => ({ ...member, name, status: 'alive' as const })),
+        { ...member, name: 'n5', status: 'failed' as const },
+      ]);
+    const request = { channel: 'web', target: 'role=web' };
+    expect(await askTargets({ ...serf, members }, request)).toEqual({
+      matching: ['n1'],
+      others: ['n2'],
+      silent: [
+        { name: 'n3', presence: 'alive' },
+        { name: 'n4', presence: 'alive' },
+        { name: 'n5', presence: 'down' },
+      ],
+    });
+    expect(asked.map(({ payload, nodes }) => [payload, nodes])).toEqual([
+      ['target web role=web', names],
+      ['target web role=web', ['n2', 'n4']],
+    ]);
   });
 });

@@ -2,24 +2,24 @@ import { describe, expect, it } from 'vitest';
 import type { NodeState, UpdateStatus } from '../../../lib/query/update-status.ts';
 import { judgeUpdate, type UpdateProgress } from '../../../lib/query/judge-update.ts';
 
+const now = 1_900_000_000;
+
 interface Given {
-  status?: 'alive' | 'failed' | 'left';
-  tags?: Record<string, string>;
+  status?: 'alive' | 'failed' | 'left' | 'gone';
   state?: NodeState;
 }
 
 /** Judges an update on n1, n2 and so on; without a state a node has not answered. */
-function judge(nodes: Given[], target = ''): UpdateProgress {
-  const members = nodes.map(({ status = 'alive', tags = {} }, i) => ({
-    name: `n${i + 1}`,
-    status,
-    tags,
-  }));
+function judge(
+  nodes: Given[],
+  change: { kind?: 'manifest' | 'withdraw'; notBefore?: number } = {},
+): UpdateProgress {
+  const members = nodes.map(({ status = 'alive' }, i) => ({ name: `n${i + 1}`, status }));
   const statuses = new Map<string, UpdateStatus>();
   nodes.forEach(({ state }, i) => {
     if (state !== undefined) statuses.set(`n${i + 1}`, { state, reason: 'why' });
   });
-  return judgeUpdate({ channel: 'default', target }, members, statuses);
+  return judgeUpdate({ kind: 'manifest', notBefore: 0, ...change }, members, statuses, now);
 }
 
 describe('an update on a node', () => {
@@ -67,24 +67,55 @@ describe('an update in the fleet', () => {
     expect(judge(nodes)).toMatchObject({ verdict, isOver });
   });
 
-  it('is not missed by a machine that is down and, by its tags, no target', () => {
-    const [web, db] = [{ role: 'web' }, { role: 'db' }];
-    const nodes: Given[] = [
-      { ...applied, tags: web },
-      { ...down, tags: db },
-    ];
-    expect(judge(nodes, 'role=web')).toMatchObject({
-      verdict: 'converged',
-      nodes: [{ name: 'n1' }],
+  it('names every member that has not answered, whatever Serf says of it, and is no success', () => {
+    const nodes: Given[] = [applied, down, { status: 'left' }, { status: 'gone' }];
+    const waiting = { outcome: 'waiting', state: null };
+    expect(judge(nodes)).toMatchObject({
+      verdict: 'pending',
+      isOver: true,
+      nodes: [
+        { name: 'n1', outcome: 'applied' },
+        { name: 'n2', ...waiting, member: 'down', reason: 'down' },
+        { name: 'n3', ...waiting, member: 'left', reason: 'has left, and was not retired' },
+        { name: 'n4', ...waiting, member: 'left', reason: 'was a member, and is none any more' },
+      ],
     });
-    const also = judge([...nodes, { ...down, tags: web }], 'role=web');
-    expect(also).toMatchObject({ verdict: 'pending', nodes: [{ name: 'n1' }, { name: 'n3' }] });
   });
 
-  it('may be missed by any machine that is down where Serf knows no tags', () => {
-    expect(judge([applied, down], 'role=web')).toMatchObject({
+  it('that is for no node has not converged', () => {
+    expect(judge([{ state: 'OTHER' }, { state: 'OTHER' }])).toMatchObject({
       verdict: 'pending',
-      nodes: [{ name: 'n1' }, { name: 'n2', outcome: 'waiting', reason: 'down' }],
+      isOver: true,
+    });
+  });
+
+  it.each<[string, Given[], string, boolean]>([
+    ['is there on all', [{ state: 'COMPLETE' }, { state: 'OTHER' }], 'scheduled', true],
+    ['is there on some', [{ state: 'COMPLETE' }, { state: 'QUEUED' }], 'pending', false],
+    ['is there on those that are up', [{ state: 'COMPLETE' }, down], 'pending', true],
+    ['was applied before on one', [{ state: 'COMPLETE' }, applied], 'scheduled', true],
+  ])('with a time that is to come %s', (_, nodes, verdict, isOver) => {
+    const progress = judge(nodes, { notBefore: now + 60 });
+    expect(progress).toMatchObject({ verdict, isOver });
+    const at = new Date((now + 60) * 1000).toISOString();
+    expect(progress.nodes[0]).toMatchObject({
+      outcome: 'scheduled',
+      state: 'WAITING',
+      reason: `until ${at}`,
+    });
+  });
+
+  it('whose time has come is waited for', () => {
+    expect(judge([{ state: 'COMPLETE' }], { notBefore: now })).toMatchObject({
+      verdict: 'pending',
+      nodes: [{ outcome: 'waiting', state: 'COMPLETE' }],
+    });
+  });
+
+  it('is WITHDRAWN, and that is done, where a withdrawal has come', () => {
+    expect(judge([applied], { kind: 'withdraw' })).toMatchObject({
+      verdict: 'converged',
+      nodes: [{ outcome: 'applied', state: 'WITHDRAWN', reason: 'why' }],
     });
   });
 });

@@ -147,6 +147,11 @@ export function makeOperator(options: OperatorOptions = {}): Operator {
   };
 }
 
+/** Has members answer every query with these texts, by their names. */
+export function setAnswers({ directory }: Operator, answers: Record<string, string>): void {
+  writeFileSync(join(directory, 'answers.json'), JSON.stringify({ Responses: answers }));
+}
+
 /** Puts an announcement where submit keeps what it published. */
 export function keepAnnouncement(
   { config }: { config: Pick<Config, 'publishDir'> },
@@ -168,6 +173,7 @@ cd '${directory}'
 case "$1" in
 members) cat members.json ;;
 info) echo '{"agent":{"name":"n1"}}' ;;
+query) cat answers.json 2>/dev/null ;;
 event) for payload; do :; done; echo "$payload" >> events; echo "Event 'update' dispatched!" ;;
 esac
 `;
