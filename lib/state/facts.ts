@@ -144,6 +144,11 @@ export function removeAccepted(stateDir: string, id: UpdateId): void {
   rmSync(acceptedFile(stateDir, id), { force: true });
 }
 
+/** Time at which an update was stored or last rung for, unix milliseconds; undefined when it is not stored. */
+export function acceptedAtMs(stateDir: string, id: UpdateId): number | undefined {
+  return lstatSync(acceptedFile(stateDir, id), { throwIfNoEntry: false })?.mtimeMs;
+}
+
 /** Replaces a damaged fact by verified bytes of the same channel and version. */
 export function repairAccepted(stateDir: string, id: UpdateId, stored: StoredPayload): void {
   replaceFact(acceptedFile(stateDir, id), stored);

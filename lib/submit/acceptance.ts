@@ -3,7 +3,7 @@ import { nameOf, type Update } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { buildTime } from '../build.ts';
 import { UpdateError } from '../errors.ts';
-import { decide, maxClockLeadSeconds } from '../state/decide.ts';
+import { decide, maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { isoTime } from '../system/iso-time.ts';
 import { findNewest, type FleetVersions } from './known-updates.ts';
@@ -95,10 +95,12 @@ export function requireAcceptable(
       hint: `${setClock}; where this clock is the right one, add --force`,
     });
   const { kind, channel, version, created, expires, length } = announcement;
+  // A node that comes later has no mark. A channel beyond its reach already goes on for those that have.
+  const mark = newest > nowSeconds + maxVersionStep || newest >= version ? newest : 0;
   const held = [...new HeldUpdates(config).channels.keys()];
   const decision = decide({
     ...{ kind, channel, version, created, expires, length, nowSeconds, buildTime },
-    ...{ isForUs: true, stored: 'none', mark: newest, allowedChannels: null },
+    ...{ isForUs: true, stored: 'none', mark, allowedChannels: null },
     knownChannels: new Set(held.filter((name) => name !== keySetChannel)),
     maxContentBytes: config.maxContentBytes,
   });

@@ -12,6 +12,7 @@ import { commandHint } from '../command-hint.ts';
 import { UpdateError } from '../errors.ts';
 import { fsyncDirectory, replaceDurably } from '../system/durable-write.ts';
 import { encodeRecord } from '../system/record.ts';
+import { OwnNode } from './own-node.ts';
 import { announcementsDir, type PublishedUpdate } from './published.ts';
 import type { Submission } from './submission.ts';
 
@@ -51,17 +52,33 @@ export async function publishContent(
   return published;
 }
 
+/** A sent announcement: its event has come to this node's own handler. */
+export interface Sent {
+  /** Time of the event: Transmission is waited for before it, and after. */
+  at: Date;
+  /** Whether this node holds it; false where it follows other channels. */
+  isHeldHere: boolean;
+}
+
 /**
- * Sends a kept announcement by way of this node's daemons.
+ * Sends a kept announcement by way of this node's daemons, and sees that this node takes it.
  *
- * @returns when its event was sent
- * @throws UpdateError as {@link sendUpdate} does; the hint has the command that sends it again
+ * @param isNew whether it has never been sent
+ * @throws UpdateError as {@link sendUpdate} does, and `try-later` when this node has refused the announcement or
+ *   not heard of it; the hint has the command that sends it again
  */
-export async function deliver(published: PublishedUpdate, config: Config): Promise<Date> {
+export async function deliver(
+  published: PublishedUpdate,
+  config: Config,
+  isNew: boolean,
+): Promise<Sent> {
+  const serf = connectSerf(config.serf);
+  const own = new OwnNode(published, config, serf);
+  let at: Date;
   try {
-    return await sendUpdate(published, config, {
+    at = await sendUpdate(published, config, {
       transmission: () => connectTransmission(config.transmission),
-      serf: connectSerf(config.serf),
+      serf,
     });
   } catch (cause) {
     if (!(cause instanceof UpdateError)) throw cause;
@@ -75,13 +92,26 @@ export async function deliver(published: PublishedUpdate, config: Config): Promi
       },
     );
   }
+  const verdict = await own.verdict(isNew);
+  if (verdict.kind === 'taken' || verdict.kind === 'not followed')
+    return { at, isHeldHere: verdict.kind === 'taken' };
+  const name = nameOf(published);
+  const fault =
+    verdict.kind === 'refused'
+      ? `this node has refused it: ${verdict.reason}`
+      : `this node's own handler has not taken it, so nobody may have heard of it${
+          verdict.refusal === undefined ? '' : `; its last refusal: ${verdict.refusal}`
+        }`;
+  throw new UpdateError('try-later', `${name} is signed and kept, but ${fault}`, {
+    hint: `${commandHint('doctor')}; then: ${commandHint('submit', '--resend', name)}`,
+  });
 }
 
 /**
  * Seeds a published update from this node and sends its event. Repeating it is harmless: the event is the
  * same bytes, for which a node that has them has nothing to do.
  *
- * @returns when the event was sent: Transmission is waited for before it, and after
+ * @returns when Serf was given the event, which proves not that anybody heard it
  * @throws UpdateError `unavailable` when Transmission or Serf is down; nothing is lost then
  */
 export async function sendUpdate(

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { hasErrno } from '../errors.ts';
+import { hasErrno, UpdateError } from '../errors.ts';
 import { readRegularFile } from './regular-file.ts';
 
 /** One line of events.log: the program that was woken, and its decision. */
@@ -89,6 +89,33 @@ export function readEvents(directory: string): LoggedLine[] {
   const file = eventLogFile(directory);
   const ages = Array.from({ length: oldLogs }, (_, index) => `${file}.${oldLogs - index}`);
   return [...ages, file].flatMap((each) => readText(each).split('\n').flatMap(parseLine));
+}
+
+/** A place in a log, after which lines are new. */
+export interface LogMark {
+  inode: number;
+  size: number;
+}
+
+/** The end of a directory's log. */
+export function markEvents(directory: string): LogMark {
+  const stats = statSync(eventLogFile(directory), { throwIfNoEntry: false });
+  return { inode: stats?.ino ?? 0, size: stats?.size ?? 0 };
+}
+
+/** Reads the lines since a mark; none where this user may not. A log that was set aside meanwhile is not read. */
+export function eventsSince(directory: string, mark: LogMark): LoggedLine[] {
+  const file = eventLogFile(directory);
+  const inode = statSync(file, { throwIfNoEntry: false })?.ino;
+  try {
+    const bytes = readRegularFile(file, { maxBytes: maxReadBytes });
+    if (typeof bytes === 'string') return [];
+    const fresh = bytes.subarray(inode === mark.inode ? mark.size : 0);
+    return fresh.toString().split('\n').flatMap(parseLine);
+  } catch (error) {
+    if (error instanceof UpdateError) return [];
+    throw error;
+  }
 }
 
 function readText(file: string): string {

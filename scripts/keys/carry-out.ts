@@ -89,10 +89,10 @@ async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
   const config = loadConfig(process.env);
   const current = currentKeySet(config);
   const proposal = parseProposal(readText(file), current);
-  const { payload, sentAt } = dryRun
-    ? { payload: checkSendable(proposal, current, config, nowSeconds()), sentAt: null }
+  const { payload, sent } = dryRun
+    ? { payload: checkSendable(proposal, current, config, nowSeconds()), sent: null }
     : await sendProposal(proposal, current, config, nowSeconds());
-  report(describeAnnouncement(payload, config), sentAt, json);
+  report(describeAnnouncement(payload, config), sent, json);
 }
 
 /**

@@ -8,7 +8,7 @@ import { commandHint } from '../../lib/command-hint.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import { readAccepted } from '../../lib/state/facts.ts';
 import { requireAcceptable } from '../../lib/submit/acceptance.ts';
-import { deliver, publishContent } from '../../lib/submit/publish.ts';
+import { deliver, publishContent, type Sent } from '../../lib/submit/publish.ts';
 import { listPublished, readPublished } from '../../lib/submit/published.ts';
 import { completePayload, type KeyProposal } from '../../lib/trust/key-proposal.ts';
 import type { KeySet } from '../../lib/trust/key-set.ts';
@@ -17,7 +17,7 @@ import { withWorkDirectory } from '../cli/work-directory.ts';
 /**
  * Publishes the key set of a complete proposal and tells the fleet.
  *
- * @returns the payload that was sent, and when
+ * @returns the payload, and how it was sent
  * @throws UpdateError `refused` when it is not complete, or when another key set of the same epoch was
  *   sent: nodes that hear of either first would not take the other
  */
@@ -26,10 +26,11 @@ export async function sendProposal(
   current: KeySet,
   config: Config,
   nowSeconds: number,
-): Promise<{ payload: string; sentAt: Date }> {
+): Promise<{ payload: string; sent: Sent }> {
   const payload = checkSendable(proposal, current, config, nowSeconds);
-  const sentAt = await withWorkDirectory(config.publishDir, async (workDir) => {
+  const sent = await withWorkDirectory(config.publishDir, async (workDir) => {
     const { announcement, text } = proposal;
+    const isNew = !isKept(config, announcement.version);
     const contentFile = join(workDir, announcement.name);
     writeFileSync(contentFile, text);
     // Transmission's user has to read it, whatever the umask is.
@@ -39,9 +40,9 @@ export async function sendProposal(
       { announcement, payload, metainfo, contentFile },
       config,
     );
-    return deliver(published, config);
+    return deliver(published, config, isNew);
   });
-  return { payload, sentAt };
+  return { payload, sent };
 }
 
 /** The payload to send; throws as {@link sendProposal} does, before anything is written. */
@@ -55,11 +56,8 @@ export function checkSendable(
   const id = { channel: keySetChannel, version: proposal.next.epoch };
   const time = { seconds: null, by: '' };
   requireAcceptable(proposal.announcement, { newest: current.epoch, time }, config, nowSeconds);
-  const kept = listPublished(config).some(
-    ({ channel, version }) => channel === id.channel && version === id.version,
-  );
   const known = [
-    kept ? readPublished(config, id).payload : undefined,
+    isKept(config, id.version) ? readPublished(config, id).payload : undefined,
     readAccepted(config.stateDir, id)?.payload,
   ];
   for (const other of known) {
@@ -75,4 +73,10 @@ export function checkSendable(
     );
   }
   return payload;
+}
+
+function isKept(config: Config, epoch: number): boolean {
+  return listPublished(config).some(
+    ({ channel, version }) => channel === keySetChannel && version === epoch,
+  );
 }

@@ -53,7 +53,8 @@ Exit status: 0 sent, and with --wait applied by all, or with a --not-before that
 --timeout, there on all; with --wait 1 failed on some node, 75 not yet applied by all, or a node does
 not answer; 64 usage, 65 content that its name does not fit, or a bad
 target, 69 Puppet, Transmission or Serf is down (the announcement is kept: --resend), 75 the disk
-failed, 76 refused, 77 not trusted, 78 configuration.
+failed, a clock before the build, or this node has not taken it (kept as well), 76 refused, 77 not
+trusted, 78 configuration.
 `;
 
 const { parse, usage } = commandLine('submit');

@@ -10,7 +10,7 @@ import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { requireAcceptable, surveyFleet } from '../../lib/submit/acceptance.ts';
 import { readKeyToAdd } from '../../lib/submit/input.ts';
 import { askBySerf, type FleetVersions } from '../../lib/submit/known-updates.ts';
-import { deliver, publishContent } from '../../lib/submit/publish.ts';
+import { deliver, publishContent, type Sent } from '../../lib/submit/publish.ts';
 import { findPublished } from '../../lib/submit/published.ts';
 import { prepareRenewal, type RenewRequest } from '../../lib/submit/renewal.ts';
 import { prepareSubmission, type Submission } from '../../lib/submit/submission.ts';
@@ -91,8 +91,8 @@ async function addKey(
   const current = currentKeySet(config);
   const proposal = await proposeChange(request, current, options.nowSeconds);
   if (missingSigners(proposal).length === 0 && !dryRun) {
-    const { payload, sentAt } = await sendProposal(proposal, current, config, options.nowSeconds);
-    await reportSent(payload, sentAt, config, null, options);
+    const { payload, sent } = await sendProposal(proposal, current, config, options.nowSeconds);
+    await reportSent(payload, sent, config, null, options);
     return;
   }
   const out = proposalFile(proposal, request.out);
@@ -147,8 +147,8 @@ async function announce(prepared: Submission, config: Config, options: SendOptio
     prepared.contentFile === null
       ? await withWorkDirectory(config.publishDir, publish)
       : await publish();
-  const sentAt = await deliver(published, config);
-  await reportSent(prepared.payload, sentAt, config, targets, options);
+  const sent = await deliver(published, config, true);
+  await reportSent(prepared.payload, sent, config, targets, options);
 }
 
 async function resend(
@@ -172,21 +172,21 @@ async function resend(
     report(describeAnnouncement(published.payload, config, targets), null, options.json);
     return;
   }
-  const sentAt = await deliver(published, config);
-  await reportSent(published.payload, sentAt, config, targets, options);
+  const sent = await deliver(published, config, false);
+  await reportSent(published.payload, sent, config, targets, options);
 }
 
 /** Reports the sent announcement and, with --wait, its outcome in the fleet. */
 async function reportSent(
   payload: string,
-  sentAt: Date,
+  sent: Sent,
   config: Config,
   targets: TargetedMembers | null,
   { json, wait }: SendOptions,
 ): Promise<void> {
   const { update } = parseAnnouncement(payload);
   const facts = describeAnnouncement(payload, config, targets);
-  if (!json || wait === null) report(facts, sentAt, json);
+  if (!json || wait === null) report(facts, sent, json);
   if (wait === null) return;
   const progress = await follow(update, config, wait, targets).catch((error: unknown) => {
     warn(`it is sent, but the fleet cannot be asked about it: ${describeError(error)}`);
@@ -194,7 +194,7 @@ async function reportSent(
     return null;
   });
   const { verdict = null, nodes = null } = progress ?? {};
-  if (json) report({ ...facts, verdict, nodes }, sentAt, true);
+  if (json) report({ ...facts, verdict, nodes }, sent, true);
   if (progress === null) return;
   if (!json) print(formatNodes(progress.nodes));
   if (!json && progress.verdict === 'scheduled')

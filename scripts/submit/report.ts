@@ -2,6 +2,7 @@ import { nameOf, parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
 import type { TargetedMembers } from '../../lib/query/ask-fleet.ts';
 import type { UpdateProgress } from '../../lib/query/judge-update.ts';
+import type { Sent } from '../../lib/submit/publish.ts';
 import { isoTime } from '../../lib/system/iso-time.ts';
 import { print, printJson } from '../cli/output.ts';
 
@@ -56,16 +57,16 @@ export type Facts = ReturnType<typeof describeAnnouncement>;
  * Prints the facts about an announcement, as lines or as one JSON object.
  *
  * @param facts with `verdict` and `nodes` after --wait; null when the fleet could not be asked
- * @param sentAt null for a dry run
+ * @param sent null for a dry run
  */
 export function report(
   facts: Facts & { [K in 'verdict' | 'nodes']?: UpdateProgress[K] | null },
-  sentAt: Date | null,
+  sent: Sent | null,
   json: boolean,
 ): void {
   if (json) {
-    const sent = { sent: sentAt !== null, submittedAt: sentAt?.toISOString() ?? null };
-    printJson({ ...facts, ...sent });
+    const submittedAt = sent?.at.toISOString() ?? null;
+    printJson({ ...facts, sent: sent !== null, submittedAt });
     return;
   }
   const rows: [string, string][] = [
@@ -85,7 +86,14 @@ export function report(
   if (facts.rerun) rows.push(['rerun', 'also where this content is applied already']);
   if (facts.noop) rows.push(['noop', 'nodes record what would change, and change nothing']);
   for (const [label, value] of rows) print(`${label.padEnd(12)}${value}\n`);
-  print(sentAt === null ? 'dry run: nothing was sent\n' : 'sent to the fleet\n');
+  print(`${sentText(facts, sent)}\n`);
+}
+
+function sentText({ channel }: Facts, sent: Sent | null): string {
+  if (sent === null) return 'dry run: nothing was sent';
+  return sent.isHeldHere
+    ? 'sent to the fleet: this node has taken it'
+    : `sent to the fleet: this node has heard it, and does not follow channel ${channel}`;
 }
 
 function contentRows(facts: Facts): [string, string][] {

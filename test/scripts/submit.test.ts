@@ -240,6 +240,86 @@ describe('the version', () => {
   });
 });
 
+describe('what this node makes of an update', () => {
+  const silent =
+    /is signed and kept, but this node's own handler has not taken it, so nobody may have heard of it/;
+  const again = /\nsubmit: hint: \S+ doctor; then: \S+ submit --resend (\S+@\d+)\n$/;
+
+  it('is waited for: an event that it does not hear is not sent, whichever command sends it', async () => {
+    const { operator, submit } = await startConnected();
+    const first = await submit(operator.file('a.bin', 'x'), '--channel', 'a');
+    expect(first.stdout).toMatch(/\nsent to the fleet: this node has taken it\n$/);
+    operator.file('deaf', '');
+    const outcomes = await Promise.all([
+      submit(operator.file('b.bin', 'x'), '--channel', 'b'),
+      submit('--withdraw', 'c'),
+      submit('--renew', '--json'),
+      // Held from before, which proves nothing of this event.
+      submit('--resend'),
+      sendKeySet(operator),
+    ]);
+    for (const { status, stdout, stderr } of outcomes) {
+      expect({ status, stdout }).toEqual({ status: 75, stdout: '' });
+      expect(stderr.replace(/^keys/gm, 'submit')).toMatch(silent);
+      expect(stderr.replace(/^keys/gm, 'submit')).toMatch(again);
+    }
+    // Nothing is lost: it is sent again as it was.
+    rmSync(join(operator.directory, 'deaf'));
+    const key = again.exec(outcomes[0].stderr)?.[1] ?? '';
+    expect(await submit('--resend', key)).toMatchObject({ status: 0 });
+  });
+
+  it('is told: a refusal with its reason, a channel that it does not follow as sent', async () => {
+    const { operator, submit } = await startConnected();
+    const file = join(operator.directory, 'config.json');
+    const config = readFileSync(file, 'utf8');
+    const configure = (change: object): void => {
+      writeFileSync(file, JSON.stringify({ ...(JSON.parse(config) as object), ...change }));
+    };
+    configure({ channels: ['web'] });
+    const other = await submit(operator.file('a.bin', 'x'), '--channel', 'db');
+    expect(other).toMatchObject({ status: 0, stderr: '' });
+    expect(other.stdout).toMatch(
+      /\nsent to the fleet: this node has heard it, and does not follow channel db\n$/,
+    );
+    configure({});
+    const { version } = await submitOf(submit('--withdraw', 'web', '--json'));
+    await submitOf(submit('--withdraw', 'web', '--json'));
+    const old = await submit('--resend', `web@${version}`);
+    expect(old).toMatchObject({ status: 75, stdout: '' });
+    expect(old.stderr).toMatch(
+      /but this node has refused it: version \d+ is older than \d+, the newest of channel web\n/,
+    );
+    operator.file('answers', '');
+    // Another configuration than that of the agent: its state is not where this command looks.
+    const strange = join(operator.directory, 'strange.json');
+    writeFileSync(
+      strange,
+      JSON.stringify({
+        ...(JSON.parse(config) as object),
+        stateDir: join(operator.directory, 'elsewhere'),
+      }),
+    );
+    const elsewhere = { ...operator, env: { P2P_UPDATE_CONFIG: strange } };
+    expect(await runCommand('submit', ['--withdraw', 'far'], elsewhere)).toMatchObject({
+      status: 0,
+    });
+  });
+});
+
+/** Sends a key set with one more release key, by the two commands. */
+async function sendKeySet(operator: Operator): Promise<Outcome> {
+  const { pub } = makeKeyFiles(operator.directory, 'new');
+  const root = operator.roots[0]?.key ?? '';
+  const out = join(operator.directory, 'proposal');
+  await runCommand('keys', ['add', pub, '--root-key', root, '--out', out], operator);
+  return runCommand('keys', ['send', out], operator);
+}
+
+async function submitOf(outcome: Promise<Outcome>): Promise<Facts> {
+  return factsOf(await outcome);
+}
+
 describe('--withdraw', () => {
   it('stops a channel without Transmission, and is kept to be sent again', async () => {
     const { operator, submit, submitted } = start();
@@ -248,7 +328,8 @@ describe('--withdraw', () => {
     const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
     const transmission = { ...config['transmission'], credentialsFile: '/nonexistent' };
     writeFileSync(file, JSON.stringify({ ...config, transmission }));
-    const known = holdUpdate(operator, { channel: 'web', version: 2_000_000_000 });
+    const newest = Math.floor(Date.now() / 1000) + 1000;
+    const known = holdUpdate(operator, { channel: 'web', version: newest });
     operator.setMembers([{ name: 'n1', tags: {} }]);
     setAnswers(operator, { n1: '{"matches":true}' });
     const facts = await submitted('--withdraw', 'web', '--target', 'role=web', '--expires', '30d');
@@ -256,7 +337,7 @@ describe('--withdraw', () => {
       kind: 'withdraw',
       channel: 'web',
       name: known.name,
-      version: 2_000_000_001,
+      version: newest + 1,
       contentBytes: 0,
       pieces: null,
       target: 'role=web',
@@ -268,7 +349,7 @@ describe('--withdraw', () => {
     const { created, expires } = signed.announcement;
     expect(expires - created).toBe(30 * 86_400);
     expect(operator.sent()).toEqual([facts.payload]);
-    const again = await submit('--resend', 'web@2000000001');
+    const again = await submit('--resend', `web@${newest + 1}`);
     expect(again).toMatchObject({ status: 0, stderr: '' });
     expect(again.stdout).toMatch(
       /^content {5}none: nodes stop what they have not applied of web$/m,

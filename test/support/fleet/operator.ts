@@ -12,6 +12,7 @@ import { type Config, parseConfig } from '../../../lib/config.ts';
 import { encodeRecord } from '../../../lib/system/record.ts';
 import { publicKeyOf } from '../../../lib/trust/ed25519.ts';
 import { formatKeySet, type KeySet } from '../../../lib/trust/key-set.ts';
+import { repository } from '../run/repository.ts';
 import { programArgv } from '../run/program.ts';
 import { temporaryDirectory } from '../run/temporary.ts';
 
@@ -167,14 +168,26 @@ export function keepAnnouncement(
 
 /** Serf's command, as far as submit knows it: the agent is up while members.json is there. */
 function serfStandIn(directory: string): string {
+  const handler = (name: string, kind: 'user' | 'query', event: string): string =>
+    `env SERF_EVENT=${kind} SERF_USER_EVENT=${event} SERF_USER_LTIME=1 SERF_QUERY_NAME=${event} ` +
+    `SERF_QUERY_LTIME=1 SERF_SELF_NAME=n1 P2P_UPDATE_CONFIG="$PWD/config.json" ` +
+    `'${process.execPath}' '${join(repository, 'dist', 'handlers', name)}'`;
   return `#!/bin/sh
 cd '${directory}'
 [ -e members.json ] || { echo 'Error connecting to Serf agent: connection refused'; exit 1; }
-case "$1" in
-members) cat members.json ;;
-info) echo '{"agent":{"name":"n1"}}' ;;
-query) cat answers.json 2>/dev/null ;;
-event) for payload; do :; done; echo "$payload" >> events; echo "Event 'update' dispatched!" ;;
+for payload; do :; done
+# The agent's own handlers: that of events, unless a test makes it deaf, and that of queries, if it wants it.
+case "$1 $*" in
+members*) cat members.json ;;
+info*) echo '{"agent":{"name":"n1"}}' ;;
+event*)
+  echo "$payload" >> events
+  [ -e deaf ] || echo "$payload" | ${handler('update.cjs', 'user', 'update')} > heard 2>&1
+  echo "Event 'update' dispatched!" ;;
+query*)
+  [ -e answers ] || { cat answers.json 2>/dev/null; exit 0; }
+  answer=$(echo "$payload" | ${handler('status.cjs', 'query', 'update-status')} | sed 's/"/\\\\"/g')
+  printf '{"Responses":{"n1":"%s"}}' "$answer" ;;
 esac
 `;
 }
