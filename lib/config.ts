@@ -49,6 +49,8 @@ export interface Config {
   /** The channels that this node follows; null means all. */
   channels: string[] | null;
   maxContentBytes: number;
+  /** Applied versions of each channel whose content stays, the current one among them, for a roll-back. */
+  keepVersions: number;
   /** Period of asking other nodes for missed updates; larger fleets ask less often. */
   catchUpSeconds: number;
   /** Age of the newest announcement at which a fleet is stale (freeze attack, TUF 1.5.2); null: never. */
@@ -195,6 +197,7 @@ const schema = record<Config>({
   allowUnsigned: [flag, false],
   channels: [orNull(listOf(channelName)), null],
   maxContentBytes: [integer(1, 2 ** 48 - 1), 8 * 2 ** 30],
+  keepVersions: [integer(1, 16), 3],
   catchUpSeconds: [integer(5, 86_400), 60],
   staleAfterSeconds: [orNull(integer(60, 2 ** 31 - 1)), 30 * 86_400],
   transmission,

@@ -1,5 +1,5 @@
-import { statfsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { lstatSync, readdirSync, statfsSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { shellCommand } from '../command-hint.ts';
 import type { Config } from '../config.ts';
 import { hasErrno } from '../errors.ts';
@@ -13,6 +13,8 @@ export interface Disk {
   freeBytes: number;
   /** Inodes; null where the file system has no such limit. */
   freeFiles: number | null;
+  /** Content of updates on it, earlier versions that are kept included; 0 too where it cannot be seen. */
+  contentBytes: number;
 }
 
 const MiB = 2 ** 20;
@@ -27,19 +29,35 @@ export function readDisks(
   config: Pick<Config, 'stateDir' | 'applyDir' | 'downloadDir' | 'deliveryDir'>,
 ): Disk[] {
   const { stateDir, applyDir, downloadDir, deliveryDir } = config;
-  const seen = new Set<number>();
-  return [stateDir, applyDir, downloadDir, deliveryDir].flatMap((path) => {
+  const disks = new Map<number, Disk>();
+  for (const path of [stateDir, applyDir, downloadDir, deliveryDir]) {
     try {
       const at = existingAncestor(path);
       const { dev } = statSync(at);
-      if (seen.has(dev)) return [];
-      seen.add(dev);
       const { bsize, bavail, files, ffree } = statfsSync(at);
-      return [{ path, freeBytes: bavail * bsize, freeFiles: files === 0 ? null : ffree }];
+      const freeFiles = files === 0 ? null : ffree;
+      const disk = disks.get(dev) ?? {
+        path,
+        freeBytes: bavail * bsize,
+        freeFiles,
+        contentBytes: 0,
+      };
+      disks.set(dev, disk);
+      if (path === downloadDir) disk.contentBytes = sizeOfContents(at);
     } catch {
-      return [];
+      // A directory that this user may not look at.
     }
-  });
+  }
+  return [...disks.values()];
+}
+
+/** Size of the files of updates in the download directory, which others may use as well. */
+function sizeOfContents(directory: string): number {
+  let bytes = 0;
+  for (const name of readdirSync(directory))
+    if (/^[0-9a-f]{32}-/.test(name))
+      bytes += lstatSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
+  return bytes;
 }
 
 function existingAncestor(path: string): string {
@@ -58,6 +76,8 @@ const { ok, warn, fail, skipped } = checkOf('disk', 'disk space');
 export function judgeDisks(disks: readonly Disk[]): Check {
   if (disks.length === 0) return skipped('needs root: the directories are closed to this user');
   const free = ({ freeBytes }: Disk): string => `${Math.floor(freeBytes / MiB)} MiB`;
+  const place = ({ path, contentBytes }: Disk): string =>
+    contentBytes < MiB ? path : `${path} (updates take ${Math.floor(contentBytes / MiB)} MiB)`;
   const isFull = ({ freeBytes, freeFiles }: Disk): boolean =>
     freeBytes < minFreeBytes || (freeFiles !== null && freeFiles < minFreeFiles);
   const look = (found: readonly Disk[]): string[] => {
@@ -70,14 +90,14 @@ export function judgeDisks(disks: readonly Disk[]): Check {
       full
         .map((disk) =>
           disk.freeBytes < minFreeBytes
-            ? `disk full: ${free(disk)} left at ${disk.path}`
-            : `disk full: no inode left at ${disk.path}`,
+            ? `disk full: ${free(disk)} left at ${place(disk)}`
+            : `disk full: no inode left at ${place(disk)}`,
         )
         .join('; '),
       ...look(full),
     );
   const low = disks.filter(({ freeBytes }) => freeBytes < lowFreeBytes);
   if (low.length > 0)
-    return warn(low.map((disk) => `${free(disk)} left at ${disk.path}`).join('; '), ...look(low));
-  return ok(disks.map((disk) => `${free(disk)} left at ${disk.path}`).join(', '));
+    return warn(low.map((disk) => `${free(disk)} left at ${place(disk)}`).join('; '), ...look(low));
+  return ok(disks.map((disk) => `${free(disk)} left at ${place(disk)}`).join(', '));
 }

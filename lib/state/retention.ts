@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
-import { parseUpdateKey, type UpdateId, updateKey } from '../announcement/update.ts';
+import { parseUpdateKey, type Update, type UpdateId, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { listDirectory } from '../system/directory.ts';
 import { replaceRecord } from '../system/record.ts';
@@ -49,6 +49,31 @@ export function retainedAnnouncements(held: readonly HeldAnnouncement[]): Set<st
   }
   for (const id of newest.values()) stay.add(updateKey(id));
   return stay;
+}
+
+/**
+ * Selects the contents of a channel that stay, those that the node applied last.
+ *
+ * @param applied the outcomes of one channel; those of withdrawals and noops do not count
+ * @param count limit of different contents
+ * @returns contents, by {@link contentKey}
+ */
+export function retainedContents(
+  applied: readonly { id: UpdateId; outcome: Progress | undefined }[],
+  count: number,
+): Set<string> {
+  const stay = new Set<string>();
+  for (const { outcome } of [...applied].sort((a, b) => b.id.version - a.id.version)) {
+    if (stay.size >= count) break;
+    if (outcome?.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256)
+      stay.add(contentKey(outcome));
+  }
+  return stay;
+}
+
+/** Identity of a content: one may be in two torrents, as when another target left room for other pieces. */
+export function contentKey({ infoHash, sha256 }: Pick<Update, 'infoHash' | 'sha256'>): string {
+  return sha256 ?? infoHash;
 }
 
 /**

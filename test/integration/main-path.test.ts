@@ -7,7 +7,7 @@ import { parseAnnouncement } from '../../lib/announcement/update.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent, outcomeOf, submit, type Submitted } from '../support/fleet/submit.ts';
-import { callTransmission } from '../support/fleet/wire.ts';
+import { callTransmission, configure } from '../support/fleet/wire.ts';
 
 let fleet: Fleet;
 let operator: FleetNode;
@@ -148,16 +148,32 @@ describe('versions', () => {
     }
   });
 
-  it('of a superseded update lose their torrent and its data', async () => {
-    const old = await submit(operator, file('drop.bin', 'old'), '--channel', 'drop');
-    await everywhere(old, 'applied');
-    const newer = await submit(operator, file('drop.bin', 'new'), '--channel', 'drop');
-    await everywhere(newer, 'applied');
-    for (const node of fleet.nodes) {
-      expect(await torrentOn(node, old.infoHash)).toBeUndefined();
-      const content = join(node.config.downloadDir, `${old.sha256.slice(0, 32)}-${old.name}`);
-      expect(existsSync(content)).toBe(false);
+  it('beyond those to keep lose torrent and data; a kept one that comes again is not downloaded', async () => {
+    for (const node of fleet.nodes) configure(node, { keepVersions: 2 });
+    const send = async (content: string): Promise<Submitted> => {
+      const update = await submit(operator, file('drop.bin', content), '--channel', 'drop');
+      await everywhere(update, 'applied');
+      return update;
+    };
+    const isThere = async (node: FleetNode, { infoHash, sha256, name }: Submitted) => {
+      const isOnDisk = existsSync(join(node.config.downloadDir, `${sha256.slice(0, 32)}-${name}`));
+      return isOnDisk || (await torrentOn(node, infoHash)) !== undefined;
+    };
+    const [oldest, old] = [await send('a'), await send('b')];
+    await send('c');
+    const others = fleet.nodes.filter((node) => node !== operator);
+    for (const node of others) {
+      await fleet.waitFor('the oldest is gone', async () => {
+        await node.script('reconcile', []);
+        return !(await isThere(node, oldest));
+      });
+      expect(await isThere(node, old)).toBe(true);
     }
+    const again = await send('b');
+    expect(again.infoHash).toBe(old.infoHash);
+    for (const node of others) expect(hasEvent(node, again, 'queued')).toBe(false);
+    for (const node of fleet.nodes)
+      expect(readFileSync(join(node.config.deliveryDir, 'drop.bin'), 'utf8')).toBe('b');
   });
 });
 

@@ -20,7 +20,13 @@ import { removeLeftOvers } from '../../system/durable-write.ts';
 import { type Attempt, cleanUp } from './clean-up.ts';
 import { decideStep, loadingSeconds, type Step } from './next-step.ts';
 import { reseed } from './reseed.ts';
-import { type AdvanceDeps, type BackgroundTask, takeStep, transitionTo } from './take-step.ts';
+import {
+  type AdvanceDeps,
+  type BackgroundTask,
+  requireSpace,
+  takeStep,
+  transitionTo,
+} from './take-step.ts';
 import { lookAtData } from './torrent-data.ts';
 
 /**
@@ -91,6 +97,7 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
     { ...daemon, transmission: deps.transmission },
     goesOn.map(({ update }) => update),
     past,
+    (await isSpaceLow(config, deps, goesOn)) ? 0 : config.keepVersions,
     nowSeconds(),
     attempt,
   );
@@ -111,6 +118,25 @@ async function askDaemon({ transmission, hooks, warn }: AdvanceDeps): Promise<{
   const listed = await transmission.list();
   const torrents = new Map(listed.map((each) => [each.infoHash, each]));
   return { torrents, seconds, isSettled: seconds >= loadingSeconds };
+}
+
+/** Whether an update that is to be added lacks the space: then no earlier content is worth its own. */
+async function isSpaceLow(
+  config: Config,
+  deps: AdvanceDeps,
+  planned: readonly { update: Update; step: Step | undefined }[],
+): Promise<boolean> {
+  for (const { update, step } of planned) {
+    if (step?.kind !== 'add' && step?.kind !== 're-add') continue;
+    try {
+      await requireSpace(config, deps, update, step);
+    } catch (error) {
+      if (!(error instanceof UpdateError)) throw error;
+      // Any other failure is that of the step, which makes the same request.
+      if (error.code === 'try-later') return true;
+    }
+  }
+  return false;
 }
 
 /** Gathers the facts of one update, and decides its next step. */

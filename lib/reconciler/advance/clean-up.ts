@@ -8,16 +8,19 @@ import { HeldUpdates } from '../../state/held.ts';
 import { outcomesDir, updatesDir } from '../../state/layout.ts';
 import {
   isRecordAheadOfTime,
+  listRecords,
   type Progress,
   readIfIntact,
   readProgress,
 } from '../../state/progress.ts';
 import {
+  contentKey,
   type HeldAnnouncement,
   listOrphans,
   pruneAnnouncements,
   removeUpdateRecord,
   retainedAnnouncements,
+  retainedContents,
 } from '../../state/retention.ts';
 import { removeDownloaded, removePublished } from './torrent-data.ts';
 
@@ -37,7 +40,7 @@ export interface PastUpdate {
 /** Torrents and contents that must not be removed. */
 export interface Wanted {
   infoHashes: ReadonlySet<string>;
-  /** One content may be in two torrents, as when another target left room for other pieces. */
+  /** By {@link contentKey}. */
   contents: ReadonlySet<string>;
 }
 
@@ -56,6 +59,7 @@ export interface Daemon {
  *
  * @param current updates that go on
  * @param past updates that were ended, or were never for this node
+ * @param keepVersions applied versions of each channel whose content stays; 0 where the space is needed
  * @param nowSeconds unix seconds
  */
 export async function cleanUp(
@@ -63,10 +67,12 @@ export async function cleanUp(
   daemon: Daemon,
   current: readonly Update[],
   past: readonly PastUpdate[],
+  keepVersions: number,
   nowSeconds: number,
   attempt: Attempt,
 ): Promise<void> {
   const { config } = held;
+  const kept = keptContents(config, past, keepVersions);
   const announcements = await describeHeld(held);
   const stay = retainedAnnouncements(announcements);
   const spared: Update[] = [];
@@ -78,7 +84,8 @@ export async function cleanUp(
     const isServed = isForOthers === true && progress === undefined && stay.has(updateKey(id));
     // Once other keys have signed it again (submit --renew), it must not need another download.
     const isRenewable = isRevoked === true && isApplied(config, id);
-    if (update !== undefined && (isServed || isRenewable)) spared.push(update);
+    const isKept = update !== undefined && kept.get(id.channel)?.has(contentKey(update)) === true;
+    if (update !== undefined && (isServed || isRenewable || isKept)) spared.push(update);
     else leaving.push({ id, known: update ?? progress });
   }
 
@@ -128,7 +135,7 @@ export async function removeUnreferenced(
 ): Promise<boolean> {
   const { infoHash } = past;
   if (wanted.infoHashes.has(infoHash)) return true;
-  const isShared = wanted.contents.has(contentOf(past));
+  const isShared = wanted.contents.has(contentKey(past));
   const torrent = torrents.get(infoHash);
   if (torrent !== undefined) {
     const isOfSubmit = isSamePath(torrent.downloadDir, config.publishDir);
@@ -148,7 +155,7 @@ export async function removeUnreferenced(
 export function wantedBy(updates: readonly Pick<Update, 'infoHash' | 'sha256'>[]): Wanted {
   return {
     infoHashes: new Set(updates.map(({ infoHash }) => infoHash)),
-    contents: new Set(updates.map(contentOf)),
+    contents: new Set(updates.map(contentKey)),
   };
 }
 
@@ -183,6 +190,21 @@ function isApplied({ applyDir }: Config, id: UpdateId): boolean {
   }
 }
 
-function contentOf({ infoHash, sha256 }: Pick<Update, 'infoHash' | 'sha256'>): string {
-  return sha256 ?? infoHash;
+/** Contents of the channels of past updates that stay for a roll-back, by {@link contentKey}. */
+function keptContents(
+  { applyDir }: Config,
+  past: readonly PastUpdate[],
+  keepVersions: number,
+): Map<string, Set<string>> {
+  const directory = outcomesDir(applyDir);
+  const ids = listRecords(directory);
+  const channels = new Set(past.map(({ id }) => id.channel));
+  return new Map(
+    [...channels].map((channel) => {
+      const applied = ids
+        .filter((id) => id.channel === channel)
+        .map((id) => ({ id, outcome: readIfIntact(directory, id) }));
+      return [channel, retainedContents(applied, keepVersions)];
+    }),
+  );
 }

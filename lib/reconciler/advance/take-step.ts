@@ -75,18 +75,12 @@ export async function takeStep(
     case 'add': {
       if (readProgress(updatesDir(config.stateDir), update) === undefined)
         transitionTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
-      const { directory, isThere } = placeOf(config, update);
-      await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
+      const { directory } = await requireSpace(config, deps, update, step);
       transitionTo(config, deps, update, 'QUEUED', 'in Transmission');
       return [announce(deps, update, await addTorrent(config, deps, update, directory))];
     }
     case 're-add': {
-      const [download] = dataDirectories(config, update);
-      const { directory, isThere } =
-        step.where === 'download'
-          ? { directory: download, isThere: false }
-          : placeOf(config, update);
-      await requireSpace(directory, deps, update, Number(!isThere) + Number(step.copy));
+      const { directory } = await requireSpace(config, deps, update, step);
       transitionTo(config, deps, update, step.state, step.reason, { badContent: step.badContent });
       await transmission.remove(infoHash, { deleteData: false });
       return [announce(deps, update, await addTorrent(config, deps, update, directory))];
@@ -121,23 +115,33 @@ export async function takeStep(
   }
 }
 
+/** Step that gives a torrent to Transmission. */
+export type AddStep = Extract<Step, { kind: 'add' | 're-add' }>;
+
 /**
- * Checks that there is room for an update before it is queued.
+ * Checks that there is room for an update before it is queued: for the download, unless it is there, and for
+ * the copy that is verified and applied.
  *
- * @param times copies still to be written: the download, and the one that is verified and applied
+ * @returns the directory of its data
  * @throws UpdateError `try-later` when there is not
  */
-async function requireSpace(
-  directory: string,
-  { transmission }: AdvanceDeps,
-  { length, sha256 }: Update,
-  times: number,
-): Promise<void> {
-  const needed = times * length;
-  if (needed === 0) return;
+export async function requireSpace(
+  config: Config,
+  { transmission }: Pick<AdvanceDeps, 'transmission'>,
+  update: Update,
+  step: AddStep,
+): Promise<{ directory: string }> {
+  const [download] = dataDirectories(config, update);
+  const { directory, isThere } =
+    step.kind === 're-add' && step.where === 'download'
+      ? { directory: download, isThere: false }
+      : placeOf(config, update);
+  const needed = (Number(!isThere) + Number(step.copy)) * update.length;
+  if (needed === 0) return { directory };
   // A bare torrent has a directory of its own, which does not exist yet.
-  const free = await transmission.freeSpace(sha256 === null ? dirname(directory) : directory);
-  if (free >= needed) return;
+  const at = update.sha256 === null ? dirname(directory) : directory;
+  const free = await transmission.freeSpace(at);
+  if (free >= needed) return { directory };
   throw new UpdateError('try-later', `${free} bytes free, ${needed} are needed`, {
     hint: `free space below ${directory}`,
   });

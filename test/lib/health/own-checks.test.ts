@@ -12,12 +12,19 @@ const disk = (change: Partial<Disk> = {}): Disk => ({
   path: '/state',
   freeBytes: 1024 * MiB,
   freeFiles: 1000,
+  contentBytes: 0,
   ...change,
 });
 
 describe('the check of the disk', () => {
   it.each<[string, Disk[], string, RegExp]>([
     ['space is left', [disk(), disk({ freeFiles: null })], 'ok', /^1024 MiB left at \/state/],
+    [
+      'updates take some of it',
+      [disk({ contentBytes: 20 * MiB })],
+      'ok',
+      /at \/state \(updates take 20 MiB\)$/,
+    ],
     ['little is left', [disk({ freeBytes: 100 * MiB })], 'warn', /^100 MiB left at \/state$/],
     ['none is left', [disk({ freeBytes: 0 })], 'fail', /^disk full: 0 MiB left at \/state$/],
     ['no inode is left', [disk({ freeFiles: 0 })], 'fail', /^disk full: no inode left at \/state$/],
@@ -35,6 +42,10 @@ describe('the check of the disk', () => {
     const disks = readDisks(config);
     expect(disks.map(({ path }) => path)).toEqual([config.stateDir]);
     expect(disks[0]?.freeBytes).toBeGreaterThan(0);
+    mkdirSync(config.downloadDir, { recursive: true });
+    writeFileSync(join(config.downloadDir, `${'a'.repeat(32)}-f.bin`), 'update');
+    writeFileSync(join(config.downloadDir, 'of-others.iso'), 'not one of ours');
+    expect(readDisks(config)[0]?.contentBytes).toBe('update'.length);
   });
 });
 

@@ -1,7 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newProgress, type Progress } from '../../../lib/state/progress.ts';
-import { retainedAnnouncements, retainedOutcomes } from '../../../lib/state/retention.ts';
+import {
+  retainedAnnouncements,
+  retainedContents,
+  retainedOutcomes,
+} from '../../../lib/state/retention.ts';
 import type { State } from '../../../lib/state/states.ts';
 import { updateKey, type UpdateId } from '../../../lib/announcement/update.ts';
 
@@ -52,6 +56,45 @@ describe('retainedAnnouncements', () => {
         expect(mark(left)).toBe(mark(list));
       }),
     );
+  });
+});
+
+describe('retainedContents', () => {
+  const applied = (version: number, sha256: string, change: Partial<Progress> = {}) => ({
+    id: id(version),
+    outcome: {
+      ...newProgress({ infoHash: 'i', sha256, noop: false }),
+      state: 'APPLIED' as const,
+      ...change,
+    },
+  });
+
+  it('keeps the last contents that were applied, each counted once', () => {
+    const list = [
+      applied(1, 'a'),
+      applied(2, 'b'),
+      applied(3, 'c'),
+      applied(4, 'b'),
+      applied(5, 'd'),
+    ];
+    expect([...retainedContents(list, 3)]).toEqual(['d', 'b', 'c']);
+    expect([...retainedContents(list, 1)]).toEqual(['d']);
+    expect([...retainedContents(list, 0)]).toEqual([]);
+  });
+
+  it('counts neither noops, withdrawals and failures, nor what is damaged', () => {
+    const list = [
+      applied(1, 'a'),
+      applied(2, 'b', { noop: true }),
+      applied(3, '0'.repeat(64)),
+      applied(4, 'c', { state: 'POISONED' }),
+      { id: id(5), outcome: undefined },
+    ];
+    expect([...retainedContents(list, 3)]).toEqual(['a']);
+  });
+
+  it('keeps that of a bare torrent by its info hash', () => {
+    expect([...retainedContents([applied(1, '', { sha256: null })], 3)]).toEqual(['i']);
   });
 });
 
