@@ -19,7 +19,7 @@ const closeOnExec = 0o2000000;
 export function wakeReconciler(config: Config, env: NodeJS.ProcessEnv): void {
   if (config.trigger === 'spool') return;
   closeInherited();
-  const child = spawn(process.execPath, [programFile(), 'reconcile'], {
+  const child = spawn(process.execPath, [programFile(), 'reconcile', '--no-wait'], {
     detached: true,
     stdio: 'ignore',
     cwd: '/',

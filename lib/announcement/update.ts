@@ -131,9 +131,17 @@ function offerOfTorrent(torrent: BareTorrent, text: string): TorrentOffer {
 
 /** The place of an update's content below a download or publish directory. */
 export function contentLocation(update: Update, base: string): { directory: string; file: string } {
-  // The name of a bare torrent is its sender's choice: each has a directory of its own.
-  const directory = update.sha256 === null ? join(base, update.infoHash) : base;
+  const directory = contentDirectory(update, base);
   return { directory, file: join(directory, contentName(update)) };
+}
+
+/** The directory of an update's content below a download or publish directory. */
+export function contentDirectory(
+  { infoHash, sha256 }: Pick<Update, 'infoHash' | 'sha256'>,
+  base: string,
+): string {
+  // The name of a bare torrent is its sender's choice: each has a directory of its own.
+  return sha256 === null ? join(base, infoHash) : base;
 }
 
 /** The name of the file in the torrent; that of an announcement's content is unique by its hash. */

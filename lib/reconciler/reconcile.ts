@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nameOf } from '../announcement/update.ts';
 import { buildTime, distDirectory } from '../build.ts';
+import { commandHint } from '../command-hint.ts';
 import { completionHooks, type Config } from '../config.ts';
 import { connectSerf } from '../daemons/serf/client.ts';
 import {
@@ -12,7 +13,7 @@ import {
 } from '../daemons/transmission/announce-peers.ts';
 import { connectTransmission } from '../daemons/transmission/client.ts';
 import { type Peer, peersFromMembers } from '../daemons/transmission/tracker.ts';
-import { describeError, stateError } from '../errors.ts';
+import { describeError, stateError, UpdateError } from '../errors.ts';
 import { describeFacts } from '../state/facts.ts';
 import {
   advanceLock,
@@ -25,7 +26,7 @@ import {
 import { listMarkers } from '../state/markers.ts';
 import { describeFiles, listDirectory } from '../system/directory.ts';
 import { logEvent, type LoggedEvent, rotateLog } from '../system/event-log.ts';
-import { runExclusively } from '../system/lock.ts';
+import { lastHolder, runExclusively } from '../system/lock.ts';
 import { advance } from './advance/advance.ts';
 import { askReseed } from './advance/ask-reseed.ts';
 import type { AdvanceDeps } from './advance/take-step.ts';
@@ -59,6 +60,14 @@ export type Side = 'advance' | 'apply';
 /** Log of each side, with the number of lines that this process wrote to it. */
 type SideLogs = Record<Side, { log: AdvanceDeps['log']; lines: number }>;
 
+/** Runs the work of a side under its lock. */
+type Exclusively = (
+  side: Side,
+  lock: string,
+  look: () => string,
+  work: () => Promise<void>,
+) => Promise<void>;
+
 /** Background tasks of advance. */
 interface Work {
   tasks: Promise<unknown>[];
@@ -71,13 +80,16 @@ interface Work {
  * timer or person. Several at once do no harm: one works, and looks again before it ends.
  *
  * @param sides those that belong to this user
+ * @param waitMs time to wait for another process at the same work; null: it is enough that that one does it
  * @param warn receives faults that a person should put right
  * @param tell receives a line for each thing done: an update that was accepted, or has come to its end
- * @throws the first error that kept a side from going on, after the other side had its turn
+ * @throws the first error that kept a side from going on, after the other side had its turn; UpdateError
+ *   `try-later` when another process was at work for longer than this one was to wait
  */
 export async function reconcile(
   config: Config,
   sides: readonly Side[],
+  waitMs: number | null,
   warn: (message: string) => void,
   tell: Tell = () => undefined,
 ): Promise<void> {
@@ -95,17 +107,28 @@ export async function reconcile(
   // Only where it is needed: the apply side has to do without Transmission's credentials.
   let deps: AdvanceDeps | undefined;
   const work: Work = { tasks: [], isDue: false };
+  const busy = new Set<Side>();
+  const begunSides = new Set<Side>();
+  const exclusively: Exclusively = async (side, lock, look, run) => {
+    // Later rounds are for news, which another process may take up as well.
+    const isWaiting = waitMs !== null && !begunSides.has(side);
+    begunSides.add(side);
+    if (await runExclusively(lock, look, run, isWaiting ? waitMs : 0)) return;
+    busy.add(side);
+    if (isWaiting) throw heldError(side, lock);
+  };
   for (let inARow = 0; inARow < maxRounds && errors.length === 0;) {
     const seen = lookAt(config);
     await attempt('advance', () =>
       runAdvance(
         config,
+        exclusively,
         logs.advance.log,
         work,
         () => (deps ??= advanceDeps(config, logs.advance.log, warn, tell)),
       ),
     );
-    await attempt('apply', () => runApply(config, logs.apply.log));
+    await attempt('apply', () => runApply(config, exclusively, logs.apply.log));
     // A path unit does not watch while its service runs, so this process does, as long as tasks keep it.
     const news = await awaitNews(config, seen, work);
     if (news === 'none') break;
@@ -114,8 +137,23 @@ export async function reconcile(
   await Promise.all(work.tasks);
   // Every wake-up leaves a line, which tells an idle node from a dead timer.
   for (const side of sides)
-    if (logs[side].lines === 0) logs[side].log({ decision: 'idle', reason: 'nothing to do now' });
+    if (logs[side].lines === 0)
+      logs[side].log({
+        decision: 'idle',
+        reason: busy.has(side) ? 'another process is at work' : 'nothing to do now',
+      });
   if (errors.length > 0) throw errors[0];
+}
+
+function heldError(side: Side, lock: string): UpdateError {
+  const holder = lastHolder(lock);
+  const who =
+    holder === undefined
+      ? 'another process'
+      : `process ${holder.pid}, for ${Math.max(0, nowSeconds() - holder.since)} s`;
+  return new UpdateError('try-later', `${side} is at work already: ${who}`, {
+    hint: `nothing is lost: that one does the work; it says in its log what it waits for: ${commandHint('log')}`,
+  });
 }
 
 /**
@@ -147,6 +185,7 @@ async function awaitNews(
 /** Runs advance unless another process does; adds the background tasks that it begins. */
 async function runAdvance(
   config: Config,
+  exclusively: Exclusively,
   log: AdvanceDeps['log'],
   work: Work,
   deps: () => AdvanceDeps,
@@ -154,7 +193,7 @@ async function runAdvance(
   const { stateDir } = config;
   prepareStateDir(stateDir);
   const look = (): string => describeFacts(stateDir);
-  await runExclusively(advanceLock(stateDir), look, async () => {
+  await exclusively('advance', advanceLock(stateDir), look, async () => {
     rotateLog(stateDir);
     // First: it needs Serf, and not the Transmission that may be down.
     work.tasks.push(...catchUpIfDue(config, log));
@@ -195,11 +234,17 @@ function catchUpIfDue(config: Config, log: AdvanceDeps['log']): Promise<void>[] 
 }
 
 /** Runs the apply side unless another process does. */
-async function runApply(config: Config, log: ApplyDeps['log']): Promise<void> {
+async function runApply(
+  config: Config,
+  exclusively: Exclusively,
+  log: ApplyDeps['log'],
+): Promise<void> {
   const { applyDir } = config;
   prepareApplyDir(applyDir);
   const look = (): string => lookAt(config);
-  await runExclusively(applyLock(applyDir), look, () => applyReady(config, { nowSeconds, log }));
+  await exclusively('apply', applyLock(applyDir), look, () =>
+    applyReady(config, { nowSeconds, log }),
+  );
 }
 
 /** Describes everything that wakes a side, in a text that differs when something is new. */

@@ -1,18 +1,21 @@
 import { lstatSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { contentLocation, contentName, type Update } from '../announcement/update.ts';
+import {
+  contentDirectory,
+  contentLocation,
+  contentName,
+  type Update,
+} from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { hasErrno } from '../errors.ts';
+import { copiesDir } from './layout.ts';
 
 /** Directories in which the daemon may have the content of an update: download first, then publish. */
 export function dataDirectories(
   { downloadDir, publishDir }: Pick<Config, 'downloadDir' | 'publishDir'>,
-  update: Update,
+  update: Pick<Update, 'infoHash' | 'sha256'>,
 ): [download: string, publish: string] {
-  return [
-    contentLocation(update, downloadDir).directory,
-    contentLocation(update, publishDir).directory,
-  ];
+  return [contentDirectory(update, downloadDir), contentDirectory(update, publishDir)];
 }
 
 /** Whether two absolute paths are the same after `resolve`; links are not followed. */
@@ -27,6 +30,11 @@ export function placeOf(config: Config, update: Update): { directory: string; is
     isWhole(join(directory, contentName(update)), update),
   );
   return { directory: there ?? directories[0], isThere: there !== undefined };
+}
+
+/** Whether there is a copy of content that the daemon has in a directory of somebody else. */
+export function isCopied({ stateDir }: Pick<Config, 'stateDir'>, update: Update): boolean {
+  return isWhole(contentLocation(update, copiesDir(stateDir)).file, update);
 }
 
 function isWhole(file: string, { length }: Update): boolean {

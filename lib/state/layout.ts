@@ -53,6 +53,8 @@ export const stateDirectories = {
 export const rareStateDirectories = {
   /** `<channel>`: proof that one version was signed twice. */
   equivocations: nodes,
+  /** Copies of content that Transmission has in a directory of somebody else, until it is staged. */
+  copies: nodes,
 } satisfies Record<string, Ownership>;
 
 /** Ownership of `deliveryDir`. */
@@ -97,6 +99,7 @@ export const pendingDir = stateDirectory('pending');
 export const updatesDir = stateDirectory('updates');
 export const torrentsDir = stateDirectory('torrents');
 export const reseedsDir = stateDirectory('reseeds');
+export const copiesDir = stateDirectory('copies');
 export const equivocationsDir = stateDirectory('equivocations');
 export const outcomesDir = applyDirectory('outcomes');
 export const keySetsDir = applyDirectory('keysets');

@@ -84,6 +84,12 @@ export function newProgress({
   return { state: 'ACCEPTED', at: {}, infoHash, sha256, noop, ...none };
 }
 
+/** Changes the reason of a state, and nothing else; no write when it is the same. */
+export function noteReason(directory: string, id: UpdateId, from: Progress, reason: string): void {
+  if (from.reason !== reason)
+    replaceRecord(join(directory, updateKey(id)), { ...from, reason }, 0o640, 'the one before');
+}
+
 /**
  * Takes one durable step: checks that it is legal, stamps the time, writes the record.
  *

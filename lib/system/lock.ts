@@ -1,9 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { UpdateError } from '../errors.ts';
 
 /** Limit on the rounds of one holder; no burst of facts needs as many. */
 const maxRounds = 8;
+const lockPollMs = 200;
+const holderLength = 32;
 
 /**
  * Runs `work` under flock(2) on `file`, unless another process holds it, and again as long as
@@ -13,6 +16,7 @@ const maxRounds = 8;
  * No wake-up is lost: the writer of a fact tries the lock afterwards. Either it gets the lock, or the
  * holder, which looks once more after unlocking, sees the fact.
  *
+ * @param waitMs time to wait for the lock, for whom it is not enough that another process does the work
  * @returns false when another process held the lock, and so does the work
  * @throws UpdateError `unavailable` when flock(1) is missing; and the errors of `work`
  */
@@ -20,18 +24,53 @@ export async function runExclusively(
   file: string,
   look: () => string,
   work: () => Promise<void>,
+  waitMs = 0,
 ): Promise<boolean> {
+  const deadline = performance.now() + waitMs;
   for (let round = 1; ; round += 1) {
     const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT, 0o640);
     const seen = look();
     try {
-      if (!tryLock(descriptor)) return false;
+      while (!tryLock(descriptor)) {
+        if (performance.now() >= deadline) return false;
+        await sleep(lockPollMs);
+      }
+      writeHolder(descriptor);
       await work();
     } finally {
       closeSync(descriptor);
     }
     if (round >= maxRounds || look() === seen) return true;
   }
+}
+
+/** The process that holds a lock, while one does; it says so itself, for people. */
+export interface Holder {
+  pid: number;
+  /** Unix seconds. */
+  since: number;
+}
+
+/** Writes this process into a lock file, for {@link lastHolder}; always as long, so that no block is freed. */
+function writeHolder(descriptor: number): void {
+  try {
+    const text = `${process.pid} ${Math.floor(Date.now() / 1000)}`;
+    writeSync(descriptor, text.padEnd(holderLength), 0);
+  } catch {
+    // A full disk: the work itself may still go on.
+  }
+}
+
+/** Reads who took a lock last; undefined where this user may not, or nobody has said. */
+export function lastHolder(file: string): Holder | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, 'latin1');
+  } catch {
+    return undefined;
+  }
+  const [, pid, since] = /^(\d{1,10}) (\d{1,12}) *$/.exec(text) ?? [];
+  return pid === undefined ? undefined : { pid: Number(pid), since: Number(since) };
 }
 
 /**

@@ -5,6 +5,7 @@ import { runSides } from './run-sides.ts';
 import { print } from '../cli/output.ts';
 
 const helpOption = { help: { type: 'boolean', short: 'h', default: false } } as const;
+const options = { ...helpOption, 'no-wait': { type: 'boolean', default: false } } as const;
 /** The option `--retry` is a command now. */
 const moved = { retry: 'retry' };
 
@@ -16,17 +17,19 @@ run at any time. It logs to events.log of "stateDir" and of "applyDir".
 
 Run by the owner of "stateDir" alone it only advances, run by root it does both, each as its own user.
 
+  --no-wait    leave the work to another reconcile that is at it, as handlers and timers do; else wait
+               for it, for 30 s
   --help
 
-Exit status: 0 done (also when another reconcile is running), 64 usage, 69 Transmission or Serf is down, 75
-try again later (a full disk), 78 configuration, or a key that a daemon refuses.
+Exit status: 0 done, 64 usage, 69 Transmission or Serf is down, 75 try again later (a full disk, another
+reconcile that goes on), 78 configuration, or a key that a daemon refuses.
 `;
 
 /** Brings this node up to date. */
 export const reconcile = defineCommand('reconcile', reconcileHelp, async (args) => {
-  const { values } = commandLine('reconcile', moved).parse({ args, options: helpOption });
+  const { values } = commandLine('reconcile', moved).parse({ args, options });
   if (values.help) print(reconcileHelp);
-  else await runSides('reconcile', ['advance', 'apply']);
+  else await runSides('reconcile', ['advance', 'apply'], !values['no-wait']);
 });
 
 const applyHelp = `Usage: p2p-update apply
@@ -36,16 +39,17 @@ as the owner of "applyDir", which is root unless one user runs everything. A pat
 cron starts it, and its only input are the markers of complete downloads. It logs to events.log of
 "applyDir".
 
+  --no-wait    leave the work to another apply that is at it, as timers do; else wait for it, for 30 s
   --help
 
-Exit status: 0 done (also when another apply is running), 64 usage, 75 try again later, 78 configuration.
+Exit status: 0 done, 64 usage, 75 try again later (also: another apply goes on), 78 configuration.
 `;
 
 /** Runs the apply side of this node, which is root's. */
 export const apply = defineCommand('apply', applyHelp, async (args) => {
-  const { values } = commandLine('apply', moved).parse({ args, options: helpOption });
+  const { values } = commandLine('apply', moved).parse({ args, options });
   if (values.help) print(applyHelp);
-  else await runSides('apply', ['apply']);
+  else await runSides('apply', ['apply'], !values['no-wait']);
 });
 
 const retryHelp = `Usage: p2p-update retry [CHANNEL@VERSION]
@@ -62,7 +66,7 @@ given up or must stay so, 78 configuration.
 
 /** Tries updates again that were given up. */
 export const retry = defineRequestCommand('retry', retryHelp, parseRetry, (wanted) =>
-  runSides('retry', ['advance', 'apply'], wanted),
+  runSides('retry', ['advance', 'apply'], true, wanted),
 );
 
 /** Decides what the arguments of `retry` ask for; undefined is help. Throws UpdateError `usage`. */

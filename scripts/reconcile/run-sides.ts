@@ -19,10 +19,16 @@ import { nowSeconds } from '../cli/time.ts';
 /** This program: the bundle or, from a checkout by tsx, its source. */
 const program = buildTime === 0 ? join(import.meta.dirname, '..', 'p2p-update.ts') : programFile();
 
+/** Option of a run that another process at the same work is enough for. */
+export const noWait = '--no-wait';
+/** Time to wait for another process: passes are short, but for a long run of Puppet. */
+const waitMs = 30_000;
+
 /**
  * Runs those of the given sides that belong to this user, for the commands `reconcile`, `retry` and
  * `apply`. Root runs advance as the user that owns it. Sets the exit status.
  *
+ * @param waits whether to wait for another process at the same work, and to fail where that takes long
  * @param retried the updates that were given up and are to be tried again first: all, or one
  * @throws UpdateError `configuration` when no side belongs to this user, or when others can change
  *   files that root runs
@@ -30,6 +36,7 @@ const program = buildTime === 0 ? join(import.meta.dirname, '..', 'p2p-update.ts
 export async function runSides(
   name: string,
   wanted: readonly Side[],
+  waits: boolean,
   retried?: UpdateId | 'all',
 ): Promise<void> {
   const config = loadConfig(process.env);
@@ -51,13 +58,15 @@ export async function runSides(
     await retry(name, config, retried === 'all' ? undefined : retried);
   }
   const status =
-    isRoot && wanted.includes('advance') && !sides.includes('advance') ? advanceAsOwner(config) : 0;
+    isRoot && wanted.includes('advance') && !sides.includes('advance')
+      ? advanceAsOwner(config, waits)
+      : 0;
   const warn = (message: string): void => {
     process.stderr.write(`${name}: warning: ${message}\n`);
   };
   // systemd's journal gets a line for each thing done; cron would mail it.
   const isJournal = process.env['JOURNAL_STREAM'] !== undefined;
-  await reconcile(config, sides, warn, (line) => {
+  await reconcile(config, sides, waits ? waitMs : null, warn, (line) => {
     if (isJournal) print(`${line}\n`);
   });
   process.exitCode = status;
@@ -88,10 +97,16 @@ function directoryOf({ stateDir, applyDir }: Config, side: Side): string {
  * exit status. It gets nothing of root's: no terminal, into which a lesser user could type commands
  * (TIOCSTI), hence setsid(1) and pipes, and no environment.
  */
-function advanceAsOwner({ stateDir }: Config): number {
+function advanceAsOwner({ stateDir }: Config, waits: boolean): number {
   const owner = ownerOf(stateDir);
   const identity = [`--reuid=${owner?.uid ?? 0}`, `--regid=${owner?.gid ?? 0}`, '--init-groups'];
-  const command = [process.execPath, ...process.execArgv, program, 'reconcile'];
+  const command = [
+    process.execPath,
+    ...process.execArgv,
+    program,
+    'reconcile',
+    ...(waits ? [] : [noWait]),
+  ];
   const { PATH, P2P_UPDATE_CONFIG } = process.env;
   const { status, stdout, stderr, error } = spawnSync(
     'setsid',

@@ -354,9 +354,14 @@ describe('content that was deleted', () => {
 
 describe('a torrent that no update refers to any more', () => {
   it('is removed with its data, and then its records', async () => {
+    config.keepVersions = 1;
     const { update: old, file } = await receive();
     await side.apply();
     const { update: next } = await receive();
+    // Until the next one is applied, it is what a roll-back would need.
+    expect(await torrentOf(old)).toBeDefined();
+    await side.apply();
+    await pass();
     expect(await torrentOf(old)).toBeUndefined();
     expect(existsSync(file)).toBe(false);
     await pass();

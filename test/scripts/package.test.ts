@@ -96,7 +96,7 @@ describe('the package', () => {
       'p2p-update-apply.timer',
     ]);
     expect(read(`${units}/p2p-update-apply.service`)).toContain(
-      'ExecStart=/usr/lib/p2p-update/dist/p2p-update.cjs apply\n',
+      'ExecStart=/usr/lib/p2p-update/dist/p2p-update.cjs apply --no-wait\n',
     );
     expect(spawnSync('grep', ['-r', '@[A-Z]*@', at(units)]).status).toBe(1);
     expect(run('ls', unpacked)).toBe('DEBIAN\nusr\n');

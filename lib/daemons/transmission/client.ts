@@ -113,7 +113,7 @@ export function connectTransmission(options: {
       const reply = asRecord(replyArguments(await rpc.freeSpace(path)), 'free-space');
       const bytes = asNumber(reply['size-bytes'], 'size-bytes');
       if (bytes >= 0) return bytes;
-      throw new UpdateError('unavailable', `Transmission cannot tell the free space of ${path}`, {
+      throw new UpdateError('configuration', `Transmission cannot tell the free space of ${path}`, {
         hint: 'it must exist and be open to the user debian-transmission',
       });
     },

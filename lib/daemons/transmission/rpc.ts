@@ -156,7 +156,7 @@ function parseReply(text: string, method: string): { result: 'success'; argument
   const { result } = reply;
   if (result !== 'success') {
     const why = typeof result === 'string' ? printable(result) : typeof result;
-    throw new UpdateError('unavailable', `Transmission refused ${method}: ${why}`, {
+    throw new UpdateError('configuration', `Transmission refused ${method}: ${why}`, {
       hint: "look into transmission-daemon's log",
     });
   }

@@ -53,6 +53,14 @@ export function hasLostItsFiles({ error }: Pick<Torrent, 'error'>): boolean {
   return error.startsWith('No data found');
 }
 
+/**
+ * True once the daemon could not read a piece back that it has; it stops the torrent, and wants to check it
+ * (fillOutputBuffer in peer-msgs.c).
+ */
+export function hasCorruptPiece({ error }: Pick<Torrent, 'error'>): boolean {
+  return error.startsWith('Please Verify Local Data');
+}
+
 /** TR_STAT_LOCAL_ERROR, of transmission.h. */
 const localError = 3;
 

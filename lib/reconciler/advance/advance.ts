@@ -1,21 +1,21 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { idOf, type Update } from '../../announcement/update.ts';
+import { idOf, type Update, updateKey } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { ensureSettings } from '../../daemons/transmission/settings.ts';
 import type { Torrent } from '../../daemons/transmission/torrent.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { acceptPayload } from '../../state/accept.ts';
-import { type EndedUpdate, loadVerified } from '../../state/candidates.ts';
-import { dataDirectories, isSamePath } from '../../state/content-place.ts';
+import { type EndedUpdate, loadVerified, type VerifiedUpdates } from '../../state/candidates.ts';
+import { dataDirectories, isCopied, isSamePath } from '../../state/content-place.ts';
 import { removeHealed } from '../../state/equivocation.ts';
 import { listPending } from '../../state/facts.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { outcomesDir, prepareStateDir, stateDirectories, updatesDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
-import { readProgress } from '../../state/progress.ts';
+import { readIfIntact, readProgress } from '../../state/progress.ts';
 import { listOrphans } from '../../state/retention.ts';
-import { isLegalStep } from '../../state/states.ts';
+import { isLegalStep, isPastContent } from '../../state/states.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
 import { type Attempt, cleanUp } from './clean-up.ts';
 import { decideStep, loadingSeconds, type Step } from './next-step.ts';
@@ -23,11 +23,15 @@ import { reseed } from './reseed.ts';
 import {
   type AdvanceDeps,
   type BackgroundTask,
+  recordHindrance,
   requireSpace,
   takeStep,
   transitionTo,
 } from './take-step.ts';
-import { lookAtData } from './torrent-data.ts';
+import { lookAtData, removeCopies } from './torrent-data.ts';
+
+/** Time after which a pass begins nothing more: a daemon that hangs must not keep its lock for long. */
+const maxPassMs = 40_000;
 
 /**
  * Runs advance's pass over all channels: queues accepted updates in Transmission, notices completed ones,
@@ -36,8 +40,7 @@ import { lookAtData } from './torrent-data.ts';
  * waits long.
  *
  * @returns the background tasks that it began, to be awaited without the lock; a damaged record or a full
- *   disk is a task that fails
- * @throws UpdateError `unavailable` and others when Transmission does not answer; all facts stay
+ *   disk is a task that fails, and so is a Transmission that does not answer: all facts stay
  */
 export async function advance(config: Config, deps: AdvanceDeps): Promise<BackgroundTask[]> {
   const { nowSeconds, log } = deps;
@@ -50,11 +53,16 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
   const { current, ended, unusable } = await loadVerified(held);
   for (const { id, reason } of unusable) log({ decision: 'wait', reason, ...idOf(id) });
   const tasks: BackgroundTask[] = [];
+  const deadline = performance.now() + maxPassMs;
   const attempt: Attempt = async (id, work) => {
+    if (performance.now() > deadline) throw tooSlow();
     try {
       return await work();
     } catch (error) {
+      if (error instanceof UpdateError && error.code === 'unavailable') throw error;
       log({ decision: 'wait', reason: describeError(error), ...idOf(id) });
+      const update = current.find((each) => updateKey(each) === updateKey(id));
+      if (update !== undefined) recordHindrance(config, deps, update, describeError(error));
       // A person has to put it right: the record that is damaged, the disk that is full.
       if (error instanceof UpdateError && /^(configuration|try-later)$/.test(error.code))
         tasks.push(failedTask(error));
@@ -78,9 +86,33 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
     });
   if (current.length + ended.length + listOrphans(config).length === 0) return tasks;
 
+  try {
+    await advanceTorrents(held, deps, { current, ended }, attempt, take, tasks);
+  } catch (error) {
+    if (!(error instanceof UpdateError)) throw error;
+    // The daemon does not answer: one call that shows it is enough for all channels.
+    log({ decision: 'wait', reason: describeError(error) });
+    for (const update of current)
+      if (!isWithdrawal(update) && !isBeyondContent(config, update))
+        recordHindrance(config, deps, update, describeError(error));
+    tasks.push(failedTask(error));
+  }
+  return tasks;
+}
+
+/** Takes the next steps of the updates that need Transmission, and cleans up. */
+async function advanceTorrents(
+  held: HeldUpdates,
+  deps: AdvanceDeps,
+  { current, ended }: Pick<VerifiedUpdates, 'current' | 'ended'>,
+  attempt: Attempt,
+  take: (update: Update, step: Step | undefined) => Promise<void>,
+  tasks: BackgroundTask[],
+): Promise<void> {
+  const { config } = held;
   const daemon = await askDaemon(deps);
   const planned: { update: Update; step: Step | undefined }[] = [];
-  for (const update of current.filter((each) => !isWithdrawal(each))) {
+  for (const update of current.filter((each) => each.kind !== 'withdraw')) {
     const torrent = daemon.torrents.get(update.infoHash);
     const found = { torrent, daemonSeconds: daemon.seconds };
     const step = await attempt(update, () => nextStep(config, deps, update, found));
@@ -98,12 +130,15 @@ export async function advance(config: Config, deps: AdvanceDeps): Promise<Backgr
     goesOn.map(({ update }) => update),
     past,
     (await isSpaceLow(config, deps, goesOn)) ? 0 : config.keepVersions,
-    nowSeconds(),
+    deps.nowSeconds(),
     attempt,
   );
   for (const { update, step } of goesOn) await take(update, step);
+  removeCopies(
+    config,
+    goesOn.map(({ update }) => update).filter((update) => !isBeyondContent(config, update)),
+  );
   tasks.push(...(await reseed(held, daemon, deps, attempt)));
-  return tasks;
 }
 
 /** Puts Transmission's settings right, and lists its torrents. */
@@ -139,6 +174,12 @@ async function isSpaceLow(
   return false;
 }
 
+/** Whether the apply side needs the content of an update no more. */
+function isBeyondContent({ applyDir }: Config, update: Update): boolean {
+  const outcome = readIfIntact(outcomesDir(applyDir), update);
+  return outcome !== undefined && isPastContent(outcome.state);
+}
+
 /** Gathers the facts of one update, and decides its next step. */
 function nextStep(
   config: Config,
@@ -155,11 +196,18 @@ function nextStep(
     data: torrent === undefined ? 'missing' : lookAtData(config, torrent, update),
     place: isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other',
     daemonSeconds,
+    isCopied: isCopied(config, update),
     isUnannounced: unannounced.has(update.infoHash),
     progress: readProgress(updatesDir(config.stateDir), update),
     outcome: readProgress(outcomesDir(config.applyDir), update),
     isMarked: isMarked(config.applyDir, update.infoHash),
     nowSeconds: nowSeconds(),
+  });
+}
+
+function tooSlow(): UpdateError {
+  return new UpdateError('unavailable', `Transmission took over ${maxPassMs / 1000} s for a pass`, {
+    hint: 'the next one goes on; if this stays so, restart transmission-daemon',
   });
 }
 

@@ -3,7 +3,7 @@ import type { Config } from '../../config.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
 import type { Torrent } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
-import { isSamePath } from '../../state/content-place.ts';
+import { dataDirectories, isSamePath } from '../../state/content-place.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { outcomesDir, updatesDir } from '../../state/layout.ts';
 import {
@@ -118,7 +118,8 @@ export async function cleanUp(
 }
 
 /**
- * Removes a torrent from Transmission, with its data, unless something wanted refers to it.
+ * Removes a torrent from Transmission, unless something wanted refers to it, with its data where p2p-update has
+ * put it.
  *
  * @param past the update, or the fields of its record where only that is left
  * @param newestAt acceptance of the newest announcement of its channel, unix seconds
@@ -138,13 +139,18 @@ export async function removeUnreferenced(
   const isShared = wanted.contents.has(contentKey(past));
   const torrent = torrents.get(infoHash);
   if (torrent !== undefined) {
+    // In a directory of somebody else: the data stays, and so does a bare torrent, which may be anybody's.
+    const isOurs = dataDirectories(config, past).some((each) =>
+      isSamePath(each, torrent.downloadDir),
+    );
+    if (!isOurs && past.sha256 === null) return true;
     const isOfSubmit = isSamePath(torrent.downloadDir, config.publishDir);
     const isNew = torrent.addedAt > newestAt && nowSeconds - torrent.addedAt < submissionSeconds;
     // A submit of the same content is under way, and its announcement has yet to come.
     if (isOfSubmit && isNew) return false;
     // First: without the torrent no later pass would find it.
     if (!isShared && 'name' in past) removePublished(config, past);
-    await transmission.remove(infoHash, { deleteData: !isShared });
+    await transmission.remove(infoHash, { deleteData: isOurs && !isShared });
     return false;
   }
   if (!isSettled) return false;

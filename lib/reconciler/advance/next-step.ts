@@ -1,5 +1,6 @@
 import { contentName, isExpired, type Update } from '../../announcement/update.ts';
 import {
+  hasCorruptPiece,
   hasFailedAnnounce,
   hasLostItsFiles,
   type Torrent,
@@ -45,6 +46,8 @@ export type Step =
   | { kind: 'drop'; state: 'EXPIRED' | 'REJECTED'; reason: string }
   /** Have Transmission check its pieces; `resume`: and start it then, since it is stopped. */
   | { kind: 'verify'; badContent: number; reason: string; resume: boolean }
+  /** Copy the whole content from another directory than ours to where the apply side finds it. */
+  | { kind: 'copy'; from: string; reason: string }
   /**
    * Record that Transmission has all of it; `mark`: tell the apply side; `resume`: it is stopped;
    * `announcePeers`: it knows none of the nodes that lack it.
@@ -70,6 +73,8 @@ export interface StepInput {
   place: 'download' | 'publish' | 'other';
   /** Age of the daemon. */
   daemonSeconds: number;
+  /** Whether there is a copy of the content, which the daemon has in another directory. */
+  isCopied: boolean;
   /** Whether its announce URL is missing, or cannot be served. */
   isUnannounced: boolean;
   /** Advance's own record, undefined before the first step. */
@@ -115,8 +120,9 @@ export function decideStep(input: StepInput): Step {
     ...more,
   });
   const verify = (reason: string): Step => ({ kind: 'verify', badContent, reason, resume });
-  // After a crash: a torrent whose record was not written is in the daemon's default directory.
-  if (input.place === 'other' && !(isPast && isComplete))
+  // After a crash: a torrent whose record was not written is in the daemon's default directory. A complete
+  // torrent stays where somebody has put it, and so does a bare one, which may be anybody's.
+  if (input.place === 'other' && !isComplete && update.sha256 !== null)
     return again(`Transmission has it in ${torrent.downloadDir}`);
   // Data that is being downloaded may be in the daemon's cache alone.
   const isOnDisk = isComplete || resume || hasLostItsFiles(torrent);
@@ -125,8 +131,15 @@ export function decideStep(input: StepInput): Step {
   if (outcome !== undefined && badContent !== (progress?.badContent ?? 0))
     return verify(outcome.reason);
   if (torrent.status === 'checking' || torrent.status === 'queued') return { kind: 'nothing' };
+  if (hasCorruptPiece(torrent)) return verify(faultOf(torrent));
   if (isComplete && data === 'cut') return verify('its data was cut');
   const startedAt = nowSeconds - input.daemonSeconds;
+  if (isComplete && input.place === 'other' && !isPast && !input.isCopied)
+    return {
+      kind: 'copy',
+      from: torrent.downloadDir,
+      reason: `Transmission has it in ${torrent.downloadDir}`,
+    };
   if (isComplete) {
     // Peers that could not reach a daemon while it was down do not try it for 15 min
     // (getReconnectIntervalSecs in peer-mgr.c), and it has forgotten them: it has to connect to them.
@@ -167,14 +180,24 @@ export function decideStep(input: StepInput): Step {
     nowSeconds - torrent.addedAt > Math.min(nextTryAfter, maxTryAfterSeconds)
   )
     return again('nothing came for a minute', { state: 'STALLED' });
+  // A start clears the daemon's error; it fails again as long as the cause is there.
+  const hasFailed = torrent.error !== '';
   return {
     kind: 'download',
-    state: isStalled ? 'STALLED' : 'QUEUED',
-    reason: isStalled ? 'nothing came for a minute' : 'in Transmission',
+    state: isStalled || hasFailed ? 'STALLED' : 'QUEUED',
+    reason: hasFailed
+      ? faultOf(torrent)
+      : isStalled
+        ? 'nothing came for a minute'
+        : 'in Transmission',
     resume,
     // A peer without metadata may keep the daemon from asking others, and seeds may serve this node no more.
     announcePeers: torrent.peersConnected === 0 || !torrent.hasMetadata || isQuiet,
   };
+}
+
+function faultOf({ error }: Torrent): string {
+  return `Transmission: ${error}`;
 }
 
 /** The drop of an update that is not to go on, nor to be seeded, also when it was decided before. */

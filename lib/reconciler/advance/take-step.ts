@@ -5,14 +5,21 @@ import { idOf, nameOf, type Update, type UpdateId } from '../../announcement/upd
 import type { Config } from '../../config.ts';
 import type { Announcer, AnnounceOutcome } from '../../daemons/transmission/announce-peers.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
-import { describeError, UpdateError } from '../../errors.ts';
+import { describeError, hasErrno, UpdateError } from '../../errors.ts';
 import { dataDirectories, placeOf } from '../../state/content-place.ts';
 import { updatesDir } from '../../state/layout.ts';
 import { markComplete } from '../../state/markers.ts';
-import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
+import {
+  newProgress,
+  noteReason,
+  type Progress,
+  readProgress,
+  writeProgress,
+} from '../../state/progress.ts';
 import { isLegalStep, type State } from '../../state/states.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
 import type { Step } from './next-step.ts';
+import { copyContent } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
 
 const checkPollMs = 500;
@@ -95,6 +102,9 @@ export async function takeStep(
       if (step.resume) await transmission.start(infoHash);
       transitionTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
       return [quietly(deps, update, awaitCheck(config, deps, update))];
+    case 'copy':
+      transitionTo(config, deps, update, 'QUEUED', step.reason);
+      return [copyContent(config, update, step.from).then(() => 'look again' as const)];
     case 'complete': {
       const isNew = readProgress(updatesDir(config.stateDir), update) === undefined;
       transitionTo(config, deps, update, 'COMPLETE', 'downloaded');
@@ -228,7 +238,10 @@ export function transitionTo(
   const write = (from: Progress, to: State, why: string, extra = {}): Progress =>
     writeProgress(directory, update, from, { state: to, reason: why, ...extra }, nowSeconds());
   const found = readProgress(directory, update);
-  if (found?.state === state && Object.keys(more).length === 0) return;
+  if (found?.state === state && Object.keys(more).length === 0) {
+    noteReason(directory, update, found, reason);
+    return;
+  }
   const isUsable =
     found !== undefined && (isLegalStep(found.state, state) || isLegalStep(found.state, 'QUEUED'));
   const why = found === undefined ? 'newest of its channel' : 'it counts again';
@@ -238,6 +251,30 @@ export function transitionTo(
   if (!isLegalStep(progress.state, state)) progress = write(progress, 'QUEUED', 'in Transmission');
   write(progress, state, reason, more);
   if (state !== 'QUEUED') log({ decision: state.toLowerCase(), reason, ...idOf(update) });
+}
+
+/**
+ * Records what keeps an update from going on, without a change of its state: the fleet's status shows it.
+ * Cleared by the next step that is taken.
+ */
+export function recordHindrance(
+  config: Config,
+  deps: Pick<AdvanceDeps, 'nowSeconds' | 'log' | 'accepted'>,
+  update: Update,
+  reason: string,
+): void {
+  const directory = updatesDir(config.stateDir);
+  try {
+    if (readProgress(directory, update) === undefined)
+      transitionTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
+    const found = readProgress(directory, update);
+    if (found !== undefined && /^(ACCEPTED|QUEUED|STALLED)$/.test(found.state))
+      noteReason(directory, update, found, reason);
+  } catch (error) {
+    // A record that is damaged, or a full disk, is told by the step itself.
+    if (!(error instanceof UpdateError) && !hasErrno(error, 'ENOSPC', 'EROFS', 'EDQUOT', 'EIO'))
+      throw error;
+  }
 }
 
 /** Logs the failure of work instead of throwing it: the next wake-up does it again. */

@@ -1,10 +1,14 @@
-import { lstatSync, rmdirSync, rmSync, type Stats, unlinkSync } from 'node:fs';
+import { constants, lstatSync, rmdirSync, rmSync, type Stats, unlinkSync } from 'node:fs';
+import { copyFile, mkdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { contentLocation, contentName, type Update } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { partialSuffix, type Torrent } from '../../daemons/transmission/torrent.ts';
-import { hasErrno } from '../../errors.ts';
+import { hasErrno, UpdateError } from '../../errors.ts';
 import { placeOf } from '../../state/content-place.ts';
+import { copiesDir, nodeUser } from '../../state/layout.ts';
+import { listDirectory } from '../../system/directory.ts';
+import { printable } from '../../system/printable.ts';
 
 /**
  * State of a torrent's content on disk: all of it by its size, none, all of it in the other directory
@@ -46,6 +50,43 @@ export function removeDownloaded(config: Config, update: Update): boolean {
     if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS')) return false;
     throw error;
   }
+}
+
+/**
+ * Copies content that the daemon has in a directory of somebody else, where it stays, for the apply side.
+ *
+ * @throws UpdateError `configuration` when this user cannot read it, `try-later` when it cannot be copied
+ */
+export async function copyContent(config: Config, update: Update, from: string): Promise<void> {
+  const source = join(from, contentName(update));
+  const { directory, file } = contentLocation(update, copiesDir(config.stateDir));
+  const temporary = join(directory, `.copy-${process.pid}`);
+  try {
+    // Neither a FIFO, which would block, nor a device.
+    if (!(await stat(source)).isFile()) throw new Error('not a regular file');
+    await mkdir(directory, { recursive: true, mode: 0o750 });
+    await copyFile(source, temporary, constants.COPYFILE_FICLONE);
+    await rename(temporary, file);
+  } catch (cause) {
+    rmSync(temporary, { force: true });
+    const isClosed = hasErrno(cause, 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'ELOOP');
+    throw new UpdateError(
+      isClosed ? 'configuration' : 'try-later',
+      `cannot copy ${printable(source)}, which Transmission has`,
+      { hint: `open it to the user ${nodeUser}, or free space below ${directory}`, cause },
+    );
+  }
+}
+
+/** Removes the copies of {@link copyContent} but those of the given updates. */
+export function removeCopies({ stateDir }: Config, wanted: readonly Update[]): void {
+  const stay = new Set(
+    wanted.map(({ sha256, infoHash, name }) =>
+      sha256 === null ? infoHash : contentName({ sha256, name }),
+    ),
+  );
+  for (const name of listDirectory(copiesDir(stateDir)))
+    if (!stay.has(name)) rmSync(join(copiesDir(stateDir), name), { recursive: true, force: true });
 }
 
 /** Removes submitted content that the daemon, which only reads it, could not delete. */

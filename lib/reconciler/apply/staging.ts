@@ -12,7 +12,7 @@ import type { Config } from '../../config.ts';
 import { copyVerified } from '../../content/copy-verified.ts';
 import { partialSuffix } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
-import { outcomesDir, runsDir, stagingDir } from '../../state/layout.ts';
+import { copiesDir, outcomesDir, runsDir, stagingDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
 import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
@@ -96,7 +96,8 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
 }
 
 /**
- * Copies the content from where this node's daemon has it: below the download or the publish directory.
+ * Copies the content from where this node's daemon has it: below the download or the publish directory, or
+ * where advance has copied it to from a directory of somebody else.
  * A daemon that was killed before it gave a whole download its name never does: it finds all of it there
  * when it checks, and seeds it under the name of a partial one.
  *
@@ -104,11 +105,13 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
  */
 export async function copyToStaging(config: Config, update: Update): Promise<string | undefined> {
   const { copy } = stagingOf(config.applyDir, update);
-  const [download, publish] = [config.downloadDir, config.publishDir].map(
-    (base) => contentLocation(update, base).file,
-  ) as [string, string];
+  const [download, publish, copied] = [
+    config.downloadDir,
+    config.publishDir,
+    copiesDir(config.stateDir),
+  ].map((base) => contentLocation(update, base).file) as [string, string, string];
   let mismatch: string = absentContent;
-  for (const file of [download, publish, `${download}${partialSuffix}`]) {
+  for (const file of [download, publish, copied, `${download}${partialSuffix}`]) {
     removeStaging(config.applyDir, update);
     mkdirSync(dirname(copy), { recursive: true, mode: 0o700 });
     const found = await copyVerified(file, copy, update);

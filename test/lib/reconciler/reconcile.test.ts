@@ -47,7 +47,7 @@ describe('a reconciler that a task keeps', () => {
     now.mockImplementation(() => Date.now() - originMs + leap);
     try {
       // It ends with the error of the task.
-      const end = reconcile(node.config, ['advance'], () => undefined).catch(() => undefined);
+      const end = reconcile(node.config, ['advance'], null, () => undefined).catch(() => undefined);
       await delay(500);
       leap = leapMs;
       node.plant(signAnnouncement(makeAnnouncement({}), keys));
@@ -80,7 +80,9 @@ describe('a marker that comes while advance is at work, and that apply takes', (
     // A run of Puppet has made this process old.
     const now = vi.spyOn(performance, 'now').mockReturnValue(3_600_000);
     try {
-      await reconcile(node.config, ['advance', 'apply'], () => undefined).catch(() => undefined);
+      await reconcile(node.config, ['advance', 'apply'], null, () => undefined).catch(
+        () => undefined,
+      );
     } finally {
       now.mockRestore();
     }

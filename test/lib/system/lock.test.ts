@@ -1,8 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { runExclusively } from '../../../lib/system/lock.ts';
+import { lastHolder, runExclusively } from '../../../lib/system/lock.ts';
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 
 describe('runExclusively', () => {
@@ -44,6 +45,30 @@ describe('runExclusively', () => {
     expect(runs).toBe(3);
   });
 
+  it('waits for the lock where it is to, and tells who holds it', async () => {
+    const file = join(temporaryDirectory(), 'lock');
+    const order: string[] = [];
+    const nothing = (): string => '';
+    let second: Promise<boolean> | undefined;
+    await runExclusively(file, nothing, async () => {
+      expect(lastHolder(file)?.pid).toBe(process.pid);
+      expect(Math.abs((lastHolder(file)?.since ?? 0) - Date.now() / 1000)).toBeLessThan(60);
+      const late = (): Promise<void> => Promise.resolve(void order.push('second'));
+      expect(await runExclusively(file, nothing, late, 1)).toBe(false);
+      second = runExclusively(file, nothing, late, 60_000);
+      order.push('first');
+    });
+    expect(await second).toBe(true);
+    expect(order).toEqual(['first', 'second']);
+  });
+
+  it('tells of no holder where nobody has said, or something else is there', () => {
+    const file = join(temporaryDirectory(), 'lock');
+    expect(lastHolder(file)).toBeUndefined();
+    writeFileSync(file, 'rm -rf /');
+    expect(lastHolder(file)).toBeUndefined();
+  });
+
   it('unlocks when the work throws', async () => {
     const file = join(temporaryDirectory(), 'lock');
     const failing = runExclusively(
@@ -66,7 +91,7 @@ describe('runExclusively', () => {
     const lock = join(import.meta.dirname, '../../../lib/system/lock.ts');
     const script = `
       import { spawn } from 'node:child_process';
-      import { runExclusively } from ${JSON.stringify(lock)};
+      import { lastHolder, runExclusively } from ${JSON.stringify(lock)};
       await runExclusively(${JSON.stringify(file)}, () => '', async () => {
         const child = spawn('sleep', ['60'], { stdio: 'ignore' });
         console.log(child.pid);

@@ -35,10 +35,10 @@ describe('the units and cron lines of setup', () => {
       jobs.push([when, user, command.replace(`umask 077; exec ${code}/dist/`, '')]);
     }
     expect(jobs).toEqual([
-      ['@reboot', 'p2p-update', 'p2p-update.cjs reconcile'],
-      ['@reboot', 'root', 'p2p-update.cjs apply'],
-      ['* * * * *', 'p2p-update', 'p2p-update.cjs reconcile'],
-      ['* * * * *', 'root', 'p2p-update.cjs apply'],
+      ['@reboot', 'p2p-update', 'p2p-update.cjs reconcile --no-wait'],
+      ['@reboot', 'root', 'p2p-update.cjs apply --no-wait'],
+      ['* * * * *', 'p2p-update', 'p2p-update.cjs reconcile --no-wait'],
+      ['* * * * *', 'root', 'p2p-update.cjs apply --no-wait'],
     ]);
     expect(stdout).toContain('apt-get install cron');
   });
@@ -150,7 +150,7 @@ describe("systemd's files", () => {
         'StartLimitIntervalSec=0',
         'Type=oneshot',
         'User=p2p-update',
-        `ExecStart=${code}/dist/p2p-update.cjs reconcile`,
+        `ExecStart=${code}/dist/p2p-update.cjs reconcile --no-wait`,
         'KillMode=control-group',
         'UMask=0077',
         'NoNewPrivileges=yes',
@@ -163,7 +163,7 @@ describe("systemd's files", () => {
       [
         'StartLimitIntervalSec=0',
         'Type=oneshot',
-        `ExecStart=${code}/dist/p2p-update.cjs apply`,
+        `ExecStart=${code}/dist/p2p-update.cjs apply --no-wait`,
         'TimeoutStartSec=infinity',
         'KillMode=control-group',
         'UMask=0077',

@@ -120,10 +120,10 @@ describe('a failure', () => {
     [
       'a refusal',
       text('{"result":"no such thing","arguments":{}}'),
-      'unavailable',
+      'configuration',
       /refused torrent-get: no such thing$/,
     ],
-    ['a result that is no text', text('{"result":7}'), 'unavailable', /torrent-get: number$/],
+    ['a result that is no text', text('{"result":7}'), 'configuration', /torrent-get: number$/],
     [
       'an endless reply',
       (response) => {
@@ -425,5 +425,5 @@ it.each(['start', 'stop', 'verify', 'get'] as const)(
 
 it('freeSpace fails where the daemon knows none', async () => {
   const { url } = await serve(success({ path: '/d', 'size-bytes': -1 }));
-  await expect(client(url).freeSpace('/d')).rejects.toMatchObject({ code: 'unavailable' });
+  await expect(client(url).freeSpace('/d')).rejects.toMatchObject({ code: 'configuration' });
 });

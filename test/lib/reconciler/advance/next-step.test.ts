@@ -50,6 +50,12 @@ const downloading: Torrent = {
 const seeding: Torrent = { ...downloading, status: 'seeding', percentDone: 1, rateDownload: 0 };
 const lonely: Torrent = { ...downloading, peersConnected: 0, rateDownload: 0 };
 
+const bare: Update = { ...update, sha256: null };
+const downloadingBare: Torrent = {
+  ...downloading,
+  files: [{ name: contentName(bare), length: 1000 }],
+};
+
 const unanswered = {
   announce: `http://127.0.0.1:40000/announce/${'a'.repeat(32)}`,
   lastFailed: true,
@@ -68,6 +74,7 @@ const input = (change: Partial<StepInput>): StepInput => ({
   data: 'whole',
   place: 'download',
   daemonSeconds: 3600,
+  isCopied: false,
   isUnannounced: false,
   progress: undefined,
   outcome: undefined,
@@ -100,6 +107,49 @@ describe('decideStep', () => {
       're-adds a torrent that came back in another directory',
       { torrent: lonely, place: 'other', progress: progress('QUEUED') },
       { kind: 're-add' },
+    ],
+    [
+      'leaves a complete torrent in the directory of somebody else, and copies it for the apply side',
+      { torrent: seeding, place: 'other' },
+      { kind: 'copy', from: '/d' },
+    ],
+    [
+      'marks a torrent in the directory of somebody else as complete once it is copied',
+      { torrent: seeding, place: 'other', isCopied: true },
+      { kind: 'complete', mark: true },
+    ],
+    [
+      'lets a bare torrent download where somebody has put it',
+      { update: bare, torrent: downloadingBare, place: 'other' },
+      { kind: 'download' },
+    ],
+    [
+      'has a piece checked that the daemon could not read back',
+      {
+        torrent: {
+          ...seeding,
+          status: 'stopped',
+          error: 'Please Verify Local Data! Piece #5 is corrupt.',
+        },
+      },
+      {
+        kind: 'verify',
+        resume: true,
+        reason: 'Transmission: Please Verify Local Data! Piece #5 is corrupt.',
+      },
+    ],
+    [
+      'starts a torrent that the daemon stopped by an error, and says which',
+      {
+        torrent: { ...downloading, status: 'stopped', error: 'No space left on device (/d/x)' },
+        progress: progress('QUEUED'),
+      },
+      {
+        kind: 'download',
+        state: 'STALLED',
+        resume: true,
+        reason: 'Transmission: No space left on device (/d/x)',
+      },
     ],
     [
       'leaves an applied torrent alone that is seeded from another directory',

@@ -103,6 +103,7 @@ it('takes a legal step, which has its effect, from any state of the disk and of 
         place: fc.constantFrom('download', 'publish', 'other'),
         daemonSeconds: fc.constantFrom(1, 50, 3600),
         isMarked: fc.boolean(),
+        isCopied: fc.boolean(),
         isUnannounced: fc.boolean(),
         nowSeconds: fc.constantFrom(now, now + 10 ** 9),
       }),
