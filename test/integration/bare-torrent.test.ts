@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { hasEvent } from '../support/fleet/submit.ts';
+import { callTransmission, configure } from '../support/fleet/wire.ts';
 
 const now = Math.floor(Date.now() / 1000);
 
@@ -40,15 +41,29 @@ let fleet: Fleet;
 let sender: FleetNode;
 let open: FleetNode;
 
-/** Puts content where the sender's daemon seeds bare torrents from, and sends the torrent. */
-async function send(name: string, content: Buffer, created: number, form: 'raw' | 'base64') {
+/**
+ * Puts content where the sender's daemon seeds bare torrents from, or into `own`, a directory of the operator,
+ * whose torrent is seeding by then; and sends the torrent.
+ */
+async function send(
+  name: string,
+  content: Buffer,
+  created: number,
+  form: 'raw' | 'base64',
+  own?: string,
+) {
   const torrent = bareTorrent(name, content, created);
   const infoHash = createHash('sha1')
     .update(torrent.subarray(torrent.indexOf('4:info') + 6, -1))
     .digest('hex');
-  const directory = join(sender.config.downloadDir, infoHash);
+  const directory = own ?? join(sender.config.downloadDir, infoHash);
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, name), content);
+  if (own !== undefined) {
+    const args = { metainfo: torrent.toString('base64'), 'download-dir': own };
+    await callTransmission(sender, 'torrent-add', args);
+    await fleet.waitFor('the operator seeds it', () => isSeededFrom(infoHash, own));
+  }
   const file = join(fleet.directory, `${name}.torrent`);
   writeFileSync(file, torrent);
   const read = form === 'raw' ? 'cat "$1"' : 'base64 -w0 "$1"';
@@ -58,7 +73,15 @@ async function send(name: string, content: Buffer, created: number, form: 'raw' 
   const env = { SERF_RPC_AUTH: key };
   const { status } = await sender.run(['sh', '-c', command, 'sh', file], { env });
   expect(status).toBe(0);
-  return { channel: 'default', version: created };
+  return { channel: 'default', version: created, infoHash };
+}
+
+/** Whether the sender's daemon has all of a torrent, in this directory. */
+async function isSeededFrom(infoHash: string, directory: string): Promise<boolean> {
+  const fields = ['downloadDir', 'percentDone', 'status'];
+  const reply = await callTransmission(sender, 'torrent-get', { ids: [infoHash], fields });
+  const [torrent] = reply['torrents'] as { downloadDir: string; percentDone: number }[];
+  return torrent?.downloadDir === directory && torrent.percentDone === 1;
 }
 
 describe('a bare .torrent', () => {
@@ -86,10 +109,35 @@ describe('a bare .torrent', () => {
       expect(existsSync(kept)).toBe(true);
     });
 
+    it('leaves the torrents that the operator seeds, and their files, where they are', async () => {
+      for (const node of fleet.nodes) configure(node, { keepVersions: 1 });
+      const own = join(fleet.directory, 'the operator’s own');
+      const sent = [];
+      for (const text of ['own-a', 'own-b']) {
+        const created = now + 2 + sent.length;
+        const update = await send(`${text}.pp`, shellProof(sender, text), created, 'base64', own);
+        await fleet.waitFor('both nodes have applied it', () =>
+          fleet.nodes.every((node) => hasEvent(node, update, 'applied')),
+        );
+        expect(readFileSync(join(open.config.puppet.confDir, 'bare'), 'utf8')).toBe(text);
+        sent.push(update);
+      }
+      // The copy for the apply side goes, and so does, elsewhere, what is superseded.
+      const [first, second] = sent as [(typeof sent)[number], (typeof sent)[number]];
+      await fleet.waitFor('the other node has removed the first', async () => {
+        for (const node of fleet.nodes) await node.script('reconcile', []);
+        return !existsSync(join(open.config.downloadDir, first.infoHash));
+      });
+      expect(await isSeededFrom(first.infoHash, own)).toBe(true);
+      expect(await isSeededFrom(second.infoHash, own)).toBe(true);
+      expect(readdirSync(own).sort()).toEqual(['own-a.pp', 'own-b.pp']);
+      expect(readdirSync(join(sender.config.stateDir, 'copies'))).toEqual([]);
+    });
+
     it('never goes back to an older creation date', async () => {
       const update = await send('older.pp', shellProof(sender, 'older'), now - 1000, 'base64');
       await fleet.waitFor('it is refused', () => hasEvent(open, update, 'refuse'));
-      expect(readFileSync(join(open.config.puppet.confDir, 'bare'), 'utf8')).toBe('base64');
+      expect(readFileSync(join(open.config.puppet.confDir, 'bare'), 'utf8')).toBe('own-b');
     });
   });
 

@@ -1,3 +1,5 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -5,6 +7,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { type Config, parseConfig } from '../../../lib/config.ts';
 import { advance } from '../../../lib/reconciler/advance/advance.ts';
 import { reconcile } from '../../../lib/reconciler/reconcile.ts';
+import { advanceLock } from '../../../lib/state/layout.ts';
 import { isMarked, markComplete } from '../../../lib/state/markers.ts';
 import { readEvents } from '../../../lib/system/event-log.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../../support/fleet/announce.ts';
@@ -89,5 +92,43 @@ describe('a marker that comes while advance is at work, and that apply takes', (
     expect(isMarked(node.config.applyDir, infoHash)).toBe(false);
     // Nothing else tells advance of it where no path unit watches, and no timer runs.
     expect(mocked.mock.calls.length).toBeGreaterThan(1);
+  });
+});
+
+describe('a run while another process is at work', () => {
+  const hold = (file: string): ChildProcess =>
+    spawn('flock', [file, 'sh', '-c', 'echo held; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      detached: true,
+    });
+
+  it.each([
+    ['fails when it is to wait, and tells who is at it', 300],
+    ['leaves the work to that one when it is not to wait', null],
+  ])('%s', async (_, waitMs) => {
+    const node = makeLoneNode({ trigger: 'spawn', ...daemons('false') }, makeKeys());
+    const { stateDir } = node.config;
+    vi.mocked(advance).mockReset().mockResolvedValue([]);
+    await reconcile(node.config, ['advance'], null, () => undefined).catch(() => undefined);
+    const holder = hold(advanceLock(stateDir));
+    if (holder.stdout !== null) await once(holder.stdout, 'data');
+    try {
+      const end = reconcile(node.config, ['advance'], waitMs, () => undefined);
+      if (waitMs === null) await end;
+      else
+        await expect(end).rejects.toMatchObject({
+          code: 'try-later',
+          message: expect.stringMatching(
+            new RegExp(`^advance is at work already: process ${process.pid}, for \\d+ s$`),
+          ) as string,
+        });
+    } finally {
+      process.kill(-(holder.pid ?? 0), 'SIGKILL');
+    }
+    expect(vi.mocked(advance)).toHaveBeenCalledTimes(1);
+    const [last] = readEvents(stateDir).slice(-1);
+    expect(last?.reason).toMatch(
+      waitMs === null ? /^another process is at work$/ : /at work already/,
+    );
   });
 });
