@@ -9,32 +9,48 @@ const chunkBytes = 1 << 20;
 /** The fields of an update that its content is checked against. */
 export type AnnouncedContent = Pick<Update, 'length' | 'sha256' | 'pieces' | 'pieceLength'>;
 
+/** Difference of a file from an update's content. */
+export interface Mismatch {
+  /** In words. */
+  reason: string;
+  /** The file is not there, or too short: a download that is not whole, whatever the daemon says of it. */
+  isIncomplete: boolean;
+}
+
+/** The mismatch of content that is not there. */
+export const absentContent: Mismatch = { reason: 'there is no such file', isIncomplete: true };
+const wrong = (reason: string): Mismatch => ({ reason, isIncomplete: false });
+const ofLength = (found: number, { length }: AnnouncedContent): Mismatch => ({
+  reason: `it has ${found} bytes, not ${length}`,
+  isIncomplete: found < length,
+});
+
 /**
  * Copies an update's content while hashing it: the copy that is checked is the one that is applied, since
  * a user that can write `source` may swap it at any time. No link is followed, only a regular file is
  * read, and at most one byte more than announced.
  *
  * @param target created exclusively, 0600, flushed to disk
- * @returns the difference from the announcement, in words; undefined when there is none
+ * @returns the difference from the announcement; undefined when there is none
  */
 export async function copyVerified(
   source: string,
   target: string,
   update: AnnouncedContent,
-): Promise<string | undefined> {
+): Promise<Mismatch | undefined> {
   let from: FileHandle;
   try {
     // O_NONBLOCK: opening a FIFO must not wait for its writer.
     from = await open(source, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return 'there is no such file';
-    if (hasErrno(error, 'ELOOP', 'ENXIO')) return 'it is not a regular file';
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return absentContent;
+    if (hasErrno(error, 'ELOOP', 'ENXIO')) return wrong('it is not a regular file');
     throw error;
   }
   try {
     const stats = await from.stat();
-    if (!stats.isFile()) return 'it is not a regular file';
-    if (stats.size !== update.length) return `it has ${stats.size} bytes, not ${update.length}`;
+    if (!stats.isFile()) return wrong('it is not a regular file');
+    if (stats.size !== update.length) return ofLength(stats.size, update);
     const to = await open(target, 'wx', 0o600);
     try {
       const mismatch = await copy(from, to, update);
@@ -68,7 +84,7 @@ async function copy(
   from: FileHandle,
   to: FileHandle | undefined,
   update: AnnouncedContent,
-): Promise<string | undefined> {
+): Promise<Mismatch | undefined> {
   const check = contentCheck(update);
   const buffer = Buffer.allocUnsafe(chunkBytes);
   let length = 0;
@@ -77,13 +93,13 @@ async function copy(
     const { bytesRead } = await from.read(buffer, 0, wanted);
     if (bytesRead === 0) break;
     length += bytesRead;
-    if (length > update.length) return `it has more than ${update.length} bytes`;
+    if (length > update.length) return wrong(`it has more than ${update.length} bytes`);
     const chunk = buffer.subarray(0, bytesRead);
     check.update(chunk);
     if (to !== undefined) await to.appendFile(chunk);
   }
-  if (length !== update.length) return `it has ${length} bytes, not ${update.length}`;
-  return check.matches() ? undefined : `its ${check.algorithm} is not the announced one`;
+  if (length !== update.length) return ofLength(length, update);
+  return check.matches() ? undefined : wrong(`its ${check.algorithm} is not the announced one`);
 }
 
 interface ContentCheck {

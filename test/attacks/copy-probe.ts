@@ -17,4 +17,4 @@ const append = (): void => {
 if (grow === 'grow') append();
 const mismatch = await copyVerified(source, target, update);
 isDone = true;
-process.stdout.write(mismatch ?? 'copied');
+process.stdout.write(mismatch?.reason ?? 'copied');

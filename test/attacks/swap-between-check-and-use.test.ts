@@ -53,7 +53,7 @@ test(`in ${rounds} rounds the copy is either refused or exactly what was announc
         expect(readFileSync(copy).equals(good)).toBe(true);
       } else {
         seen.refused += 1;
-        reasons.add(mismatch.replace(/\d+/g, 'N'));
+        reasons.add(mismatch.reason.replace(/\d+/g, 'N'));
       }
     }
   } finally {

@@ -1,11 +1,14 @@
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { updatesDir } from '../../lib/state/layout.ts';
+import { readProgress } from '../../lib/state/progress.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
-import { callTransmission } from '../support/fleet/wire.ts';
+import { callTransmission, configure, torrentsOn } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
 
 /** Time within which content comes again after a reconcile on the node that has lost it. */
@@ -85,5 +88,67 @@ describe('content that a node had and lost, with a seed that has seen it complet
     expect(isWhole()).toBe(false);
     await other.run(reconcile);
     await fleet.waitFor('it is whole again', isWhole, wholeAgainMs);
+  });
+});
+
+describe('a disk that fills up during the download', () => {
+  it('is the reason that Transmission gives, and the node goes on once there is space', async () => {
+    const { downloadDir, stateDir } = other.config;
+    const mount = ['mount', '-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', downloadDir];
+    await other.transmission.end('SIGTERM');
+    expect(spawnSync(mount[0] ?? '', mount.slice(1)).status).toBe(0);
+    await other.transmission.start();
+    const limit = { 'speed-limit-down': 400, 'speed-limit-down-enabled': true };
+    await callTransmission(other, 'session-set', limit);
+    const file = join(fleet.directory, 'full.bin');
+    writeFileSync(file, randomBytes(3_000_000));
+    const update = await submit(operator, file, '--channel', 'full');
+    const doneOn = async (node: FleetNode): Promise<number> =>
+      (await torrentsOn(node)).get(update.infoHash)?.percentDone ?? 0;
+    await fleet.waitFor('some of it has come', async () => (await doneOn(other)) > 0);
+    const filler = join(downloadDir, 'filler');
+    spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=64k', 'status=none']);
+    const reason = (): string => readProgress(updatesDir(stateDir), update)?.reason ?? '';
+    await fleet.waitFor('its reason is the full disk', async () => {
+      await other.run(reconcile);
+      return /No space left on device/.test(reason());
+    });
+    expect(readProgress(updatesDir(stateDir), update)?.state).toBe('STALLED');
+    await callTransmission(other, 'session-set', { 'speed-limit-down-enabled': false });
+    rmSync(filler);
+    await other.run(reconcile);
+    await fleet.waitFor('it is applied', () => hasEvent(other, update, 'applied'), wholeAgainMs);
+  });
+});
+
+describe('a daemon that accepts connections and never answers', () => {
+  it('is named by each run by hand, and is the reason of every update that waits for it', async () => {
+    const { transmission, stateDir } = other.config;
+    configure(other, { transmission: { ...transmission, timeoutSeconds: 2 } });
+    other.transmission.signal('SIGSTOP');
+    const updates: Submitted[] = [];
+    for (const channel of ['hang-1', 'hang-2', 'hang-3']) {
+      const file = join(fleet.directory, `${channel}.bin`);
+      writeFileSync(file, channel);
+      updates.push(await submit(operator, file, '--channel', channel));
+    }
+    await fleet.waitFor('all are accepted', () =>
+      updates.every((update) => hasEvent(other, update, 'accept')),
+    );
+    const runs = await Promise.all([1, 2].map(() => other.run(reconcile)));
+    for (const { status, stderr } of runs) {
+      expect(status).toBe(69);
+      expect(stderr).toMatch(/^reconcile: error: Transmission at .+: no answer within 2 s/);
+    }
+    for (const update of updates)
+      expect(readProgress(updatesDir(stateDir), update)).toMatchObject({
+        state: 'ACCEPTED',
+        reason: expect.stringMatching(/no answer within 2 s/) as string,
+      });
+    other.transmission.signal('SIGCONT');
+    await other.run(reconcile);
+    await fleet.waitFor('all are applied', () =>
+      updates.every((update) => hasEvent(other, update, 'applied')),
+    );
   });
 });

@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { idOf, isExpired, type Update, updateKey } from '../../announcement/update.ts';
-import { isIntact } from '../../content/copy-verified.ts';
+import { isIntact, type Mismatch } from '../../content/copy-verified.ts';
 import { detectKind } from '../../content/detect-kind.ts';
 import type { ApplyResult } from '../../daemons/puppet/puppet.ts';
 import { describeError, UpdateError } from '../../errors.ts';
@@ -13,8 +13,8 @@ import { replaceRecord } from '../../system/record.ts';
 import { activateKeySet, applyContent } from './install.ts';
 import { type ApplyDeps, outcomeMode } from './outcomes.ts';
 import {
-  absentContent,
   copyToStaging,
+  countBadContent,
   maxBadContent,
   removeStaging,
   stagingOf,
@@ -65,12 +65,14 @@ export async function applyOne(held: HeldUpdates, deps: ApplyDeps, update: Updat
   };
 
   // Advance has a lost or wrong download fetched again; then this update goes on.
-  const awaitRedownload = (mismatch: string): void => {
+  const awaitRedownload = (mismatch: Mismatch): void => {
     removeStaging(applyDir, update);
-    const reason = `the staged copy is lost, and of the download: ${mismatch}`;
-    const badContent = outcome.badContent + Number(mismatch !== absentContent);
+    const reason = `the staged copy is lost, and of the download: ${mismatch.reason}`;
+    const badContent = mismatch.isIncomplete
+      ? outcome.badContent
+      : countBadContent(config, outcome.badContent);
     if (badContent > maxBadContent) poison(reason, { badContent });
-    else if (mismatch !== absentContent)
+    else if (!mismatch.isIncomplete)
       step(outcome.state, reason, { badContent, nextTryAt: deps.nowSeconds() + checkSeconds });
     deps.log({ decision: 'wait', reason, ...idOf(update) });
   };

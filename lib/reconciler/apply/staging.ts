@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
   contentLocation,
@@ -9,7 +9,7 @@ import {
   updateKey,
 } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
-import { copyVerified } from '../../content/copy-verified.ts';
+import { absentContent, copyVerified, type Mismatch } from '../../content/copy-verified.ts';
 import { partialSuffix } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
 import { copiesDir, outcomesDir, runsDir, stagingDir } from '../../state/layout.ts';
@@ -20,8 +20,8 @@ import { type ApplyDeps, lastApplied, outcomeMode, renumberAheadOfTime } from '.
 
 /** Times that content with the wrong hash is checked again by Transmission, before it is rejected. */
 export const maxBadContent = 2;
-/** The mismatch of content that is not there, as copyVerified says it. */
-export const absentContent = 'there is no such file';
+/** Free space below which a disk is full: what the daemon downloads then may have holes. */
+const minFreeBytes = 16 * 2 ** 20;
 
 /** The directory of one update's staged copy, and the copy, which has the announced name. */
 export function stagingOf(applyDir: string, update: Update): { directory: string; copy: string } {
@@ -85,14 +85,31 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   const mismatch = await copyToStaging(config, update);
   if (mismatch === undefined) return settle('STAGED', 'verified');
   removeStaging(applyDir, update);
-  if (mismatch === absentContent) {
-    // Deleted: advance notices that, has it downloaded again, and marks it again.
-    deps.log({ decision: 'wait', reason: `of the download: ${mismatch}`, ...idOf(update) });
+  if (mismatch.isIncomplete) {
+    // Deleted, or cut by a full disk: advance notices that, has it downloaded again, and marks it again.
+    deps.log({ decision: 'wait', reason: `of the download: ${mismatch.reason}`, ...idOf(update) });
     return true;
   }
-  const badContent = (outcome?.badContent ?? 0) + 1;
-  const reason = `the downloaded content is not what was announced: ${mismatch}`;
+  const badContent = countBadContent(config, outcome?.badContent ?? 0);
+  const reason = `the downloaded content is not what was announced: ${mismatch.reason}`;
   return settle(badContent > maxBadContent ? 'REJECTED' : 'QUEUED', reason, { badContent });
+}
+
+/**
+ * Counts that content had the wrong hash, which has advance check it, for any other count. On a full disk it is
+ * the disk that is at fault, and never a reason to reject an update.
+ */
+export function countBadContent({ downloadDir }: Config, before: number): number {
+  return isFull(downloadDir) ? Number(before === 0) : before + 1;
+}
+
+function isFull(directory: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(directory);
+    return bavail * bsize < minFreeBytes;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -103,14 +120,14 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
  *
  * @returns the mismatch with the announcement; undefined when it is copied
  */
-export async function copyToStaging(config: Config, update: Update): Promise<string | undefined> {
+export async function copyToStaging(config: Config, update: Update): Promise<Mismatch | undefined> {
   const { copy } = stagingOf(config.applyDir, update);
   const [download, publish, copied] = [
     config.downloadDir,
     config.publishDir,
     copiesDir(config.stateDir),
   ].map((base) => contentLocation(update, base).file) as [string, string, string];
-  let mismatch: string = absentContent;
+  let mismatch = absentContent;
   for (const file of [download, publish, copied, `${download}${partialSuffix}`]) {
     removeStaging(config.applyDir, update);
     mkdirSync(dirname(copy), { recursive: true, mode: 0o700 });

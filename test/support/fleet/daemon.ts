@@ -55,6 +55,11 @@ export class Daemon {
     return this.#child?.exitCode === null && this.#child.signalCode === null;
   }
 
+  /** Sends it a signal, such as SIGSTOP. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal);
+  }
+
   /** Ends it with a signal, and returns when it is gone. */
   async end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child;
