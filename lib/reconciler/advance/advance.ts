@@ -28,7 +28,7 @@ import {
   takeStep,
   transitionTo,
 } from './take-step.ts';
-import { lookAtData, removeCopies } from './torrent-data.ts';
+import { lookAtData, lookAtSpace, removeCopies } from './torrent-data.ts';
 
 /** Time after which a pass begins nothing more: a daemon that hangs must not keep its lock for long. */
 const maxPassMs = 40_000;
@@ -194,6 +194,7 @@ function nextStep(
     update,
     torrent,
     data: torrent === undefined ? 'missing' : lookAtData(config, torrent, update),
+    space: torrent === undefined ? undefined : lookAtSpace(torrent, update),
     place: isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other',
     daemonSeconds,
     isCopied: isCopied(config, update),

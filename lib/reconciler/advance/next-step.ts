@@ -69,6 +69,8 @@ export interface StepInput {
   torrent: Torrent | undefined;
   /** State of its data on disk. */
   data: TorrentData;
+  /** Space on the disk of its data, in bytes, and how much of it the rest of the content takes; undefined: unknown. */
+  space: { free: number; missing: number } | undefined;
   /** Directory of the torrent: the download directory, the submitter's publish directory, or another one. */
   place: 'download' | 'publish' | 'other';
   /** Age of the daemon. */
@@ -131,6 +133,14 @@ export function decideStep(input: StepInput): Step {
   if (outcome !== undefined && badContent !== (progress?.badContent ?? 0))
     return verify(outcome.reason);
   if (torrent.status === 'checking' || torrent.status === 'queued') return { kind: 'nothing' };
+  // Before anything is fetched again: in its cache the daemon can complete what it then cannot write.
+  const { space } = input;
+  const isUnfinished = isComplete ? data === 'cut' : resume;
+  if (isUnfinished && space !== undefined && space.free < space.missing) {
+    const reason = `${space.free} bytes free, ${space.missing} are needed`;
+    const none = { resume: false, announcePeers: false };
+    return { kind: 'download', state: 'STALLED', reason, ...none };
+  }
   if (hasCorruptPiece(torrent)) return verify(faultOf(torrent));
   if (isComplete && data === 'cut') return verify('its data was cut');
   const startedAt = nowSeconds - input.daemonSeconds;

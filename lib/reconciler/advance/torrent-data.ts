@@ -1,4 +1,12 @@
-import { constants, lstatSync, rmdirSync, rmSync, type Stats, unlinkSync } from 'node:fs';
+import {
+  constants,
+  lstatSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  type Stats,
+  unlinkSync,
+} from 'node:fs';
 import { copyFile, mkdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { contentLocation, contentName, type Update } from '../../announcement/update.ts';
@@ -27,6 +35,24 @@ export function lookAtData(config: Config, torrent: Torrent, update: Update): To
     return stats.size === update.length ? 'whole' : 'cut';
   } catch (error) {
     if (hasErrno(error, 'EACCES', 'ENOTDIR', 'ELOOP')) return 'unseen';
+    throw error;
+  }
+}
+
+/** Looks at the space for the rest of a torrent's content, in bytes; undefined where this user cannot tell. */
+export function lookAtSpace(
+  { downloadDir }: Torrent,
+  update: Update,
+): { free: number; missing: number } | undefined {
+  try {
+    const file = join(downloadDir, contentName(update));
+    const stats = look(file) ?? look(`${file}${partialSuffix}`);
+    const { bavail, bsize } = statfsSync(downloadDir);
+    // Blocks, not the length: an unfinished file may have holes.
+    const written = (stats?.blocks ?? 0) * 512;
+    return { free: bavail * bsize, missing: Math.max(0, update.length - written) };
+  } catch (error) {
+    if (hasErrno(error, 'EACCES', 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
     throw error;
   }
 }

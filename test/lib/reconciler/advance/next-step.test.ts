@@ -72,6 +72,7 @@ const input = (change: Partial<StepInput>): StepInput => ({
   update,
   torrent: undefined,
   data: 'whole',
+  space: { free: 10_000, missing: 0 },
   place: 'download',
   daemonSeconds: 3600,
   isCopied: false,
@@ -150,6 +151,34 @@ describe('decideStep', () => {
         resume: true,
         reason: 'Transmission: No space left on device (/d/x)',
       },
+    ],
+    [
+      'does not fetch again what a full disk has cut, until there is space',
+      {
+        torrent: { ...seeding, status: 'stopped' },
+        data: 'cut',
+        space: { free: 999, missing: 1000 },
+      },
+      {
+        kind: 'download',
+        state: 'STALLED',
+        resume: false,
+        reason: '999 bytes free, 1000 are needed',
+      },
+    ],
+    [
+      'fetches it again then',
+      {
+        torrent: { ...seeding, status: 'stopped' },
+        data: 'cut',
+        space: { free: 1000, missing: 1000 },
+      },
+      { kind: 'verify', resume: true },
+    ],
+    [
+      'does not start a torrent again that a full disk has stopped, until there is space',
+      { torrent: { ...downloading, status: 'stopped' }, space: { free: 1, missing: 2 } },
+      { kind: 'download', state: 'STALLED', resume: false },
     ],
     [
       'leaves an applied torrent alone that is seeded from another directory',

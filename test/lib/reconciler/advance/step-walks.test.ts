@@ -100,6 +100,7 @@ it('takes a legal step, which has its effect, from any state of the disk and of 
         progress: record,
         outcome: record,
         data: fc.constantFrom('whole', 'missing', 'elsewhere', 'cut', 'unseen'),
+        space: fc.constantFrom(undefined, { free: 1, missing: 2 }, { free: 2, missing: 1 }),
         place: fc.constantFrom('download', 'publish', 'other'),
         daemonSeconds: fc.constantFrom(1, 50, 3600),
         isMarked: fc.boolean(),
