@@ -3,13 +3,7 @@ import { join } from 'node:path';
 import type { SignedAnnouncement } from '../announcement/codec.ts';
 import type { Announcement } from '../announcement/fields.ts';
 import { buildMetainfo } from '../announcement/metainfo.ts';
-import {
-  contentName,
-  isExpired,
-  nameOf,
-  parseAnnouncement,
-  type UpdateId,
-} from '../announcement/update.ts';
+import { contentName, nameOf, parseAnnouncement, type UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
 import { commandHint } from '../command-hint.ts';
@@ -19,8 +13,9 @@ import { type KeySet, parseKeySet } from '../trust/key-set.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
 import { verifyAnnouncement } from '../trust/verify.ts';
 import { requireAcceptable, surveyFleet } from './acceptance.ts';
+import { listInEffect } from './in-effect.ts';
 import { chooseVersion, type FleetVersions } from './known-updates.ts';
-import { isOfFuture, listPublished, notKept, readPublished } from './published.ts';
+import { listPublished, notKept, readPublished } from './published.ts';
 import type { OnProgress, Submission } from './submission.ts';
 
 /** An operator's request; times in unix seconds. */
@@ -155,28 +150,21 @@ export interface DueRenewal extends UpdateId {
 }
 
 /**
- * Lists the announcements that must be signed again once `next` is in force: of each channel, target and
- * noop the newest one kept here, where it is not expired and `next` does not trust its signers.
+ * Lists the announcements that must be signed again once `next` is in force: those kept here that are in effect,
+ * where `next` does not trust their signers. In the order in which they are to be signed again.
  */
-export function listDueRenewals(next: KeySet, config: Config, nowSeconds: number): DueRenewal[] {
-  const seen = new Set<string>();
-  return listPublished(config).flatMap((id) => {
-    const published = readPublished(config, id);
-    if (isOfFuture(published, nowSeconds)) return [];
-    const { signed, update } = parseAnnouncement(published.payload);
-    const { channel, target, noop, kind } = signed.announcement;
-    const slot = JSON.stringify([channel, target, noop]);
-    if (kind === 'keyset' || seen.has(slot)) return [];
-    seen.add(slot);
-    if (isExpired(update, nowSeconds)) return [];
-    try {
-      verifyAnnouncement(signed, next);
-      return [];
-    } catch (error) {
-      if (!(error instanceof UpdateError)) throw error;
+export async function listDueRenewals(
+  next: KeySet,
+  config: Config,
+  nowSeconds: number,
+): Promise<DueRenewal[]> {
+  const inEffect = await listInEffect(config, next, nowSeconds);
+  return inEffect
+    .filter(({ isKept, isTrusted }) => isKept && !isTrusted)
+    .map(({ channel, version, kind, target }) => {
       const aim = target === '' ? [] : ['--target', target];
+      const id = { channel, version };
       const again = kind === 'withdraw' ? ['--withdraw', channel, ...aim] : ['--renew', nameOf(id)];
-      return [{ ...id, command: commandHint('submit', ...again) }];
-    }
-  });
+      return { ...id, command: commandHint('submit', ...again) };
+    });
 }

@@ -30,8 +30,8 @@ function loadTrust(keySetFile: string | undefined): { current: KeySet; config: C
   return { current: currentKeySet(config), config };
 }
 
-function list({ file, text, json, keySetFile }: Of<'list'>): void {
-  const { keySet, proposal } = readListed(file, keySetFile);
+async function list({ file, text, json, keySetFile }: Of<'list'>): Promise<void> {
+  const { keySet, proposal } = await readListed(file, keySetFile);
   if (text) print(formatKeySet(keySet));
   else if (json) printJson({ ...keySetFacts(keySet), proposal });
   else {
@@ -41,7 +41,7 @@ function list({ file, text, json, keySetFile }: Of<'list'>): void {
 }
 
 /** Reads the key set to show, and for a proposal its signatures so far, by the key set in force. */
-function readListed(file: string | undefined, keySetFile: string | undefined) {
+async function readListed(file: string | undefined, keySetFile: string | undefined) {
   if (file === undefined) return { keySet: loadTrust(keySetFile).current, proposal: null };
   const content = readText(file);
   if (content.startsWith('p2p-update key set'))
@@ -50,7 +50,7 @@ function readListed(file: string | undefined, keySetFile: string | undefined) {
   try {
     const { current, config } = loadTrust(keySetFile);
     const proposal = parseProposal(content, current);
-    return { keySet, proposal: proposalFacts(proposal, current, config, nowSeconds()) };
+    return { keySet, proposal: await proposalFacts(proposal, current, config, nowSeconds()) };
   } catch (error) {
     if (!(error instanceof UpdateError)) throw error;
     process.stderr.write(`keys: warning: it cannot be signed here: ${describeError(error)}\n`);
@@ -63,24 +63,24 @@ async function change({ request, keySetFile, dryRun, json }: Of<'change'>): Prom
   const proposal = await proposeChange(request, current, nowSeconds());
   const file = proposalFile(proposal, request.out);
   if (!dryRun) writeProposal(file, proposal);
-  const facts = proposalFacts(proposal, current, config, nowSeconds());
+  const facts = await proposalFacts(proposal, current, config, nowSeconds());
   const outcome = dryRun ? notWritten : `written to ${file}`;
   printProposal(facts, file, { dryRun, json, outcome });
 }
 
-function countersignProposal({
+async function countersignProposal({
   file,
   rootKeyFiles,
   keySetFile,
   dryRun,
   json,
-}: Of<'countersign'>): void {
+}: Of<'countersign'>): Promise<void> {
   const { current, config } = loadTrust(keySetFile);
   const before = parseProposal(readText(file), current);
   const after = countersign(before, rootKeyFiles, current);
   const isNew = missingSigners(after).length < missingSigners(before).length;
   if (!dryRun && isNew) updateProposal(file, after);
-  const facts = proposalFacts(after, current, config, nowSeconds());
+  const facts = await proposalFacts(after, current, config, nowSeconds());
   const signed = isNew ? `signed: ${file}` : 'it had this signature already';
   printProposal(facts, file, { dryRun, json, outcome: dryRun ? notWritten : signed });
 }
@@ -104,13 +104,13 @@ async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
 export async function carryOut(command: Command): Promise<void> {
   switch (command.kind) {
     case 'list':
-      list(command);
+      await list(command);
       return;
     case 'change':
       await change(command);
       return;
     case 'countersign':
-      countersignProposal(command);
+      await countersignProposal(command);
       return;
     case 'send':
       await send(command);

@@ -41,7 +41,7 @@ export function keySetTable(keySet: KeySet): string {
  *
  * @param config null on a machine that is no node, where no announcements are kept to sign again
  */
-export function proposalFacts(
+export async function proposalFacts(
   proposal: KeyProposal,
   current: KeySet,
   config: Config | null,
@@ -60,11 +60,11 @@ export function proposalFacts(
     /** Null: all. */
     signableChannels: signableChannels(next),
     /** Null: not known on this machine. */
-    renew: config === null ? null : listDueRenewals(next, config, nowSeconds),
+    renew: config === null ? null : await listDueRenewals(next, config, nowSeconds),
   };
 }
 
-type Facts = ReturnType<typeof proposalFacts>;
+type Facts = Awaited<ReturnType<typeof proposalFacts>>;
 
 /**
  * Prints a proposal as lines that end with `outcome`, or as JSON.
@@ -116,6 +116,9 @@ function renewalLines({ epoch, changes, renew }: Facts): string[] {
     '',
     `Nodes with key set ${epoch} refuse updates of signers that it does not allow. Sign them again, with`,
     'keys that stay, once it is in force on the node that submits:',
+    ...(renew !== null && renew.length > 1
+      ? [`  ${commandHint('submit', '--renew', '--all')}`, 'that is:']
+      : []),
     ...(renew ?? []).map(({ command }) => `  ${command}`),
     ...(renew === null ? [`  ${commandHint('submit', '--renew', 'CHANNEL@VERSION')}`] : []),
     ...(renew?.length === 0 ? ['  none of those that are kept here'] : []),

@@ -11,6 +11,7 @@ import { changeOptions, type ChangeValues } from '../keys/arguments.ts';
 export const help = `Usage: p2p-update submit FILE|DIRECTORY [options]
        p2p-update submit --withdraw CHANNEL [--target EXPR]
        p2p-update submit --renew [CHANNEL@VERSION] [--expires SPAN] [--target EXPR]
+       p2p-update submit --renew --all [--expires SPAN]
        p2p-update submit --resend [CHANNEL@VERSION]
        p2p-update submit KEY.pub --root-key FILE [options of keys add]
        each with --wait [--timeout SPAN]
@@ -40,6 +41,8 @@ Options:
                       update do not apply it any more; needs no Transmission
   --renew             sign a kept announcement again, with a new version and today's keys;
                       applied content is not run again (default: the newest with content)
+  --all               with --renew: every update that is in effect and was submitted here,
+                      and withdrawals whose keys were removed
   --resend            send a kept announcement again, byte for byte (default: the newest)
   --force             sign and send although this machine's clock is not the fleet's, or no
                       node that answers is a target
@@ -87,6 +90,7 @@ export type Command =
   | ({ kind: 'resend'; key: string | undefined } & SendOptions)
   | ({ kind: 'withdraw'; request: WithdrawRequest } & SendOptions)
   | ({ kind: 'renew'; request: RenewRequest } & SendOptions)
+  | ({ kind: 'renew all'; expires: number } & SendOptions)
   | ({ kind: 'submit'; request: SubmitRequest; keys: ChangeValues; given: string[] } & SendOptions);
 
 /** Options of a public key, which no update takes, and of an update, which no public key takes. */
@@ -118,6 +122,12 @@ export function parseCommand(args: string[], nowSeconds: number): Command | unde
     refuseOthers('--resend', given, []);
     return { kind: 'resend', key: first, ...common };
   }
+  if (values.renew === true && values.all === true) {
+    refuseOthers('--renew', given, ['all', 'expires']);
+    if (first !== undefined) throw usage('--all takes no update, it is for every one');
+    return { kind: 'renew all', expires, ...common };
+  }
+  if (values.all === true) throw usage('--all has no meaning without --renew');
   if (values.renew === true) {
     refuseOthers('--renew', given, ['target', 'expires', 'version']);
     return { kind: 'renew', request: { key: first, target, expires, version }, ...common };
@@ -159,6 +169,7 @@ function parseOptions(args: string[]) {
       rerun: { type: 'boolean' },
       withdraw: { type: 'string' },
       renew: { type: 'boolean' },
+      all: { type: 'boolean' },
       resend: { type: 'boolean' },
       wait: { type: 'boolean' },
       timeout: { type: 'string' },

@@ -3,13 +3,14 @@ import { nameOf, parseAnnouncement, type Update } from '../../lib/announcement/u
 import type { Config } from '../../lib/config.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
 import { commandHint } from '../../lib/command-hint.ts';
-import { describeError, exitStatus, UpdateError } from '../../lib/errors.ts';
+import { describeError, exitStatus, formatError, UpdateError } from '../../lib/errors.ts';
 import { askTargets, type TargetedMembers } from '../../lib/query/ask-fleet.ts';
 import { describeAbsence, verdictStatuses } from '../../lib/query/judge-fleet.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { requireAcceptable, surveyFleet } from '../../lib/submit/acceptance.ts';
+import { listInEffect } from '../../lib/submit/in-effect.ts';
 import { readKeyToAdd } from '../../lib/submit/input.ts';
-import { askBySerf, type FleetVersions } from '../../lib/submit/known-updates.ts';
+import { askBySerf, type FleetVersions, listKnown } from '../../lib/submit/known-updates.ts';
 import { deliver, publishContent, type Sent } from '../../lib/submit/publish.ts';
 import { findPublished } from '../../lib/submit/published.ts';
 import { prepareRenewal, type RenewRequest } from '../../lib/submit/renewal.ts';
@@ -97,7 +98,7 @@ async function addKey(
   }
   const out = proposalFile(proposal, request.out);
   if (!dryRun) writeProposal(out, proposal);
-  const facts = proposalFacts(proposal, current, config, options.nowSeconds);
+  const facts = await proposalFacts(proposal, current, config, options.nowSeconds);
   const outcome = dryRun ? 'dry run: nothing was sent' : `written to ${out}`;
   printProposal(facts, out, { ...options, outcome });
 }
@@ -118,7 +119,13 @@ async function withdraw(
   await announce(prepared, config, options);
 }
 
-async function renew(request: RenewRequest, config: Config, options: SendOptions): Promise<void> {
+/** @param older 'stay': an update that the fleet has a newer one of is not signed again */
+async function renew(
+  request: RenewRequest,
+  config: Config,
+  options: SendOptions,
+  older?: 'stay',
+): Promise<void> {
   const prepared = await prepareRenewal(
     request,
     config,
@@ -127,11 +134,51 @@ async function renew(request: RenewRequest, config: Config, options: SendOptions
     progressBar('hashing'),
   );
   const { renews, newest } = prepared;
-  if (renews.version < newest)
+  if (older === 'stay' && newest > newestKnown(renews.channel, config))
+    throw new UpdateError(
+      'refused',
+      `the fleet has ${newest} of ${renews.channel}, which is newer`,
+      {
+        hint: `wait until this node has it: ${commandHint('status', '--channel', renews.channel)}`,
+      },
+    );
+  if (older !== 'stay' && renews.version < newest)
     warn(
       `${nameOf(renews)} is not the newest of its channel, ${newest} is: nodes will go back to its content`,
     );
   await announce(prepared, config, options);
+}
+
+/**
+ * Signs again whatever is in effect, was submitted here, and may be signed by the keys that are here. One that
+ * cannot be does not hold up the others; the exit status is that of the last such error.
+ */
+async function renewAll(expires: number, config: Config, options: SendOptions): Promise<void> {
+  const { nowSeconds } = options;
+  const attempt = async (work: () => Promise<void>): Promise<void> => {
+    await work().catch((error: unknown) => {
+      if (!(error instanceof UpdateError)) throw error;
+      process.stderr.write(formatError('submit', error));
+      process.exitCode = exitStatus(error);
+    });
+  };
+  const inEffect = await listInEffect(config, currentKeySet(config), nowSeconds);
+  const due = inEffect.filter(({ kind, isKept, isTrusted }) =>
+    kind === 'withdraw' || !isKept ? !isTrusted : true,
+  );
+  if (due.length === 0) print('nothing that is in effect was submitted here\n');
+  for (const { kind, isKept, target, ...id } of due)
+    await attempt(async () => {
+      const { channel } = id;
+      const key = nameOf(id);
+      if (!isKept)
+        throw new UpdateError('refused', `${key} was submitted on another machine`, {
+          hint: `there: ${commandHint('submit', '--renew', key)}`,
+        });
+      if (!options.json) print(`\n${key}\n`);
+      if (kind === 'withdraw') await withdraw({ channel, target, expires }, config, options);
+      else await renew({ key, target: undefined, expires }, config, options, 'stay');
+    });
 }
 
 /** Publishes and sends what was prepared, or shows it. */
@@ -273,6 +320,12 @@ function fleetOf({ serf }: Config, { force }: SendOptions): FleetVersions {
   return askBySerf(connectSerf(serf), warn, force);
 }
 
+/** The highest version of a channel that is known on this machine. */
+function newestKnown(channel: string, config: Config): number {
+  const versions = listKnown(config).filter((id) => id.channel === channel);
+  return Math.max(0, ...versions.map(({ version }) => version));
+}
+
 function warn(message: string): void {
   process.stderr.write(`submit: warning: ${message}\n`);
 }
@@ -292,6 +345,9 @@ export async function carryOut(command: Command, config: Config): Promise<void> 
       return;
     case 'renew':
       await renew(command.request, config, command);
+      return;
+    case 'renew all':
+      await renewAll(command.expires, config, command);
       return;
     case 'submit':
       await submitFile(command, config);

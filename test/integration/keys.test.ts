@@ -66,6 +66,7 @@ const inForce = async (epoch: number): Promise<void> => {
 
 describe('the keys of a running fleet', () => {
   let old: Submitted;
+  let night: Submitted;
 
   it('change when one operator prepares, the other countersigns, and either sends', async () => {
     old = await submit(operator, file('one.bin', 'one'), '--channel', 'one');
@@ -97,6 +98,9 @@ describe('the keys of a running fleet', () => {
   it('lose the old key by another change, with the updates that it signed', async () => {
     const gone = currentKeySet(operator.config).releaseKeys.find(({ key }) => key.id !== fresh.id);
     const root = ['--root-key', at('keys/root-1.key'), '--root-key', at('keys/root-2.key')];
+    const args = ['--channel', 'night', '--not-before', '+2h'];
+    night = await submit(operator, file('night.bin', 'night'), ...args);
+    await everywhere(night, 'complete');
     const proposal = at('keyset-3.json');
     const id = gone?.key.id ?? '';
     const removed = await keys(operator, 'remove', id, ...root, '--out', proposal);
@@ -107,21 +111,35 @@ describe('the keys of a running fleet', () => {
     const late = await operator.script('submit', [path, '--channel', 'late']);
     expect(late.status).toBe(78);
     expect(late.stderr).toMatch(/asks for 1 release keys on channel late/);
+    await everywhere(night, 'withdrawn');
+    const status = await operator.script('status', ['--channel', 'night']);
+    expect(status.status).toBe(1);
+    expect(status.stdout).toMatch(/^fleet \S+: failed: night on n1 and 2 more: .* signed again$/m);
+    expect(status.stdout).toMatch(/^ +on n1, n2, n3; here: .+ submit --renew --all$/m);
   });
 
-  it('are used by --renew to sign again, and no update runs or is downloaded again', async () => {
+  it('are used by --renew --all to sign again, and no update runs or is downloaded again', async () => {
     useKey(operator, fresh.key);
     const delivered = (node: FleetNode): string => join(node.config.deliveryDir, old.name);
     const before = fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs);
-    const key = `one@${old.version}`;
-    const result = await operator.script('submit', ['--renew', key, '--json']);
+    const result = await operator.script('submit', ['--renew', '--all', '--json']);
     expect(result).toMatchObject({ status: 0, stderr: '' });
-    const renewed = JSON.parse(result.stdout) as Submitted;
-    expect(renewed.infoHash).toBe(old.infoHash);
+    const all = result.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Submitted);
+    expect(all.map(({ channel }) => channel)).toEqual(['night', 'one', 'three']);
+    const [tonight, renewed] = all as [Submitted, Submitted];
+    expect([tonight.infoHash, renewed.infoHash]).toEqual([night.infoHash, old.infoHash]);
     await everywhere(renewed, 'applied');
     for (const node of fleet.nodes)
       expect(outcomeOf(node, renewed)?.reason).toBe('this content is applied already');
     expect(fleet.nodes.map((node) => statSync(delivered(node)).mtimeMs)).toEqual(before);
+    // It keeps its time.
+    await everywhere(tonight, 'complete');
+    const status = await operator.script('status', ['--channel', 'night']);
+    expect(status.status).toBe(0);
+    expect(status.stdout).toMatch(/^fleet \S+: scheduled: night on n1 and 2 more: WAITING until /m);
   });
 
   it('are repeated by --resend of a key set, for which every node has nothing to do', async () => {

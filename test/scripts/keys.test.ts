@@ -254,10 +254,12 @@ describe('a removed key', () => {
     expect(stdout).toContain(`removes release key ${gone.id}`);
     const program = `  ${shellCommand(programFile())} `;
     const lines = stdout.split('\n').filter((line) => line.startsWith(`${program}submit `));
+    // The one for all nodes first: signed again after it, it would supersede the one for some.
     expect(lines.map((line) => line.slice(program.length))).toEqual([
+      'submit --renew --all',
       `submit --withdraw stop --target 'a='\\''b'`,
-      'submit --renew web@3',
       'submit --renew web@2',
+      'submit --renew web@3',
     ]);
   });
 

@@ -1,13 +1,14 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { Announcement } from '../../lib/announcement/fields.ts';
 import { parseAnnouncement, type UpdateId } from '../../lib/announcement/update.ts';
 import { keepAccepted } from '../../lib/state/facts.ts';
 import { keepKeySet } from '../../lib/state/key-chain.ts';
 import { keySetsDir } from '../../lib/state/layout.ts';
 import { publicKeyOf } from '../../lib/trust/ed25519.ts';
 import { nextKeySet } from '../../lib/trust/key-change.ts';
-import { formatKeySet } from '../../lib/trust/key-set.ts';
+import { formatKeySet, type KeySet } from '../../lib/trust/key-set.ts';
 import { verifyAnnouncement } from '../../lib/trust/verify.ts';
 import { makeAnnouncement, makeKeys, signAnnouncement } from '../support/fleet/announce.ts';
 import {
@@ -31,6 +32,7 @@ type Facts = Submitted & {
   noop: boolean;
   rerun: boolean;
   target: string;
+  notBefore: string | null;
   targets: { matching: number; members: number; silent: string[] } | null;
   sent: boolean;
 };
@@ -399,6 +401,20 @@ describe('--withdraw', () => {
   });
 });
 
+/** Puts another release key in the place of the operator's; returns the key set in force then. */
+function replaceKeys(operator: Operator): KeySet {
+  const fresh = makeKeyFiles(operator.directory, 'fresh');
+  const add = { role: 'release', key: publicKeyOf(fresh.privateKey), channels: null } as const;
+  const remove = operator.releases.map(({ id }) => id);
+  const next = nextKeySet(operator.keySet, { add, remove });
+  mkdirSync(keySetsDir(operator.config.applyDir));
+  keepKeySet(operator.config.applyDir, 2, { text: formatKeySet(next), payload: 'unused' });
+  const file = join(operator.directory, 'config.json');
+  const config = JSON.parse(readFileSync(file, 'utf8')) as object;
+  writeFileSync(file, JSON.stringify({ ...config, signingKeyFiles: [fresh.key] }));
+  return next;
+}
+
 describe('--renew', () => {
   it('signs the same content again: a new version, expiry and target', async () => {
     const { operator, submit, submitted, transmission } = await startConnected();
@@ -444,19 +460,75 @@ describe('--renew', () => {
   it('signs an update of a removed key with the keys in force', async () => {
     const { operator, submitted } = await startConnected();
     const old = await submitted(operator.file('a.bin', 'x'));
-    const fresh = makeKeyFiles(operator.directory, 'fresh');
-    const add = { role: 'release', key: publicKeyOf(fresh.privateKey), channels: null } as const;
-    const remove = operator.releases.map(({ id }) => id);
-    const next = nextKeySet(operator.keySet, { add, remove });
-    mkdirSync(keySetsDir(operator.config.applyDir));
-    keepKeySet(operator.config.applyDir, 2, { text: formatKeySet(next), payload: 'unused' });
-    const file = join(operator.directory, 'config.json');
-    const config = JSON.parse(readFileSync(file, 'utf8')) as object;
-    writeFileSync(file, JSON.stringify({ ...config, signingKeyFiles: [fresh.key] }));
+    const next = replaceKeys(operator);
     const facts = await submitted('--renew');
-    expect(facts).toMatchObject({ infoHash: old.infoHash, epoch: 2, signers: [fresh.id] });
+    const [signer] = next.releaseKeys;
+    expect(facts).toMatchObject({ infoHash: old.infoHash, epoch: 2, signers: [signer?.key.id] });
     verifyAnnouncement(parseAnnouncement(facts.payload).signed, next);
   });
+
+  it('--all signs again whatever is in effect and was submitted here, each channel in its order', async () => {
+    const { operator, submit, submitted } = await startConnected();
+    const send = (text: string, ...args: string[]): Promise<Facts> =>
+      submitted(operator.file(`${text}.bin`, text), ...args);
+    await send('old', '--channel', 'web');
+    const all = await send('all', '--channel', 'web');
+    const canary = await send('canary', '--channel', 'web', '--target', 'node=n1');
+    const late = await send('late', '--channel', 'late', '--not-before', '+2h');
+    await send('stopped', '--channel', 'stop');
+    const stop = await submitted('--withdraw', 'stop');
+    // Of another operator, and held by this node.
+    const theirs = holdUpdate(operator, { channel: 'theirs', version: late.version });
+    const next = replaceKeys(operator);
+    const due = await submit('--renew', '--all', '--json');
+    expect(due.status).toBe(76);
+    const name = `theirs@${theirs.version}`;
+    expect(due.stderr).toMatch(
+      new RegExp(
+        `^submit: error: ${name} was submitted on another machine\nsubmit: hint: there: .+ --renew ${name}\n$`,
+      ),
+    );
+    const renewed = due.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Facts);
+    expect(renewed).toMatchObject([
+      { channel: 'late', sha256: late.sha256, notBefore: late.notBefore, target: '' },
+      { channel: 'stop', kind: 'withdraw' },
+      { channel: 'web', sha256: all.sha256, target: '' },
+      { channel: 'web', sha256: canary.sha256, target: 'node=n1' },
+    ]);
+    for (const { payload } of renewed) verifyAnnouncement(parseAnnouncement(payload).signed, next);
+    const versions = renewed.map(({ version }) => version);
+    expect(versions[1]).toBeGreaterThan(stop.version);
+    expect(versions[2]).toBeGreaterThan(canary.version);
+    expect(versions[3]).toBeGreaterThan(versions[2] ?? 0);
+    // A withdrawal whose keys are trusted has nothing to renew.
+    const again = await submit('--renew', '--all', '--dry-run');
+    expect(again.stdout.match(/^\w+@\d+$/gm)).toEqual(
+      [renewed[0], renewed[2], renewed[3]].map((each) => `${each?.channel}@${each?.version}`),
+    );
+  });
+
+  it('--all goes on where the content of one update is gone, and ends with its status', async () => {
+    const { operator, submit, submitted } = await startConnected();
+    const gone = await submitted(operator.file('a.bin', 'a'), '--channel', 'a');
+    await submitted(operator.file('b.bin', 'b'), '--channel', 'b');
+    rmSync(join(operator.config.publishDir, `${gone.sha256.slice(0, 32)}-a.bin`));
+    const { status, stdout, stderr } = await submit('--renew', '--all', '--json');
+    expect({ status, channel: (JSON.parse(stdout) as Facts).channel }).toEqual({
+      status: 76,
+      channel: 'b',
+    });
+    expect(stderr).toMatch(/^submit: error: the content of a@\d+ is no longer in "publishDir"/);
+  });
+
+  it.each([['--all'], ['--renew', '--all', 'web@1'], ['--renew', '--all', '--target', 'a=b']])(
+    'refuses %s %s %s',
+    async (...args) => {
+      await refused(start(), args, 64, /has no meaning|takes no update/);
+    },
+  );
 
   it('refuses content that is gone or has changed', async () => {
     const machine = await startConnected();
@@ -611,7 +683,7 @@ function fact(payload: string): { payload: string; acceptedAt: string } {
 }
 
 /** Lets the operator's node hold an update that another operator submitted. */
-function holdUpdate(operator: Operator, change: UpdateId & { name?: string }): { name: string } {
+function holdUpdate(operator: Operator, change: UpdateId & { name?: string }): Announcement {
   const announcement = makeAnnouncement({ name: 'web.pp', ...change });
   const payload = signAnnouncement(announcement, makeKeys());
   keepAccepted(operator.config.stateDir, change, fact(payload));

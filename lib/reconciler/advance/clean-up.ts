@@ -1,4 +1,10 @@
-import { type Update, type UpdateId, updateKey } from '../../announcement/update.ts';
+import { existsSync } from 'node:fs';
+import {
+  contentLocation,
+  type Update,
+  type UpdateId,
+  updateKey,
+} from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import type { TransmissionClient } from '../../daemons/transmission/client.ts';
 import type { Torrent } from '../../daemons/transmission/torrent.ts';
@@ -82,8 +88,10 @@ export async function cleanUp(
     const progress = readIfIntact(updatesDir(config.stateDir), id);
     // Submitted here for other nodes, which download it from here.
     const isServed = isForOthers === true && progress === undefined && stay.has(updateKey(id));
-    // Once other keys have signed it again (submit --renew), it must not need another download.
-    const isRenewable = isRevoked === true && isApplied(config, id);
+    // Once other keys have signed it again (submit --renew), it must not need another download, and the
+    // machine that it was submitted on must still have it to sign.
+    const isNeeded = isApplied(config, id) || (update !== undefined && isPublished(config, update));
+    const isRenewable = isRevoked === true && isNeeded;
     const isKept = update !== undefined && kept.get(id.channel)?.has(contentKey(update)) === true;
     if (update !== undefined && (isServed || isRenewable || isKept)) spared.push(update);
     else leaving.push({ id, known: update ?? progress });
@@ -184,6 +192,11 @@ function newestAcceptedAt(held: HeldUpdates, { channel }: UpdateId): number {
   const [newest] = held.inChannel(channel);
   const acceptedAt = newest && held.stored(newest)?.acceptedAt;
   return Math.floor(Date.parse(acceptedAt ?? '') / 1000) || 0;
+}
+
+/** Whether the content is where submit has put it. */
+function isPublished({ publishDir }: Config, update: Update): boolean {
+  return existsSync(contentLocation(update, publishDir).file);
 }
 
 function isApplied({ applyDir }: Config, id: UpdateId): boolean {
