@@ -69,8 +69,13 @@ export function hasErrno(error: unknown, ...codes: string[]): boolean {
 export function stateError(cause: unknown, stateDir: string): unknown {
   if (!hasErrno(cause, 'ENOSPC', 'EROFS', 'EIO', 'EDQUOT', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOENT'))
     return cause;
+  const remedy = hasErrno(cause, 'ENOSPC', 'EDQUOT')
+    ? 'free space'
+    : hasErrno(cause, 'EACCES', 'EPERM', 'ENOTDIR')
+      ? 'correct the owner and mode of the directory'
+      : 'check the disk';
   return new UpdateError('try-later', `cannot write the state below ${stateDir}`, {
-    hint: 'free space, or correct the owner and mode of the directory; nothing was changed',
+    hint: `${remedy}; nothing was changed`,
     cause,
   });
 }

@@ -2,6 +2,7 @@ import { parseAnnouncement, type UpdateId } from '../announcement/update.ts';
 import { buildTime } from '../build.ts';
 import type { Config } from '../config.ts';
 import type { SerfClient } from '../daemons/serf/client.ts';
+import { commandHint } from '../command-hint.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { formatRequest, latestQuery, type LatestRequest, parseCount } from '../query/latest.ts';
 import { isAheadOfTime, maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
@@ -75,7 +76,7 @@ export function listKnown(config: Pick<Config, 'stateDir' | 'publishDir'>): Upda
   } catch (cause) {
     if (!(cause instanceof UpdateError) && !hasErrno(cause, 'EACCES', 'EPERM')) throw cause;
     throw new UpdateError('configuration', 'cannot read which versions there are', {
-      hint: `an operator must be able to read ${config.stateDir}: usermod -aG p2p-update USER`,
+      hint: `the owner and mode of the directories are wrong; to see which: ${commandHint('doctor')}`,
       cause,
     });
   }

@@ -1,7 +1,8 @@
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stateError } from '../../lib/errors.ts';
+import { hasErrno, stateError, UpdateError } from '../../lib/errors.ts';
+import { readAccounts } from '../../lib/system/accounts.ts';
 
 const workPrefix = '.submit-';
 const oldAfterMs = 86_400_000;
@@ -29,13 +30,31 @@ export function withDirectoryIn<T>(
   action: (workDir: string) => Promise<T>,
 ): Promise<T> {
   return explained(parent, async () => {
-    const workDir = await mkdtemp(join(parent, workPrefix));
+    const workDir = await makeIn(parent);
     try {
       return await action(workDir);
     } finally {
       await rm(workDir, { recursive: true, force: true });
     }
   });
+}
+
+async function makeIn(parent: string): Promise<string> {
+  try {
+    return await mkdtemp(join(parent, workPrefix));
+  } catch (cause) {
+    if (!hasErrno(cause, 'EACCES', 'EPERM')) throw cause;
+    const { uid } = statSync(parent);
+    const owner = [...readAccounts().users].find(([, user]) => user.uid === uid)?.[0] ?? uid;
+    throw new UpdateError(
+      'configuration',
+      `${parent} belongs to ${owner}, and you may not write it`,
+      {
+        hint: `run this as ${owner}, or name a directory of yours as "publishDir"`,
+        cause,
+      },
+    );
+  }
 }
 
 async function explained<T>(directory: string, action: () => Promise<T>): Promise<T> {

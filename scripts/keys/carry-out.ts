@@ -1,4 +1,4 @@
-import { loadConfig, type Config } from '../../lib/config.ts';
+import { type Config, loadConfig } from '../../lib/config.ts';
 import { UpdateError, describeError } from '../../lib/errors.ts';
 import { currentKeySet } from '../../lib/state/key-chain.ts';
 import { readProposalFile } from '../../lib/trust/key-proposal-file.ts';
@@ -17,16 +17,24 @@ import { keySetFacts, keySetTable, printProposal, proposalFacts, proposalText } 
 import { checkSendable, sendProposal } from './send.ts';
 import { describeAnnouncement, report } from '../submit/report.ts';
 import { print, printJson } from '../cli/output.ts';
+import { loadOperatorConfig } from '../cli/operator.ts';
 import { nowSeconds } from '../cli/time.ts';
 
 const notWritten = 'dry run: nothing was written';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
-/** The key set in force: this node's, or on a machine that is none the one that --keyset names. */
-function loadTrust(keySetFile: string | undefined): { current: KeySet; config: Config | null } {
+/**
+ * The key set in force: this node's, or on a machine that is none the one that --keyset names.
+ *
+ * @param load anybody may see the keys; all else is for operators
+ */
+function loadTrust(
+  keySetFile: string | undefined,
+  load = loadOperatorConfig,
+): { current: KeySet; config: Config | null } {
   if (keySetFile !== undefined) return { current: parseKeySet(readText(keySetFile)), config: null };
-  const config = loadConfig(process.env);
+  const config = load(process.env);
   return { current: currentKeySet(config), config };
 }
 
@@ -42,7 +50,8 @@ async function list({ file, text, json, keySetFile }: Of<'list'>): Promise<void>
 
 /** Reads the key set to show, and for a proposal its signatures so far, by the key set in force. */
 async function readListed(file: string | undefined, keySetFile: string | undefined) {
-  if (file === undefined) return { keySet: loadTrust(keySetFile).current, proposal: null };
+  if (file === undefined)
+    return { keySet: loadTrust(keySetFile, loadConfig).current, proposal: null };
   const content = readText(file);
   if (content.startsWith('p2p-update key set'))
     return { keySet: parseKeySet(content), proposal: null };
@@ -86,7 +95,7 @@ async function countersignProposal({
 }
 
 async function send({ file, dryRun, json }: Of<'send'>): Promise<void> {
-  const config = loadConfig(process.env);
+  const config = loadOperatorConfig(process.env);
   const current = currentKeySet(config);
   const proposal = parseProposal(readText(file), current);
   const { payload, sent } = dryRun

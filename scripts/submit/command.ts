@@ -1,5 +1,5 @@
-import { loadConfig } from '../../lib/config.ts';
 import { defineRequestCommand } from '../cli/define-command.ts';
+import { loadOperatorConfig } from '../cli/operator.ts';
 import { nowSeconds } from '../cli/time.ts';
 import { help, parseCommand } from './arguments.ts';
 
@@ -11,6 +11,6 @@ export const submit = defineRequestCommand(
   async (command) => {
     // Loaded here, so that help starts without it.
     const { carryOut } = await import('./carry-out.ts');
-    await carryOut(command, loadConfig(process.env));
+    await carryOut(command, loadOperatorConfig(process.env));
   },
 );

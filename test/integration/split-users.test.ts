@@ -3,6 +3,7 @@ import { rootsFiles } from '../support/split/attacker.ts';
 import {
   applyDir,
   operator,
+  program,
   type ProductionNode,
   type SplitFleet,
   startSplitFleet,
@@ -190,6 +191,34 @@ describe.skipIf(why !== undefined)(`three users${why === undefined ? '' : ` (${w
       `: > /var/lib/p2p-update/files/x`,
     ])
       await expectDenied(script, can);
+  });
+
+  it('a user who is no operator is told the group that he lacks, by every command that needs it', async () => {
+    const user = 'nobody';
+    const hint = `log in again after this, as root: adduser ${user} p2p-update`;
+    for (const args of [
+      ['submit', '/etc/hostname'],
+      ['submit', '--withdraw', 'first'],
+      ['status'],
+      ['log'],
+      ['retire', 'n9'],
+      ['invite'],
+      ['keys', 'send', '/etc/hostname'],
+    ])
+      expect([args, await first.machine.runAs(user, [program, ...args])]).toMatchObject([
+        args,
+        {
+          status: 78,
+          stdout: '',
+          stderr: `${args[0] ?? ''}: error: ${user} is not in the group p2p-update, as operators of this node are\n${args[0] ?? ''}: hint: ${hint}\n`,
+        },
+      ]);
+    const doctor = await first.machine.runAs(user, [program, 'doctor']);
+    expect(doctor.stdout).toMatch(
+      /^FAIL +this user +nobody is not in .*: adduser nobody p2p-update$/m,
+    );
+    // The keys are public.
+    expect(await first.machine.runAs(user, [program, 'keys', 'list'])).toMatchObject({ status: 0 });
   });
 
   it('apply refuses files that others could have changed, and goes on once that is corrected', async () => {

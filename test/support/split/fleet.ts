@@ -23,7 +23,8 @@ export const downloadDir = parseConfig('{}', '').downloadDir;
 /** The operator, with his files on the node where he submits. */
 export const operator = 'alice';
 const publishDir = '/var/lib/p2p-update/publish';
-const program = `${codeDir}/dist/p2p-update.cjs`;
+/** The program, by its path on a node. */
+export const program = `${codeDir}/dist/p2p-update.cjs`;
 
 /** A production node: the machine, and a stand-in for its systemd. */
 export interface ProductionNode {
