@@ -181,3 +181,25 @@ export function parseUpdateName(text: string): UpdateId | undefined {
   const version = Number(digits);
   return isChannel(channel) && Number.isSafeInteger(version) ? { channel, version } : undefined;
 }
+
+/** A channel, or one version of it, as an operator names what a command is about. */
+export interface UpdateRef {
+  channel: string;
+  /** null: whatever counts in the channel. */
+  version: number | null;
+}
+
+/** Parses `channel` or `channel@version`; undefined for any other text. */
+export function parseUpdateRef(text: string): UpdateRef | undefined {
+  return isChannel(text) ? { channel: text, version: null } : parseUpdateName(text);
+}
+
+/** Whether an update is the one, or of the channel, that was named. */
+export function isNamedBy(ref: UpdateRef, { channel, version }: UpdateId): boolean {
+  return ref.channel === channel && (ref.version === null || ref.version === version);
+}
+
+/** A reference in words: `of channel web`, or `web@7`. */
+export function describeRef({ channel, version }: UpdateRef): string {
+  return version === null ? `of channel ${channel}` : nameOf({ channel, version });
+}

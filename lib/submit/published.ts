@@ -1,11 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  describeRef,
+  isNamedBy,
   nameOf,
   parseAnnouncement,
   parseUpdateKey,
   type UpdateId,
   updateKey,
+  type UpdateRef,
 } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
@@ -56,27 +59,29 @@ export function isOfFuture({ payload }: PublishedUpdate, nowSeconds: number): bo
 /**
  * Finds the kept announcement that an operator names.
  *
- * @param key `channel@version` as submit printed it; undefined: the highest version that nodes may have taken
+ * @param ref of a channel, or without one, the highest version that nodes may have taken
  * @throws UpdateError `usage` when there is none, `configuration` when its record is damaged
  */
 export function findPublished(
   config: Config,
-  key: string | undefined,
+  ref: UpdateRef | undefined,
   nowSeconds: number,
 ): PublishedUpdate {
   const kept = listPublished(config);
   for (const id of kept) {
-    if (key !== undefined && nameOf(id) !== key) continue;
+    if (ref !== undefined && !isNamedBy(ref, id)) continue;
     const published = readPublished(config, id);
-    if (key !== undefined || !isOfFuture(published, nowSeconds)) return published;
+    const isNamed = ref !== undefined && ref.version !== null;
+    if (isNamed || !isOfFuture(published, nowSeconds)) return published;
   }
-  throw notKept(key, kept);
+  throw notKept(ref, kept);
 }
 
-/** The error for a `channel@version` that is none of the kept ones. */
-export function notKept(key: string | undefined, kept: readonly UpdateId[]): UpdateError {
+/** The error for a reference to none of the kept announcements. */
+export function notKept(ref: UpdateRef | undefined, kept: readonly UpdateId[]): UpdateError {
   const known = kept.slice(0, 5).map(nameOf);
-  return new UpdateError('usage', `no announcement ${key ?? 'that fits'} was kept here`, {
+  const wanted = ref === undefined ? 'that fits' : describeRef(ref);
+  return new UpdateError('usage', `no announcement ${wanted} was kept here`, {
     hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'submit a file first',
   });
 }

@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import type { SignedAnnouncement } from '../announcement/codec.ts';
 import type { Announcement } from '../announcement/fields.ts';
 import { buildMetainfo } from '../announcement/metainfo.ts';
-import { contentName, nameOf, parseAnnouncement, type UpdateId } from '../announcement/update.ts';
+import {
+  contentName,
+  isNamedBy,
+  nameOf,
+  parseAnnouncement,
+  type UpdateId,
+  type UpdateRef,
+} from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeContent } from '../content/hash-content.ts';
 import { commandHint } from '../command-hint.ts';
@@ -20,8 +27,8 @@ import type { OnProgress, Submission } from './submission.ts';
 
 /** An operator's request; times in unix seconds. */
 export interface RenewRequest {
-  /** `channel@version`; undefined: the newest that can be renewed. */
-  key: string | undefined;
+  /** Of a channel, or without one, the newest that can be renewed. */
+  ref: UpdateRef | undefined;
   expires: number;
   /** Checked already; '' is every node, undefined keeps the target. */
   target: string | undefined;
@@ -44,7 +51,7 @@ export async function prepareRenewal(
   fleet: FleetVersions,
   onProgress?: OnProgress,
 ): Promise<Submission & { renews: UpdateId; newest: number }> {
-  const old = findRenewable(request.key, config);
+  const old = findRenewable(request.ref, config);
   const keySet = currentKeySet(config);
   checkWasSigned(old, keySet, config);
   const { channel, name, length, pieceLength } = old.announcement;
@@ -79,22 +86,22 @@ export async function prepareRenewal(
   };
 }
 
-function findRenewable(key: string | undefined, config: Config): SignedAnnouncement {
+function findRenewable(ref: UpdateRef | undefined, config: Config): SignedAnnouncement {
   const kept = listPublished(config);
   for (const id of kept) {
-    if (key !== undefined && nameOf(id) !== key) continue;
+    if (ref !== undefined && !isNamedBy(ref, id)) continue;
     const { signed } = parseAnnouncement(readPublished(config, id).payload);
     const { kind } = signed.announcement;
     if (kind !== 'withdraw' && kind !== 'keyset') return signed;
-    if (key !== undefined)
-      throw new UpdateError('usage', `${key} is a ${kind}, which has nothing to renew`, {
+    if (ref !== undefined && ref.version !== null)
+      throw new UpdateError('usage', `${nameOf(id)} is a ${kind}, which has nothing to renew`, {
         hint:
           kind === 'withdraw'
             ? `to stop the channel again: ${commandHint('submit', '--withdraw', id.channel)}`
-            : `to repeat its event: ${commandHint('submit', '--resend', key)}`,
+            : `to repeat its event: ${commandHint('submit', '--resend', nameOf(id))}`,
       });
   }
-  throw notKept(key, key === undefined ? [] : kept);
+  throw notKept(ref, ref === undefined ? [] : kept);
 }
 
 /**

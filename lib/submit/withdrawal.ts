@@ -5,8 +5,10 @@ import {
   zeroInfoHash,
   zeroSha256,
 } from '../announcement/fields.ts';
-import { parsePayload, type Update, type UpdateId } from '../announcement/update.ts';
+import { nameOf, parsePayload, type Update, type UpdateId } from '../announcement/update.ts';
+import { commandHint } from '../command-hint.ts';
 import type { Config } from '../config.ts';
+import { UpdateError } from '../errors.ts';
 import { listAccepted, readAccepted } from '../state/facts.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
@@ -18,6 +20,8 @@ import { checkUpdateChannel, type Submission } from './submission.ts';
 /** An operator's request; times in unix seconds. */
 export interface WithdrawRequest {
   channel: string;
+  /** The update that is meant, refused where the channel has a newer one; undefined: the newest. */
+  withdraws?: number | undefined;
   /** Checked already; '' is every node. */
   target: string;
   expires: number;
@@ -45,6 +49,7 @@ export async function prepareWithdrawal(
   const keySet = currentKeySet(config);
   const signers = loadSigners(config, keySet, channel);
   const newest = await newestOf(channel, config);
+  checkIsNewest(request, newest);
   const maxChars = config.serf.maxPayloadChars;
   const texts = { channel, target, name: newest?.name ?? anonymous };
   // An emergency stop must not fail because a name is long: no node needs it.
@@ -70,6 +75,19 @@ export async function prepareWithdrawal(
   requireAcceptable(announcement, survey, config, nowSeconds);
   const payload = signAnnouncement(announcement, signers, keySet.fleet);
   return { announcement, payload, metainfo: null, contentFile: null, withdraws: newest };
+}
+
+/** Refuses to stop another update than the one that was named. */
+function checkIsNewest({ channel, withdraws }: WithdrawRequest, newest: Update | undefined): void {
+  if (withdraws === undefined || withdraws === newest?.version) return;
+  const named = nameOf({ channel, version: withdraws });
+  throw new UpdateError(
+    'refused',
+    newest === undefined
+      ? `no update of channel ${channel} is known here, so ${named} neither`
+      : `${named} is not the newest of ${channel}, ${nameOf(newest)} is`,
+    { hint: `to stop whatever is the newest: ${commandHint('submit', '--withdraw', channel)}` },
+  );
 }
 
 /** Finds the newest update of a channel that is known here and readable, submitted here or not. */

@@ -22,6 +22,16 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('../submit/command.ts')).submit,
   },
   {
+    name: 'renew',
+    summary: 'sign a kept announcement again, with a new version',
+    load: async () => (await import('../submit/command.ts')).renew,
+  },
+  {
+    name: 'withdraw',
+    summary: 'stop the current update of a channel',
+    load: async () => (await import('../submit/command.ts')).withdraw,
+  },
+  {
     name: 'status',
     summary: 'show the updates of every node, and whether the fleet has converged',
     load: async () => (await import('../status/command.ts')).status,
@@ -68,7 +78,7 @@ export const commands: readonly Entry[] = [
   },
   {
     name: 'retry',
-    summary: 'try updates again that were given up after three failed tries',
+    summary: 'try updates again that failed on this node',
     load: async () => (await import('../reconcile/command.ts')).retry,
   },
   {

@@ -1,4 +1,4 @@
-import { parseUpdateName, type UpdateId } from '../../lib/announcement/update.ts';
+import { parseUpdateRef, type UpdateRef } from '../../lib/announcement/update.ts';
 import { commandLine } from '../cli/command-line.ts';
 import { defineCommand, defineRequestCommand } from '../cli/define-command.ts';
 import { runSides } from './run-sides.ts';
@@ -52,32 +52,34 @@ export const apply = defineCommand('apply', applyHelp, async (args) => {
   else await runSides('apply', ['apply'], !values['no-wait']);
 });
 
-const retryHelp = `Usage: p2p-update retry [CHANNEL@VERSION]
+const retryHelp = `Usage: p2p-update retry [CHANNEL[@VERSION]]
 
-Gives updates that were given up (POISONED) after three failed tries three new ones: all of them, or
-the update that is named. Then it does the work of reconcile. An update that has expired or was
-superseded or withdrawn stays given up. For the owner of "applyDir", which is root.
+Tries updates that failed on this node again at once, with three new tries: those that wait for their
+next try (FAILED) and those that were given up after three (POISONED); all of them, those of a channel,
+or the one that is named. Then it does the work of reconcile. An update that has expired or was
+superseded or withdrawn stays as it is. For the owner of "applyDir", which is root.
 
   --help
 
-Exit status: 0 done, 64 no such update here, 69 Transmission is down, 75 try again later, 76 it was not
-given up or must stay so, 78 configuration.
+Exit status: 0 done, 64 no such update here, 69 Transmission is down, 75 try again later, 76 it has not
+failed or must stay as it is, 78 configuration.
 `;
 
-/** Tries updates again that were given up. */
+/** Tries updates again that failed. */
 export const retry = defineRequestCommand('retry', retryHelp, parseRetry, (wanted) =>
   runSides('retry', ['advance', 'apply'], true, wanted),
 );
 
 /** Decides what the arguments of `retry` ask for; undefined is help. Throws UpdateError `usage`. */
-function parseRetry(args: string[]): UpdateId | 'all' | undefined {
+function parseRetry(args: string[]): UpdateRef | 'all' | undefined {
   const { parse, usage } = commandLine('retry');
   const { values, positionals } = parse({ args, allowPositionals: true, options: helpOption });
   if (values.help) return undefined;
   const [key, ...more] = positionals;
-  if (more.length > 0) throw usage('one update at a time, or none for all');
+  if (more.length > 0) throw usage('one channel or update at a time, or none for all');
   if (key === undefined) return 'all';
-  const id = parseUpdateName(key);
-  if (id === undefined) throw usage(`${JSON.stringify(key)} is no CHANNEL@VERSION`);
-  return id;
+  const ref = parseUpdateRef(key);
+  if (ref === undefined)
+    throw usage(`${JSON.stringify(key)} is neither a channel nor CHANNEL@VERSION`);
+  return ref;
 }

@@ -12,7 +12,7 @@ import {
   requireOwnership,
 } from '../../lib/reconciler/apply/ownership.ts';
 import { reconcile, type Side } from '../../lib/reconciler/reconcile.ts';
-import { nameOf, type UpdateId } from '../../lib/announcement/update.ts';
+import { nameOf, type UpdateRef } from '../../lib/announcement/update.ts';
 import { print } from '../cli/output.ts';
 import { nowSeconds } from '../cli/time.ts';
 
@@ -29,7 +29,7 @@ const waitMs = 30_000;
  * `apply`. Root runs advance as the user that owns it. Sets the exit status.
  *
  * @param waits whether to wait for another process at the same work, and to fail where that takes long
- * @param retried the updates that were given up and are to be tried again first: all, or one
+ * @param retried the failed updates that are to be tried again first: all, those of a channel, or one
  * @throws UpdateError `configuration` when no side belongs to this user, or when others can change
  *   files that root runs
  */
@@ -37,7 +37,7 @@ export async function runSides(
   name: string,
   wanted: readonly Side[],
   waits: boolean,
-  retried?: UpdateId | 'all',
+  retried?: UpdateRef | 'all',
 ): Promise<void> {
   const config = loadConfig(process.env);
   if (hasLostStateDir(config))
@@ -73,17 +73,18 @@ export async function runSides(
 }
 
 /** Records which updates the pass that follows tries again, and prints them. */
-async function retry(name: string, config: Config, wanted: UpdateId | undefined): Promise<void> {
-  const { retryPoisoned } = await import('../../lib/reconciler/apply/retry.ts');
-  const retried = await retryPoisoned(config, wanted, {
+async function retry(name: string, config: Config, wanted: UpdateRef | undefined): Promise<void> {
+  const { retryFailed } = await import('../../lib/reconciler/apply/retry.ts');
+  const retried = await retryFailed(config, wanted, {
     nowSeconds,
     log: (event) => {
       logEvent(config.applyDir, { handler: 'apply', ...event });
     },
   });
-  if (retried.length === 0) print(`${name}: nothing was given up\n`);
+  if (retried.length === 0)
+    print(`${name}: there is nothing to try again: no update has failed on this node\n`);
   for (const { id, isRetried, reason } of retried) {
-    const outcome = isRetried ? 'is tried again' : `stays given up: ${reason}`;
+    const outcome = isRetried ? 'is tried again' : `is not tried again: ${reason}`;
     print(`${name}: ${nameOf(id)} ${outcome}\n`);
   }
 }

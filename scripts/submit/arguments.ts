@@ -1,4 +1,5 @@
 import { checkTarget } from '../../lib/announcement/target.ts';
+import { parseUpdateRef, type UpdateRef } from '../../lib/announcement/update.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import type { RenewRequest } from '../../lib/submit/renewal.ts';
 import type { SubmitRequest } from '../../lib/submit/submission.ts';
@@ -9,10 +10,10 @@ import { parseMoment, parseSpan } from '../cli/time.ts';
 import { changeOptions, type ChangeValues } from '../keys/arguments.ts';
 
 export const help = `Usage: p2p-update submit FILE|DIRECTORY [options]
-       p2p-update submit --withdraw CHANNEL [--target EXPR]
-       p2p-update submit --renew [CHANNEL@VERSION] [--expires SPAN] [--target EXPR]
+       p2p-update submit --withdraw CHANNEL[@VERSION] [--target EXPR]
+       p2p-update submit --renew [CHANNEL[@VERSION]] [--expires SPAN] [--target EXPR]
        p2p-update submit --renew --all [--expires SPAN]
-       p2p-update submit --resend [CHANNEL@VERSION]
+       p2p-update submit --resend [CHANNEL[@VERSION]]
        p2p-update submit KEY.pub --root-key FILE [options of keys add]
        each with --wait [--timeout SPAN]
 
@@ -38,7 +39,8 @@ Options:
   --not-before TIME   downloaded at once, applied then: 2030-01-31T06:00Z or +2h
   --rerun             apply even content that the channel has applied already
   --withdraw CHANNEL  an emergency stop: nodes that have not applied the channel's current
-                      update do not apply it any more; needs no Transmission
+                      update do not apply it any more; needs no Transmission; CHANNEL@VERSION
+                      stops it only while that is the current one
   --renew             sign a kept announcement again, with a new version and today's keys;
                       applied content is not run again (default: the newest with content)
   --all               with --renew: every update that is in effect and was submitted here,
@@ -58,6 +60,36 @@ not answer; 64 usage, 65 content that its name does not fit, or a bad
 target, 69 Puppet, Transmission or Serf is down (the announcement is kept: --resend), 75 the disk
 failed, a clock before the build, or this node has not taken it (kept as well), 76 refused, 77 not
 trusted, 78 configuration.
+`;
+
+export const renewHelp = `Usage: p2p-update renew [CHANNEL[@VERSION]] [options]
+       p2p-update renew --all [options]
+
+Signs a kept announcement again, with a new version and today's keys: the newest of CHANNEL, the one
+that is named, or the newest of all. It is submit --renew, and takes its options.
+
+  --all           every update that is in effect and was submitted here
+  --target EXPR   the nodes that apply it (default: as before, and '' is all)
+  --expires SPAN  not applied later than that (default: 1y)
+  --wait          wait until every target node has applied it
+  --dry-run       print what would be sent; change nothing
+  --help
+
+Exit status: as of submit.
+`;
+
+export const withdrawHelp = `Usage: p2p-update withdraw CHANNEL[@VERSION] [options]
+
+An emergency stop: nodes that have not applied the current update of CHANNEL do not apply it any more.
+With VERSION it is refused unless that is the current one. It is submit --withdraw, and takes its
+options.
+
+  --target EXPR   the nodes that stop (default: all)
+  --wait          wait until every target node has stopped
+  --dry-run       print what would be sent; change nothing
+  --help
+
+Exit status: as of submit.
 `;
 
 const { parse, usage } = commandLine('submit');
@@ -87,7 +119,7 @@ export interface SendOptions {
 }
 
 export type Command =
-  | ({ kind: 'resend'; key: string | undefined } & SendOptions)
+  | ({ kind: 'resend'; ref: UpdateRef | undefined } & SendOptions)
   | ({ kind: 'withdraw'; request: WithdrawRequest } & SendOptions)
   | ({ kind: 'renew'; request: RenewRequest } & SendOptions)
   | ({ kind: 'renew all'; expires: number } & SendOptions)
@@ -99,12 +131,19 @@ export const updateOptions: readonly string[] = [
   ...['channel', 'name', 'target', 'noop', 'version', 'expires', 'not-before', 'rerun'],
 ];
 
+/** The command whose arguments they are: `renew` and `withdraw` are submit with the option of that name. */
+export type Mode = 'submit' | 'renew' | 'withdraw';
+
 /**
  * Decides what the arguments ask for; undefined is help.
  *
  * @throws UpdateError `usage`, and `malformed` for a target that breaks its grammar
  */
-export function parseCommand(args: string[], nowSeconds: number): Command | undefined {
+export function parseCommand(
+  args: string[],
+  nowSeconds: number,
+  mode: Mode = 'submit',
+): Command | undefined {
   const { values, positionals } = parseOptions(args);
   const [first, ...more] = positionals;
   if (values.help === true) return undefined;
@@ -120,22 +159,30 @@ export function parseCommand(args: string[], nowSeconds: number): Command | unde
 
   if (values.resend === true) {
     refuseOthers('--resend', given, []);
-    return { kind: 'resend', key: first, ...common };
+    return { kind: 'resend', ref: parseRef(first), ...common };
   }
-  if (values.renew === true && values.all === true) {
+  const isRenewal = mode === 'renew' || values.renew === true;
+  if (isRenewal && values.all === true) {
     refuseOthers('--renew', given, ['all', 'expires']);
     if (first !== undefined) throw usage('--all takes no update, it is for every one');
     return { kind: 'renew all', expires, ...common };
   }
   if (values.all === true) throw usage('--all has no meaning without --renew');
-  if (values.renew === true) {
+  if (isRenewal) {
     refuseOthers('--renew', given, ['target', 'expires', 'version']);
-    return { kind: 'renew', request: { key: first, target, expires, version }, ...common };
+    const request = { ref: parseRef(first), target, expires, version };
+    return { kind: 'renew', request, ...common };
   }
-  if (values.withdraw !== undefined) {
+  if (mode === 'withdraw' || values.withdraw !== undefined) {
     refuseOthers('--withdraw', given, ['target', 'expires', 'version']);
-    if (first !== undefined) throw usage('--withdraw takes a channel, and no file');
-    const request = { channel: values.withdraw, target: target ?? '', expires, version };
+    const [stopped, ...others] = [values.withdraw ?? [], positionals].flat();
+    if (stopped === undefined) throw usage('no channel is named');
+    if (others.length > 0) throw usage('--withdraw takes a channel, and no file');
+    // A malformed channel is refused like that of an update.
+    const named = parseUpdateRef(stopped) ?? { channel: stopped, version: null };
+    const { channel, version: withdraws } = named;
+    const stop = { channel, withdraws: withdraws ?? undefined };
+    const request = { ...stop, target: target ?? '', expires, version };
     return { kind: 'withdraw', request, ...common };
   }
   if (first === undefined) throw usage('no file is named');
@@ -206,6 +253,14 @@ function refuseOthers(mode: string, given: readonly string[], allowed: readonly 
   const fitting = [...allowed, mode.slice(2), 'force', 'dry-run', 'json', 'wait', 'timeout'];
   const other = given.find((option) => !fitting.includes(option));
   if (other !== undefined) throw usage(`--${other} has no meaning with ${mode}`);
+}
+
+function parseRef(text: string | undefined): UpdateRef | undefined {
+  if (text === undefined) return undefined;
+  const ref = parseUpdateRef(text);
+  if (ref === undefined)
+    throw usage(`${JSON.stringify(text)} is neither a channel nor CHANNEL@VERSION`);
+  return ref;
 }
 
 /** Checks the grammar of a target; the error points at the column. */

@@ -1,5 +1,10 @@
 import { tmpdir } from 'node:os';
-import { nameOf, parseAnnouncement, type Update } from '../../lib/announcement/update.ts';
+import {
+  nameOf,
+  parseAnnouncement,
+  type Update,
+  type UpdateRef,
+} from '../../lib/announcement/update.ts';
 import type { Config } from '../../lib/config.ts';
 import { connectSerf } from '../../lib/daemons/serf/client.ts';
 import { commandHint } from '../../lib/command-hint.ts';
@@ -177,7 +182,7 @@ async function renewAll(expires: number, config: Config, options: SendOptions): 
         });
       if (!options.json) print(`\n${key}\n`);
       if (kind === 'withdraw') await withdraw({ channel, target, expires }, config, options);
-      else await renew({ key, target: undefined, expires }, config, options, 'stay');
+      else await renew({ ref: id, target: undefined, expires }, config, options, 'stay');
     });
 }
 
@@ -199,11 +204,11 @@ async function announce(prepared: Submission, config: Config, options: SendOptio
 }
 
 async function resend(
-  key: string | undefined,
+  ref: UpdateRef | undefined,
   config: Config,
   options: SendOptions,
 ): Promise<void> {
-  const published = findPublished(config, key, options.nowSeconds);
+  const published = findPublished(config, ref, options.nowSeconds);
   const { announcement } = parseAnnouncement(published.payload).signed;
   const survey = await surveyFleet(
     announcement.channel,
@@ -338,7 +343,7 @@ function warn(message: string): void {
 export async function carryOut(command: Command, config: Config): Promise<void> {
   switch (command.kind) {
     case 'resend':
-      await resend(command.key, config, command);
+      await resend(command.ref, config, command);
       return;
     case 'withdraw':
       await withdraw(command.request, config, command);

@@ -139,7 +139,7 @@ describe('the package', () => {
   });
 
   it.each<[string[], string[]]>([
-    [['re'], ['retire', 'reconcile', 'retry']],
+    [['re'], ['renew', 'retire', 'reconcile', 'retry']],
     [['--v'], ['--version']],
     [['nonsense', ''], []],
     [

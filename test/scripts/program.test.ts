@@ -35,10 +35,11 @@ describe('p2p-update', () => {
         'keys',
         'log',
         'reconcile',
+        'renew',
         'retire',
         'retry',
       ],
-      ...['setup', 'status', 'submit', 'version'],
+      ...['setup', 'status', 'submit', 'version', 'withdraw'],
     ]);
   });
 

@@ -661,6 +661,48 @@ describe('--resend', () => {
   });
 });
 
+describe('renew, withdraw and resend', () => {
+  it('take a channel, or one version of it, as an option of submit and as a command', async () => {
+    const { operator, submit, submitted } = await startConnected();
+    const old = await submitted(operator.file('a.bin', 'one'), '--channel', 'web');
+    const web = await submitted(operator.file('a.bin', 'two'), '--channel', 'web');
+    await submitted(operator.file('b.bin', 'three'), '--channel', 'db');
+    const run = async (command: string, ...args: string[]): Promise<Facts> => {
+      const outcome = await runCommand(command, [...args, '--dry-run', '--json'], operator);
+      expect(outcome).toMatchObject({ status: 0 });
+      return factsOf(outcome);
+    };
+    const [oldName, webName] = [`web@${old.version}`, `web@${web.version}`];
+    for (const renewed of [await run('submit', '--renew', 'web'), await run('renew', 'web')])
+      expect(renewed).toMatchObject({ channel: 'web', sha256: web.sha256 });
+    expect(await run('renew', oldName)).toMatchObject({ channel: 'web', sha256: old.sha256 });
+    expect(await run('submit', '--resend', 'web')).toMatchObject({ version: web.version });
+    for (const stopped of [
+      await run('submit', '--withdraw', 'web'),
+      await run('submit', '--withdraw', webName),
+      await run('withdraw', '--target', 'role=web', 'web'),
+      await run('withdraw', webName),
+    ])
+      expect(stopped).toMatchObject({ kind: 'withdraw', channel: 'web' });
+
+    const refusals: [args: string[], status: number, message: string][] = [
+      [['--withdraw', oldName], 76, `${oldName} is not the newest of web, ${webName} is`],
+      [['--withdraw', 'app@7'], 76, 'no update of channel app is known here, so app@7 neither'],
+      [['--renew', 'app'], 64, 'no announcement of channel app was kept here'],
+      [['--renew', 'No'], 64, '"No" is neither a channel nor CHANNEL@VERSION'],
+    ];
+    for (const [args, status, message] of refusals)
+      expect([args, await submit(...args)]).toMatchObject([
+        args,
+        { status, stderr: expect.stringContaining(`error: ${message}\n`) as string },
+      ]);
+    expect(await runCommand('withdraw', [], operator)).toMatchObject({
+      status: 64,
+      stderr: expect.stringContaining('no channel is named') as string,
+    });
+  });
+});
+
 it('submit --help shows every option', async () => {
   const { status, stdout, stderr } = await runCommand('submit', ['--help']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });

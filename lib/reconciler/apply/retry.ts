@@ -1,34 +1,51 @@
-import { idOf, isExpired, nameOf, type UpdateId, updateKey } from '../../announcement/update.ts';
+import {
+  describeRef,
+  idOf,
+  isExpired,
+  isNamedBy,
+  nameOf,
+  type UpdateId,
+  updateKey,
+  type UpdateRef,
+} from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { UpdateError } from '../../errors.ts';
+import { progressOf } from '../../query/own-records.ts';
 import { loadVerified, type VerifiedUpdates } from '../../state/candidates.ts';
 import { HeldUpdates } from '../../state/held.ts';
 import { applyLock, outcomesDir, prepareApplyDir } from '../../state/layout.ts';
-import { listRecords, readIfIntact, readProgress, writeProgress } from '../../state/progress.ts';
+import {
+  listRecords,
+  type Progress,
+  readIfIntact,
+  readProgress,
+  writeProgress,
+} from '../../state/progress.ts';
 import { isoTime } from '../../system/iso-time.ts';
 import { runExclusively } from '../../system/lock.ts';
 import { type ApplyDeps, isRollback, outcomeMode } from './outcomes.ts';
 
-/** Result for one update that had been given up. */
+/** Result for one update that had failed. */
 export interface Retried {
   id: UpdateId;
   isRetried: boolean;
-  /** Reason that it is tried again, or stays given up, for a person. */
+  /** Reason that it is tried again, or stays as it is, for a person. */
   reason: string;
 }
 
 /**
- * Has updates that were given up (POISONED) tried again, with all their tries: records that, for the next
- * pass of the apply side to do. An update that must not be applied any more stays given up.
+ * Has updates that failed tried again at once, with all their tries: those that wait for their next try (FAILED), and
+ * those that were given up (POISONED). Records that, for the next pass of the apply side to do. An update that must
+ * not be applied any more stays as it is.
  *
- * @param wanted the only one to try; undefined: all
- * @returns one result for each update in question; none when nothing was given up
- * @throws UpdateError `usage` when the wanted one is not known here, `refused` when it was not given up
- *   or must stay so, `try-later` while another apply is at it
+ * @param wanted the channel or the only update to try; undefined: all
+ * @returns one result for each update in question; none when nothing has failed
+ * @throws UpdateError `usage` when the wanted one is not known here, `refused` when it has not failed or must stay
+ *   so, `try-later` while another apply is at it
  */
-export async function retryPoisoned(
+export async function retryFailed(
   config: Config,
-  wanted: UpdateId | undefined,
+  wanted: UpdateRef | undefined,
   deps: ApplyDeps,
 ): Promise<Retried[]> {
   const { applyDir } = config;
@@ -38,11 +55,13 @@ export async function retryPoisoned(
     applyLock(applyDir),
     () => '',
     async () => {
-      const verified = await loadVerified(new HeldUpdates(config));
-      for (const id of wanted === undefined
-        ? poisonedIn(applyDir)
-        : [requirePoisoned(config, wanted)])
-        retried.push(retryOne(config, verified, id, deps));
+      const held = new HeldUpdates(config);
+      const verified = await loadVerified(held);
+      const ids =
+        wanted === undefined
+          ? failedIn(applyDir)
+          : requireFailed(config, { held, verified, wanted });
+      for (const id of ids) retried.push(retryOne(config, verified, id, deps));
     },
   );
   if (!isOurs)
@@ -50,27 +69,56 @@ export async function retryPoisoned(
       hint: 'wait for it, then run this again',
     });
   const [first] = retried;
-  if (wanted !== undefined && first?.isRetried === false)
-    throw new UpdateError('refused', `${nameOf(wanted)} stays given up: ${first.reason}`, {
+  if (wanted !== undefined && first !== undefined && !retried.some(({ isRetried }) => isRetried))
+    throw new UpdateError('refused', `${nameOf(first.id)} is not tried again: ${first.reason}`, {
       hint: 'submit it again',
     });
   return retried;
 }
 
-function poisonedIn(applyDir: string): UpdateId[] {
+function failedIn(applyDir: string): UpdateId[] {
   const directory = outcomesDir(applyDir);
-  return listRecords(directory).filter((id) => readIfIntact(directory, id)?.state === 'POISONED');
+  return listRecords(directory).filter((id) => hasFailed(readIfIntact(directory, id)));
 }
 
-function requirePoisoned({ applyDir }: Config, wanted: UpdateId): UpdateId {
-  const outcome = readProgress(outcomesDir(applyDir), wanted);
-  if (outcome?.state === 'POISONED') return wanted;
-  const given = poisonedIn(applyDir).slice(0, 5).map(nameOf);
+function hasFailed(outcome: Progress | undefined): boolean {
+  return outcome?.state === 'POISONED' || outcome?.state === 'FAILED';
+}
+
+interface RetryRequest {
+  held: HeldUpdates;
+  verified: VerifiedUpdates;
+  wanted: UpdateRef;
+}
+
+/** The failed updates that were named: of a channel those that count, or where none does the newest. */
+function requireFailed(config: Config, { held, verified, wanted }: RetryRequest): UpdateId[] {
+  const { current } = verified;
+  const failed = failedIn(config.applyDir);
+  const named = failed.filter((id) => isNamedBy(wanted, id));
+  const counting = named.filter((id) =>
+    current.some((update) => updateKey(update) === updateKey(id)),
+  );
+  if (counting.length > 0) return counting;
+  const newest = [...held.ids, ...listRecords(outcomesDir(config.applyDir))]
+    .filter((id) => isNamedBy(wanted, id))
+    .sort((a, b) => b.version - a.version)[0];
+  const others = failed.slice(0, 5).map(nameOf);
   const hint =
-    given.length > 0 ? `given up here: ${given.join(', ')}` : 'nothing was given up here';
-  if (outcome === undefined)
-    throw new UpdateError('usage', `this node has not tried ${nameOf(wanted)}`, { hint });
-  throw new UpdateError('refused', `${nameOf(wanted)} is ${outcome.state}, not POISONED`, { hint });
+    others.length > 0 ? `what failed here: ${others.join(', ')}` : 'nothing has failed here';
+  if (newest === undefined)
+    throw new UpdateError('usage', `this node knows no update ${describeRef(wanted)}`, { hint });
+  if (named.some((id) => id.version === newest.version)) return [newest];
+  const progress = progressOf(config, newest);
+  const { state, reason } =
+    typeof progress === 'string'
+      ? { state: 'DAMAGED', reason: progress }
+      : (progress ?? { state: 'not begun here', reason: '' });
+  throw new UpdateError(
+    'refused',
+    `there is nothing to try again: ${nameOf(newest)} is ${state}${reason === '' ? '' : ` (${reason})`}`,
+    { hint },
+  );
 }
 
 function retryOne(

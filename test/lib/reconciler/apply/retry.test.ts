@@ -3,8 +3,13 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { contentLocation, nameOf, type Update } from '../../../../lib/announcement/update.ts';
-import { retryPoisoned } from '../../../../lib/reconciler/apply/retry.ts';
+import {
+  contentLocation,
+  nameOf,
+  type Update,
+  type UpdateRef,
+} from '../../../../lib/announcement/update.ts';
+import { retryFailed } from '../../../../lib/reconciler/apply/retry.ts';
 import { type ApplySide, makeApplySide, stagedIn } from '../../../support/fleet/apply-side.ts';
 import { mustRun, runSync } from '../../../support/run/command.ts';
 import { distForOthers, programArgv } from '../../../support/run/program.ts';
@@ -29,8 +34,8 @@ async function makePoisoned(expires = now + 100_000): Promise<{ node: ApplySide;
   return { node, update };
 }
 
-const retry = ({ config }: ApplySide, wanted?: Update, at = now + 800) =>
-  retryPoisoned(config, wanted, { nowSeconds: () => at, log: () => undefined });
+const retry = ({ config }: ApplySide, wanted?: UpdateRef, at = now + 800) =>
+  retryFailed(config, wanted, { nowSeconds: () => at, log: () => undefined });
 
 describe('an update that was given up', () => {
   it('is tried again with all its tries, from content that is copied and verified again', async () => {
@@ -80,23 +85,52 @@ describe('an update that was given up', () => {
     other.receive({ kind: 'file', name: 'b', version: now + 1 }, Buffer.from('b'));
     await expect(retry(other, old)).rejects.toMatchObject({
       code: 'refused',
-      message: `${nameOf(old)} stays given up: a newer version was accepted`,
+      message: `${nameOf(old)} is not tried again: a newer version was accepted`,
     });
     expect(other.outcomeOf(old)?.state).toBe('POISONED');
   });
 
-  it('cannot be retried when it is unknown, or was not given up', async () => {
+  it('can be named by its channel, and is then the one that counts', async () => {
+    const { node, update } = await makePoisoned();
+    expect(await retry(node, { channel: 'default', version: null })).toMatchObject([
+      { id: { version: now }, isRetried: true },
+    ]);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'STAGED', tries: 0 });
+    await expect(retry(node, { channel: 'web', version: null })).rejects.toMatchObject({
+      code: 'usage',
+      message: 'this node knows no update of channel web',
+    });
+  });
+
+  it('is tried again at once while it waits for its next try', async () => {
+    const node = makeApplySide(temporaryDirectory());
+    setPuppet(node, 'exit 4');
+    const update = node.receive({ kind: 'manifest', name: 'a.pp', version: now }, content);
+    await node.apply(now);
+    await node.apply(now + 60);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'FAILED', tries: 2 });
+    expect(await retry(node, { channel: 'default', version: null }, now + 61)).toMatchObject([
+      { isRetried: true },
+    ]);
+    setPuppet(node, 'exit 0');
+    await node.apply(now + 61);
+    expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED' });
+  });
+
+  it('cannot be retried when it is unknown, or has not failed', async () => {
     const { node, update } = await makePoisoned();
     const unknown = { ...update, version: 7 };
     await expect(retry(node, unknown)).rejects.toMatchObject({
       code: 'usage',
-      hint: `given up here: ${nameOf(update)}`,
+      hint: `what failed here: ${nameOf(update)}`,
     });
     await retry(node);
-    await expect(retry(node, update)).rejects.toMatchObject({
-      code: 'refused',
-      message: `${nameOf(update)} is STAGED, not POISONED`,
-    });
+    for (const wanted of [update, { channel: 'default', version: null }])
+      await expect(retry(node, wanted)).rejects.toMatchObject({
+        code: 'refused',
+        message: `there is nothing to try again: ${nameOf(update)} is STAGED (tried again by hand)`,
+        hint: 'nothing has failed here',
+      });
   });
 
   it('is not touched while an update is being applied', async () => {
@@ -167,8 +201,8 @@ describe('p2p-update retry', () => {
   };
 
   it.each([
-    [['x'], /"x" is no CHANNEL@VERSION/],
-    [['a@1', 'b@2'], /one update at a time/],
+    [['Not a channel'], /"Not a channel" is neither a channel nor CHANNEL@VERSION/],
+    [['a@1', 'b@2'], /one channel or update at a time/],
     [['--all'], /there is no option --all/],
   ])('refuses %j', async (args, reason) => {
     const { node } = await makePoisoned();
@@ -201,7 +235,9 @@ describe('p2p-update retry', () => {
     const { stdout } = run(node, [nameOf(update)]);
     expect(stdout).toBe(`retry: ${nameOf(update)} is tried again\n`);
     expect(node.outcomeOf(update)?.state).toBe('APPLIED');
-    expect(run(node, []).stdout).toBe('retry: nothing was given up\n');
+    expect(run(node, []).stdout).toBe(
+      'retry: there is nothing to try again: no update has failed on this node\n',
+    );
   });
 
   it.skipIf(process.geteuid?.() !== 0)('is for the owner of "applyDir" alone', async () => {
