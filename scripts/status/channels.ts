@@ -44,7 +44,10 @@ function summarizeChannel(
   rows: readonly ChannelRow[],
   announced: AnnouncedUpdates,
 ): UpdateSummary[] {
-  const newest = Math.max(...rows.flatMap((row) => [row.newest, row.current?.version ?? 0]));
+  const newest = rows.reduce(
+    (most, row) => Math.max(most, row.newest, row.current?.version ?? 0),
+    0,
+  );
   if (newest === 0) return [];
   const older = rows.flatMap((row) => row.current?.version ?? []).sort((a, b) => b - a);
   const summaries: UpdateSummary[] = [];

@@ -258,9 +258,12 @@ function updateLines(summaries: readonly UpdateSummary[], at: number, width: num
   });
   const header = { update: 'UPDATE', file: 'FILE', created: 'CREATED', signer: 'SIGNER' };
   const longest = (key: keyof typeof header): number =>
-    Math.max(header[key].length, ...rows.map((row) => row[key].length));
+    rows.reduce((most, row) => Math.max(most, row[key].length), header[key].length);
   const [update, created, signer] = [longest('update'), longest('created'), longest('signer')];
-  const states = Math.max(...rows.map(({ summary }) => statesText(summary, Infinity).length));
+  const states = rows.reduce(
+    (most, { summary }) => Math.max(most, statesText(summary, Infinity).length),
+    0,
+  );
   const fixed = update + created + signer + 4 * 2;
   // The states come before a long file name, which the end of a narrow line has room for otherwise.
   const forFile = Math.max(
@@ -328,7 +331,8 @@ function placeText(nodes: readonly string[], help: Problem['help'], columns: num
   if (nodes.length === 0) return help?.command ?? '';
   const after = help === null ? '' : afterNodes(help);
   const names = nodes.map(cell);
-  for (let kept = names.length; ; kept -= 1) {
+  // A name and its comma take three columns at least.
+  for (let kept = Math.min(names.length, Math.max(1, columns)); ; kept -= 1) {
     const more = kept < names.length ? ` and ${names.length - kept} more` : '';
     const text = `on ${names.slice(0, kept).join(', ')}${more}${after}`;
     if (kept === 1 || text.length <= columns) return text;
@@ -351,7 +355,7 @@ function tableLines(nodes: readonly NodeRow[], at: number): string[] {
   const header = ['NODE', 'CHANNEL', 'VERSION', 'STATE', 'AGE', 'LAST RESULT'];
   const table = [header, ...rows.map((row) => row.map(cell))];
   const widths = [0, 1, 2, 3, 4].map((column) =>
-    Math.max(...table.map((row) => row[column]?.length ?? 0)),
+    table.reduce((most, row) => Math.max(most, row[column]?.length ?? 0), 0),
   );
   return table.map((row) =>
     row

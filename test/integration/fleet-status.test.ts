@@ -12,6 +12,7 @@ import { signAnnouncement } from '../support/fleet/announce.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
 import { eventsOf, hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
+import { callTransmission } from '../support/fleet/wire.ts';
 import { programArgv } from '../support/run/program.ts';
 import { repository } from '../support/run/repository.ts';
 
@@ -191,6 +192,23 @@ describe('submit --wait', () => {
     await nodes[1].transmission.start();
     const again = await nodes[0].script('submit', ['--resend', '--wait', '--json']);
     expect(again).toMatchObject({ status: 0, stderr: '' });
+  });
+});
+
+describe('a download', () => {
+  it('shows how far it is, and how fast', async () => {
+    const limit = { 'speed-limit-down': 60, 'speed-limit-down-enabled': true };
+    await callTransmission(nodes[1], 'session-set', limit);
+    const file = write('slow.bin', 'x'.repeat(2_000_000));
+    const sent = await submit(nodes[0], file, '--channel', 'slow');
+    let shown = '';
+    await fleet.waitFor('n2 is at some percent', async () => {
+      ({ stdout: shown } = await nodes[0].script('status', ['--channel', 'slow']));
+      return /^pending +slow: QUEUED: [1-9]\d? %, \d+ kB\/s\n +on n2$/m.test(shown);
+    });
+    expect(shown).toMatch(/^fleet test-fleet: pending: slow on n2: QUEUED: /);
+    await callTransmission(nodes[1], 'session-set', { 'speed-limit-down-enabled': false });
+    await fleet.waitFor('n2 has it', () => hasEvent(nodes[1], sent, 'applied'));
   });
 });
 

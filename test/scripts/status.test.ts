@@ -149,6 +149,14 @@ describe('the report', () => {
     },
   );
 
+  it('of 10,000 members that do not answer has a few lines, at once', () => {
+    const names = Array.from({ length: 10_000 }, (_, i) => [`n${i + 1}`, undefined]);
+    const report = madeReport(Object.fromEntries(names) as Record<string, undefined>);
+    const began = performance.now();
+    expect(statusLines(report, { ...wide, width: 80 })).toHaveLength(5);
+    expect(performance.now() - began).toBeLessThan(5000);
+  });
+
   it('has every node and channel with --all, the failed ones with --failed, and one node with --node', () => {
     const report = madeLargeReport();
     const table = (view: Partial<View>): string[] => {
