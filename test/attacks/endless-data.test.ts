@@ -46,7 +46,7 @@ afterAll(() => {
 });
 
 const reconcile = (): Promise<CommandResult> =>
-  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
+  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile', '--no-wait']);
 
 const stateOf = (update: Announcement) =>
   readProgress(updatesDir(node.config.stateDir), update)?.state;
@@ -272,7 +272,7 @@ describe('content that is announced as too large', () => {
     mustRun(['mount', '-o', 'remount,size=2m', smallDisk]);
     const speed = reconcile();
     await fleet.waitFor('it is downloaded and applied', async () => {
-      await node.run([join(repository, 'dist/p2p-update.cjs'), 'apply']);
+      await node.run([join(repository, 'dist/p2p-update.cjs'), 'apply', '--no-wait']);
       return outcomeOf(node, update)?.state === 'APPLIED';
     });
     await speed;

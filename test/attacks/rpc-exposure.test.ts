@@ -219,7 +219,7 @@ describe('a machine that is no member', () => {
 
 describe('reconcile distinguishes a wrong password from a lock-out', () => {
   const reconcile = (): Promise<CommandResult> =>
-    node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
+    node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile', '--no-wait']);
 
   it('by 78 and 75, each with a hint, and goes on once Transmission lets it in', async () => {
     const { update, payload } = genuine();

@@ -78,7 +78,7 @@ it('after a minute it shows the five as STALLED, and the slow one not', async ()
        return value;
      };`,
   );
-  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
+  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile', '--no-wait'];
   // It would stay to look for peers; what it found is recorded at once. Another one may be at work.
   const reconcile = (): void => void node.run(['node', '--require', clock, ...reconciler]);
   reconcile();

@@ -33,7 +33,7 @@ const isDelivered = (node: FleetNode): boolean =>
   existsSync(join(node.config.deliveryDir, update.name));
 
 const reconcile = (node: FleetNode) =>
-  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
+  node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile', '--no-wait']);
 
 it('an update for role=web is applied where root sets the tag, not where only Serf has it', async () => {
   const { status } = await pretender.serfCommand(['tags', '-set', 'role=web']);

@@ -80,7 +80,7 @@ function digest(text: string): string {
 
 /** Runs the reconciler as cron would, the first time when one period is over. */
 function startTimer(node: FleetNode): void {
-  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile'];
+  const reconciler = [join(repository, 'dist/p2p-update.cjs'), 'reconcile', '--no-wait'];
   const timer = setInterval(() => {
     // The result is in the node's log.
     void node.run(reconciler).catch(() => undefined);

@@ -90,7 +90,11 @@ async function leave(node: FleetNode): Promise<void> {
 
 /** Runs the reconciler as the node's timer does. */
 async function reconcile(node: FleetNode): Promise<void> {
-  const { status, stderr } = await node.run([join(repository, 'dist/p2p-update.cjs'), 'reconcile']);
+  const { status, stderr } = await node.run([
+    join(repository, 'dist/p2p-update.cjs'),
+    'reconcile',
+    '--no-wait',
+  ]);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 

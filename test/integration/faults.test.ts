@@ -24,9 +24,9 @@ afterAll(() => {
 });
 
 const program = join(repository, 'dist/p2p-update.cjs');
-const reconciler = [program, 'reconcile'];
+const reconciler = [program, 'reconcile', '--no-wait'];
 /** Its second half alone, where the test is about that: the first one stays with its torrents for 15 s. */
-const apply = [program, 'apply'];
+const apply = [program, 'apply', '--no-wait'];
 
 /** As in a unit of systemd, whose journal has a line for each thing done. */
 const journal = { JOURNAL_STREAM: '8:1' };
