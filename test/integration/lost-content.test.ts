@@ -28,6 +28,8 @@ beforeAll(async () => {
 });
 
 afterAll(() => {
+  // That of the full disk; busy as long as its daemon runs.
+  spawnSync('umount', ['--lazy', other.config.downloadDir]);
   fleet.stop();
 });
 
