@@ -1,5 +1,4 @@
 import { nameOf } from '../../lib/announcement/update.ts';
-import { commandHint } from '../../lib/command-hint.ts';
 import {
   type ChannelRow,
   type NodeRow,
@@ -28,7 +27,8 @@ export interface Help {
   where: 'there' | 'here';
   /** Condition on which it helps; '': none. */
   when: string;
-  command: string;
+  /** The command and its arguments, as for commandHint: made once it is shown, since that looks at files. */
+  words: readonly string[];
 }
 
 /** Time after which a step that a node takes by itself is late. */
@@ -80,17 +80,17 @@ function rank({ verdict, help }: Problem): number {
 function problemsOfFleet({ at, newestCreated, isStale, staleAfterSeconds }: Context): Problem[] {
   if (!isStale || newestCreated === null || staleAfterSeconds === null) return [];
   const what = `the newest announcement is ${age(at - newestCreated)} old, more than ${age(staleAfterSeconds)}`;
-  const help: Help = { where: 'here', when: '', command: commandHint('submit', '--renew') };
+  const help: Help = { where: 'here', when: '', words: ['submit', '--renew'] };
   return [{ verdict: 'stale', label: 'stale', subject: '', what, nodes: [], help }];
 }
 
 function problemOfNode(node: NodeRow): Found | undefined {
   const { name, member, facts, verdict, why } = node;
   const common = { verdict, label: verdict, subject: '' };
-  const doctor: Help = { where: 'there', when: '', command: commandHint('doctor') };
+  const doctor: Help = { where: 'there', when: '', words: ['doctor'] };
   if (facts === null) {
-    const command = commandHint('retire', name);
-    const retire: Help = { where: 'here', when: 'if gone for good', command };
+    const words = ['retire', name];
+    const retire: Help = { where: 'here', when: 'if gone for good', words };
     return { ...common, what: why, help: member === 'alive' ? doctor : retire };
   }
   if (facts.fault !== '') return { ...common, what: facts.fault, help: doctor };
@@ -128,16 +128,8 @@ function isOfState({ why, current, equivocation, isRevoked, verdict }: ChannelRo
 function helpFor(row: ChannelRow, at: number): Help | null {
   const { channel, current, equivocation, isRevoked, verdict, why } = row;
   if (verdict === 'scheduled') return null;
-  const here = (...words: string[]): Help => ({
-    where: 'here',
-    when: '',
-    command: commandHint(...words),
-  });
-  const there = (...words: string[]): Help => ({
-    where: 'there',
-    when: '',
-    command: commandHint(...words),
-  });
+  const here = (...words: string[]): Help => ({ where: 'here', when: '', words });
+  const there = (...words: string[]): Help => ({ where: 'there', when: '', words });
   if (equivocation === 'seen') return here('submit', 'FILE', '--channel', channel);
   if (equivocation === 'unknown') return there('doctor');
   if (isRevoked) return here('submit', '--renew', '--all');

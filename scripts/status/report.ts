@@ -135,11 +135,11 @@ function updatesOf({ nodes, announced }: Report, shown: readonly NodeRow[]): Upd
 function notesOn(summaries: readonly UpdateSummary[], nodes: readonly NodeRow[]): Problem[] {
   const isTold = (channel: string): boolean =>
     nodes.some((node) => node.channels.some((row) => row.channel === channel && row.isRevoked));
-  const command = commandHint('submit', '--renew', '--all');
+  const words = ['submit', '--renew', '--all'];
   return summaries.flatMap(({ channel, announced }): Problem[] => {
     if (announced?.isRevoked !== true || isTold(channel)) return [];
     const what = 'the fleet trusts its signer no more: a new node cannot get it';
-    const help: Help = { where: 'here', when: '', command };
+    const help: Help = { where: 'here', when: '', words };
     return [{ verdict: 'converged', label: 'revoked', subject: channel, what, nodes: [], help }];
   });
 }
@@ -306,29 +306,27 @@ function signerText({ announced }: UpdateSummary): string {
   return `${first.slice(0, 8)}${more.length > 0 ? `+${more.length}` : ''}`;
 }
 
-/** Two lines for each problem: what, and on which nodes, with the command that helps. */
+/** Two lines for each problem, as many as there is room for: what, and on which nodes, with the command that helps. */
 function problemLines(problems: readonly Problem[], width: number, room: number): string[] {
-  const all = problems.map(({ label, subject, what, nodes, help }) => {
+  const lines: string[] = [];
+  for (const [index, { label, subject, what, nodes, help }] of problems.entries()) {
     const text = subject === '' ? what : `${subject}: ${what}`;
     const first = cut(`${label.padEnd(indent)}${cell(text)}`, width);
     const second = placeText(nodes, help, width - indent);
-    return second === '' ? [first] : [first, `${' '.repeat(indent)}${second}`];
-  });
-  const lines: string[] = [];
-  for (const [index, each] of all.entries()) {
-    const isLast = index + 1 === all.length;
-    if (lines.length + each.length + (isLast ? 0 : 1) > room) {
+    const both = second === '' ? [first] : [first, `${' '.repeat(indent)}${second}`];
+    const isLast = index + 1 === problems.length;
+    if (lines.length + both.length + (isLast ? 0 : 1) > room) {
       const command = commandHint('status', '--all');
-      return [...lines, `${`and ${all.length - index} more`.padEnd(indent)} ${command}`];
+      return [...lines, `${`and ${problems.length - index} more`.padEnd(indent)} ${command}`];
     }
-    lines.push(...each);
+    lines.push(...both);
   }
   return lines;
 }
 
 /** The nodes, as many as there is room for, and the command. */
 function placeText(nodes: readonly string[], help: Problem['help'], columns: number): string {
-  if (nodes.length === 0) return help?.command ?? '';
+  if (nodes.length === 0) return help === null ? '' : commandHint(...help.words);
   const after = help === null ? '' : afterNodes(help);
   const names = nodes.map(cell);
   // A name and its comma take three columns at least.
@@ -339,7 +337,8 @@ function placeText(nodes: readonly string[], help: Problem['help'], columns: num
   }
 }
 
-function afterNodes({ where, when, command }: Help): string {
+function afterNodes({ where, when, words }: Help): string {
+  const command = commandHint(...words);
   return where === 'there' ? `: ${command}` : `; ${when === '' ? 'here' : when}: ${command}`;
 }
 

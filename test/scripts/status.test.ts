@@ -149,12 +149,12 @@ describe('the report', () => {
     },
   );
 
-  it('of 10,000 members that do not answer has a few lines, at once', () => {
+  it('of 10,000 members that do not answer has a few lines', () => {
     const names = Array.from({ length: 10_000 }, (_, i) => [`n${i + 1}`, undefined]);
     const report = madeReport(Object.fromEntries(names) as Record<string, undefined>);
-    const began = performance.now();
-    expect(statusLines(report, { ...wide, width: 80 })).toHaveLength(5);
-    expect(performance.now() - began).toBeLessThan(5000);
+    const lines = statusLines(report, { ...wide, width: 80 });
+    expect(lines).toHaveLength(5);
+    expect(lines[4]).toMatch(/^ +on n1.* and 99\d\d more; if gone for good: .+ retire n1$/);
   });
 
   it('has every node and channel with --all, the failed ones with --failed, and one node with --node', () => {
