@@ -17,7 +17,8 @@ export function shellCommand(...words: readonly string[]): string {
   return words.map(quoteWord).join(' ');
 }
 
-function programName(): string {
+/** `p2p-update` where PATH leads to this very program, else its absolute path. */
+export function programName(): string {
   const file = programFile();
   const found = realPath(findOnPath('p2p-update'));
   return found !== null && found === realPath(file) ? 'p2p-update' : file;
@@ -48,6 +49,13 @@ function realPath(path: string | undefined): string | null {
   }
 }
 
-function quoteWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+/** A word that a shell reads as it is; control characters, which a terminal would obey, are escaped (bash, zsh). */
+export function quoteWord(word: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  if (!/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/.test(word))
+    return `'${word.replaceAll("'", `'\\''`)}'`;
+  const escaped = word.replace(/[^ -&(-[\]-~]/g, (unit) =>
+    [...Buffer.from(unit)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join(''),
+  );
+  return `$'${escaped}'`;
 }

@@ -20,6 +20,20 @@ const kinds = {
 
 export type Kind = keyof typeof kinds;
 
+/** The kinds that a file or directory can be submitted as. */
+export const contentKinds = ['manifest', 'module', 'environment', 'file'] as const satisfies Kind[];
+export type ContentKind = (typeof contentKinds)[number];
+
+/** Every kind with its article, for a sentence. */
+export const kindWords: Readonly<Record<Kind, string>> = {
+  manifest: 'a manifest',
+  module: 'a module',
+  environment: 'an environment',
+  file: 'a file',
+  keyset: 'a key set',
+  withdraw: 'a withdrawal',
+};
+
 /** The kind's number on the wire, 1 to 6. */
 export function wireNumber(kind: Kind): number {
   return kinds[kind].wireNumber;

@@ -28,8 +28,8 @@ export function parseMetadata(text: string): ModuleMetadata {
   let metadata: unknown;
   try {
     metadata = JSON.parse(text);
-  } catch {
-    throw badArchive('metadata.json is not JSON', correct);
+  } catch (error) {
+    throw badArchive(`metadata.json is not JSON: ${syntaxFault(text, error)}`, correct);
   }
   const get = (key: string): unknown =>
     typeof metadata === 'object' && metadata !== null && key in metadata
@@ -51,4 +51,24 @@ export function parseMetadata(text: string): ModuleMetadata {
   }
   const [, author = '', own = ''] = parts;
   return { forgeName: `${author}-${own}`, name: own, version };
+}
+
+/** What is wrong with text that is not JSON, as an editor leaves it that people write by hand with. */
+function syntaxFault(text: string, error: unknown): string {
+  if (text.startsWith('\ufeff'))
+    return 'it begins with a byte-order mark, U+FEFF: save it as UTF-8 without one';
+  if (text.includes('\0') || text.startsWith('\ufffd'))
+    return 'it is not UTF-8, but perhaps UTF-16';
+  if (text.trim() === '') return 'it is empty';
+  const line = (offset: number): number => text.slice(0, offset).split('\n').length;
+  // Texts are passed over, so that no comma and no comment in them counts.
+  const tokens = /"(?:[^"\\\n]|\\.)*"|(,)\s*[}\]]|(\/\/|\/\*|#)|(')/g;
+  for (const { index, 1: comma, 2: comment, 3: quote } of text.matchAll(tokens)) {
+    if (comma !== undefined) return `line ${line(index)} has a comma after the last item`;
+    if (comment !== undefined) return `line ${line(index)} has a comment, which JSON does not know`;
+    if (quote !== undefined)
+      return `line ${line(index)} has a single quote in place of a double one`;
+  }
+  const offset = /at position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
+  return offset === undefined ? 'it does not parse' : `line ${line(Number(offset))} does not parse`;
 }

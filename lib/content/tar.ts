@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import type { Header } from 'tar';
 import { badArchive, type ArchiveEntry } from './archive-entry.ts';
+import { formatOf, isKnown } from './format.ts';
 
 const blockBytes = 512;
 /** Limits on the extension headers of one entry (a long name, pax records), which are held in memory. */
@@ -42,6 +43,9 @@ export async function* readTar(path: string): AsyncGenerator<ArchiveEntry> {
   const source = await openTar(path);
   const blocks = new BlockReader(source);
   try {
+    const inside = formatOf(await blocks.peek(blockBytes));
+    if (isKnown(inside) && inside.type !== 'tar')
+      throw badArchive(`what it holds is ${inside.description}, and no tar archive`);
     let attributes = new Map<string, string>();
     let extensions = 0;
     for (;;) {
@@ -52,9 +56,10 @@ export async function* readTar(path: string): AsyncGenerator<ArchiveEntry> {
       if (++extensions > maxExtensions + 1) throw badArchive('too many extension headers in a row');
       if (extensionTypes.has(header.type)) {
         const extension = await blocks.takeExtension(header.size);
-        // A global header, where git-archive(1) keeps the commit, cannot name or size one entry; a
-        // long link name belongs to a link, which is refused by its type.
+        // A global header, where git-archive(1) keeps the commit, cannot name or size one entry.
         if (header.type === 'NextFileHasLongPath') attributes.set('path', untilNul(extension));
+        if (header.type === 'NextFileHasLongLinkpath')
+          attributes.set('linkpath', untilNul(extension));
         if (header.type === 'ExtendedHeader')
           for (const [key, value] of parsePax(extension)) attributes.set(key, value);
         continue;
@@ -62,10 +67,12 @@ export async function* readTar(path: string): AsyncGenerator<ArchiveEntry> {
       const type = typeNames[header.type] ?? `of the type ${header.type}`;
       const size = type === 'directory' ? 0 : Number(attributes.get('size') ?? header.size);
       const name = attributes.get('path') ?? header.path ?? '';
+      const linkTarget = attributes.get('linkpath') ?? header.linkpath ?? '';
       attributes = new Map();
       extensions = 0;
       blocks.beginContent(size);
-      yield { name, type, mode: (header.mode ?? 0) & 0o7777, content: blocks.content() };
+      const mode = (header.mode ?? 0) & 0o7777;
+      yield { name, type, mode, content: blocks.content(), linkTarget };
       await blocks.endContent();
     }
   } finally {
@@ -148,6 +155,20 @@ class BlockReader {
     const part = this.#rest.subarray(0, count);
     this.#rest = this.#rest.subarray(part.length);
     return part;
+  }
+
+  /** Up to `count` bytes, which are taken later. */
+  async peek(count: number): Promise<Buffer> {
+    const parts: Buffer[] = [];
+    for (let left = count; left > 0;) {
+      const part = await this.#some(left);
+      if (part === undefined) break;
+      parts.push(part);
+      left -= part.length;
+    }
+    const start = Buffer.concat(parts);
+    this.#rest = Buffer.concat([start, this.#rest]);
+    return start;
   }
 
   async take(count: number): Promise<Buffer | undefined> {

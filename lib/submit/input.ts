@@ -1,13 +1,14 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import type { Kind } from '../announcement/fields.ts';
 import { shellCommand } from '../command-hint.ts';
-import { detectKind } from '../content/detect-kind.ts';
+import type { ContentKind } from '../announcement/fields.ts';
+import { type DetectedKind, detectKind } from '../content/detect-kind.ts';
 import { packDirectory } from '../content/pack.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { printable } from '../system/printable.ts';
 import { holdsPrivateKey } from '../trust/private-key.ts';
+import { type Typed, withCommands } from './again.ts';
 
 /** The content of a submission. */
 export interface SubmissionInput {
@@ -15,7 +16,9 @@ export interface SubmissionInput {
   path: string;
   /** Of the original file; any text. */
   name: string;
-  kind: Kind;
+  kind: ContentKind;
+  /** Why it is taken for that. */
+  why: string;
   /** The default channel. */
   channel: string;
 }
@@ -26,22 +29,28 @@ const maxKeyFileBytes = 64 * 1024;
 /**
  * Copies the content, or packs a directory, into `workDir`, and detects its kind.
  *
+ * @param typed the file, and the words of the command for hints
+ * @param wanted the kind that a person has said
  * @param maxBytes the longest content
- * @throws UpdateError `usage` for a path that cannot be submitted, `malformed` for content that no node
- *   would take, `refused` for content that is too large
+ * @throws UpdateError `usage` for a path that cannot be submitted, and for content that is not plainly of
+ *   one kind, `malformed` for content that no node would take, `refused` for content that is too large
  */
 export async function takeInput(
-  file: string,
+  typed: Typed,
+  wanted: ContentKind | undefined,
   maxBytes: number,
   workDir: string,
 ): Promise<SubmissionInput> {
+  const { file } = typed;
+  let kind = wanted;
   try {
     const stats = await stat(file);
     const isDirectory = stats.isDirectory();
     if (!isDirectory && !stats.isFile()) throw cannotSubmit(file, 'it is a special file');
     if (!isDirectory) checkContentSize(stats.size, file, maxBytes);
-    const detected = await detectKind(file);
-    const name = isDirectory ? `${basename(resolve(file))}.tar.gz` : basename(file);
+    const detected = await detectKind(file, wanted);
+    ({ kind } = detected);
+    const name = isDirectory ? `${directoryName(file, detected)}.tar.gz` : basename(file);
     const path = join(workDir, isDirectory ? 'content.tar.gz' : name);
     if (isDirectory) await packDirectory(file, path);
     else await copyFile(file, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
@@ -49,10 +58,16 @@ export async function takeInput(
     await chmod(path, 0o644);
     // A module is its own channel, so that module and manifest never supersede each other.
     const channel = detected.kind === 'module' ? detected.channel.slice(0, 24) : 'default';
-    return { path, name, kind: detected.kind, channel };
+    return { path, name, kind: detected.kind, why: detected.why, channel };
   } catch (error) {
-    throw explain(error, file);
+    throw error instanceof UpdateError ? withCommands(error, typed, kind) : explain(error, file);
   }
+}
+
+/** A module's archive is named as a release is. */
+function directoryName(directory: string, detected: DetectedKind): string {
+  if (detected.kind !== 'module') return basename(resolve(directory));
+  return `${detected.module.forgeName}-${detected.module.version}`;
 }
 
 /**

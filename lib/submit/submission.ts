@@ -8,6 +8,7 @@ import {
 } from '../announcement/fields.ts';
 import { buildMetainfo, choosePieceLength } from '../announcement/metainfo.ts';
 import type { Config } from '../config.ts';
+import type { ContentKind } from '../announcement/fields.ts';
 import { describeContent } from '../content/hash-content.ts';
 import { checkManifest } from '../daemons/puppet/puppet.ts';
 import { commandHint } from '../command-hint.ts';
@@ -15,6 +16,7 @@ import { UpdateError } from '../errors.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { printable } from '../system/printable.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
+import { fittingName, submitAgain } from './again.ts';
 import { checkContentSize, takeInput } from './input.ts';
 import { requireAcceptable, surveyFleet } from './acceptance.ts';
 import { chooseVersion, type FleetVersions } from './known-updates.ts';
@@ -22,6 +24,10 @@ import { chooseVersion, type FleetVersions } from './known-updates.ts';
 /** An operator's request; times in unix seconds. */
 export interface SubmitRequest {
   file: string;
+  /** The words after `submit`, for hints; without them it is the file alone. */
+  words?: readonly string[] | undefined;
+  /** The kind that the operator says; without it the content has to be plainly of one. */
+  kind?: ContentKind | undefined;
   channel?: string | undefined;
   name?: string | undefined;
   version?: number | undefined;
@@ -42,6 +48,8 @@ export interface Submission {
   metainfo: Buffer | null;
   /** The copy of the content in the work directory; null when there is no content to publish. */
   contentFile: string | null;
+  /** Why the content is taken for its kind; undefined where that was said, or decided before. */
+  why?: string | undefined;
 }
 
 /** Called while hashing. */
@@ -65,7 +73,7 @@ export async function prepareSubmission(
   onProgress?: OnProgress,
 ): Promise<Submission> {
   const keySet = currentKeySet(config);
-  const input = await takeInput(request.file, config.maxContentBytes, workDir);
+  const input = await takeInput(request, request.kind, config.maxContentBytes, workDir);
   const name = request.name ?? input.name;
   checkName(name, request);
   if (request.noop) checkNoop(input.kind, name);
@@ -112,6 +120,7 @@ export async function prepareSubmission(
     payload: signAnnouncement(announcement, signers, keySet.fleet),
     metainfo: buildMetainfo({ ...content, name }),
     contentFile: input.path,
+    why: request.kind === undefined ? input.why : undefined,
   };
 }
 
@@ -137,13 +146,8 @@ function checkNoop(kind: Kind, name: string): void {
 /** Checks a name, which reaches the disk of every node: no tool there may misread it. */
 function checkName(name: string, request: SubmitRequest): void {
   if (isContentName(name)) return;
-  const fitting = name
-    .normalize('NFKD')
-    .replace(/[^A-Za-z0-9._+-]+/g, '-')
-    .replace(/^[^A-Za-z0-9]+/, '')
-    .slice(-64);
   const given = request.name === undefined ? 'the file is named' : '--name is';
   throw new UpdateError('usage', `${given} "${printable(name)}", which cannot be announced`, {
-    hint: `a name has 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit: try --name ${isContentName(fitting) ? fitting : 'update.bin'}`,
+    hint: `a name has 1 to 64 of A-Z a-z 0-9 . _ + -, first a letter or digit; try: ${submitAgain(request, { name: fittingName(name) })}`,
   });
 }

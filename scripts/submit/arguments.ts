@@ -1,4 +1,5 @@
 import { checkTarget } from '../../lib/announcement/target.ts';
+import { type ContentKind, contentKinds } from '../../lib/announcement/fields.ts';
 import { parseUpdateRef, type UpdateRef } from '../../lib/announcement/update.ts';
 import { UpdateError } from '../../lib/errors.ts';
 import type { RenewRequest } from '../../lib/submit/renewal.ts';
@@ -19,12 +20,15 @@ export const help = `Usage: p2p-update submit FILE|DIRECTORY [options]
 
 Announces an update to the fleet and seeds it from this node.
   *.pp                          a manifest: puppet apply
-  *.tar.gz, *.tgz, *.tar        with metadata.json a module: puppet module install
-  a directory, or a .zip        with manifests/ an environment: modules/, hiera.yaml, data/
+  AUTHOR-NAME-VERSION.tar.gz    as its metadata.json says, a module: puppet module install
+  a directory with manifests/   an environment: modules/, hiera.yaml, data/, environment.conf
   a public key in PEM           added to the release keys; keys --help has its options
-  anything else                 a file, placed in "deliveryDir" of every node
+  anything without Puppet code  a file, placed in "deliveryDir" of every node
+What is not that plain, such as a .zip or another .tar.gz with Puppet code in it, needs --kind.
 
 Options:
+  --kind KIND         manifest, module, environment or file: take it for that. A module may be a
+                      directory or any archive, an environment a .zip or .tar.gz as well
   --channel NAME      updates of one channel supersede each other (default: a module's own
                       name, "default" for everything else)
   --name NAME         the announced name (default: the file's)
@@ -128,7 +132,7 @@ export type Command =
 /** Options of a public key, which no update takes, and of an update, which no public key takes. */
 export const keyOptions: readonly string[] = Object.keys(changeOptions);
 export const updateOptions: readonly string[] = [
-  ...['channel', 'name', 'target', 'noop', 'version', 'expires', 'not-before', 'rerun'],
+  ...['channel', 'name', 'kind', 'target', 'noop', 'version', 'expires', 'not-before', 'rerun'],
 ];
 
 /** The command whose arguments they are: `renew` and `withdraw` are submit with the option of that name. */
@@ -189,6 +193,8 @@ export function parseCommand(
   const notBefore = values['not-before'];
   const request: SubmitRequest = {
     file: first,
+    words: args,
+    kind: values.kind === undefined ? undefined : parseKind(values.kind),
     channel: values.channel,
     name: values.name,
     version,
@@ -208,6 +214,7 @@ function parseOptions(args: string[]) {
     options: {
       channel: { type: 'string' },
       name: { type: 'string' },
+      kind: { type: 'string' },
       target: { type: 'string' },
       noop: { type: 'boolean' },
       version: { type: 'string' },
@@ -272,6 +279,12 @@ function parseTarget(text: string): string {
     if (!(cause instanceof UpdateError)) throw cause;
     throw new UpdateError(cause.code, pointAtColumn(text, cause), { hint: cause.hint });
   }
+}
+
+function parseKind(text: string): ContentKind {
+  const kind = contentKinds.find((known) => known === text);
+  if (kind !== undefined) return kind;
+  throw usage(`--kind is one of ${contentKinds.join(', ')}, not ${JSON.stringify(text)}`);
 }
 
 function parseVersion(text: string): number {

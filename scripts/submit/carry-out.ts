@@ -38,18 +38,25 @@ import {
 import { describeScheduled, explainUnfinished, followUpdate, formatNodes } from './follow.ts';
 import { describeAnnouncement, report } from './report.ts';
 import { legacyFactsOf } from '../../lib/daemons/puppet/legacy-facts.ts';
-import { asciiOnly } from '../../lib/system/printable.ts';
+import { asciiOnly, printable } from '../../lib/system/printable.ts';
+import { kindWords } from '../../lib/announcement/fields.ts';
 import { print } from '../cli/output.ts';
 
 /** Nodes that are named; the others are counted. */
 const maxNamed = 5;
+
+/** Why a file is taken for its kind, where nobody has said it. */
+interface WhyTaken {
+  why?: string;
+}
 
 type SubmitCommand = Extract<Command, { kind: 'submit' }>;
 
 /** Submits a file: an update, or a public key to add to the release keys. */
 async function submitFile(command: SubmitCommand, config: Config): Promise<void> {
   const { request, given } = command;
-  const isKey = (await readKeyToAdd(request.file)) !== undefined;
+  // A public key may be meant as a file, but a private one is never sent.
+  const isKey = (await readKeyToAdd(request.file)) !== undefined && request.kind === undefined;
   const strange = given.find((option) => (isKey ? updateOptions : keyOptions).includes(option));
   if (strange !== undefined)
     throw new UpdateError(
@@ -79,7 +86,11 @@ async function submitFile(command: SubmitCommand, config: Config): Promise<void>
       warn(
         `it uses the legacy fact $${name}, which Puppet 8 does not have: $${replacement} does on both`,
       );
-    await announce(prepared, config, command);
+    const { why, announcement } = prepared;
+    // With --json it is one of the facts.
+    if (why !== undefined && !command.json)
+      print(`"${printable(request.file)}" is taken for ${kindWords[announcement.kind]}: ${why}\n`);
+    await announce(prepared, config, { ...command, ...(why === undefined ? {} : { why }) });
   });
 }
 
@@ -187,10 +198,16 @@ async function renewAll(expires: number, config: Config, options: SendOptions): 
 }
 
 /** Publishes and sends what was prepared, or shows it. */
-async function announce(prepared: Submission, config: Config, options: SendOptions): Promise<void> {
+async function announce(
+  prepared: Submission,
+  config: Config,
+  options: SendOptions & WhyTaken,
+): Promise<void> {
   const targets = await findTargets(prepared.payload, config, options);
   if (options.dryRun) {
-    report(describeAnnouncement(prepared.payload, config, targets), null, options.json);
+    const { why } = options;
+    const facts = describeAnnouncement(prepared.payload, config, targets);
+    report(why === undefined ? facts : { ...facts, why }, null, options.json);
     return;
   }
   const publish = () => publishContent(prepared, config);
@@ -234,10 +251,11 @@ async function reportSent(
   sent: Sent,
   config: Config,
   targets: TargetedMembers | null,
-  { json, wait }: SendOptions,
+  { json, wait, why }: SendOptions & WhyTaken,
 ): Promise<void> {
   const { update } = parseAnnouncement(payload);
-  const facts = describeAnnouncement(payload, config, targets);
+  const described = describeAnnouncement(payload, config, targets);
+  const facts = why === undefined ? described : { ...described, why };
   if (!json || wait === null) report(facts, sent, json);
   if (wait === null) return;
   const progress = await follow(update, config, wait, targets).catch((error: unknown) => {

@@ -60,7 +60,7 @@ export type Facts = ReturnType<typeof describeAnnouncement>;
  * @param sent null for a dry run
  */
 export function report(
-  facts: Facts & { [K in 'verdict' | 'nodes']?: UpdateProgress[K] | null },
+  facts: Facts & { why?: string } & { [K in 'verdict' | 'nodes']?: UpdateProgress[K] | null },
   sent: Sent | null,
   json: boolean,
 ): void {

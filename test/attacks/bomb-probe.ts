@@ -1,5 +1,5 @@
 /**
- * bomb-probe.ts detect|unpack FILE DESTINATION: does it as submit or the apply side would (unpacks at
+ * bomb-probe.ts detect|guess|unpack FILE DESTINATION: does it as submit or the apply side would (unpacks at
  * most 128 MiB, to be quick), and prints as JSON what came of it and the most memory that it ever had.
  */
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,9 @@ import { describeError } from '../../lib/errors.ts';
 const [action = '', file = '', destination = ''] = process.argv.slice(2);
 const limits = { ...archiveLimits, maxBytes: 128 * 2 ** 20 };
 const actions: Record<string, () => Promise<object>> = {
-  detect: () => detectKind(file),
+  // As its operator would who takes it for a module: all of it is read.
+  detect: () => detectKind(file, 'module'),
+  guess: () => detectKind(file),
   unpack: async () => ({ entries: (await unpackArchive(file, destination, limits)).size }),
 };
 const result = await actions[action]?.().catch((error: unknown) => ({

@@ -182,7 +182,9 @@ test('installs a module with dependencies and registries of its own, and sends n
   const content = gzipSync(tarOf(moduleEntries));
   // Submit asks no machine either.
   writeFileSync(join(directory, 'needy.tar.gz'), content);
-  expect(await detectKind(join(directory, 'needy.tar.gz'))).toMatchObject({ kind: 'module' });
+  expect(await detectKind(join(directory, 'needy.tar.gz'), 'module')).toMatchObject({
+    kind: 'module',
+  });
   const update = node.receive({ kind: 'module', name: 'needy.tar.gz' }, content);
   await node.apply();
   expect(node.outcomeOf(update)).toMatchObject({ state: 'APPLIED' });

@@ -73,7 +73,7 @@ test('submit refuses each hostile archive, with a hint', async () => {
   for (const { name, reason, bytes } of hostileArchives) {
     const path = join(directory, name);
     writeFileSync(path, bytes);
-    const error: unknown = await detectKind(path).catch((thrown: unknown) => thrown);
+    const error: unknown = await detectKind(path, kindOf(name)).catch((thrown: unknown) => thrown);
     expect(error, name).toBeInstanceOf(UpdateError);
     expect(error, name).toMatchObject({ code: 'malformed' });
     expect((error as UpdateError).message, name).toMatch(reason);
@@ -131,6 +131,7 @@ test('ignores all of an archive but names, contents and the executable bit', asy
   const entries: TarEntry[] = [
     { name: 'pax_global_header', typeFlag: 'g', content: paxRecord('path', '/tmp/global') },
     { name: 'sticky/', type: 'Directory', mode: 0o1777 },
+    { name: 'shared/', type: 'Directory', mode: 0o2775 },
     { name: 'sticky/open', mode: 0o666, content: 'x' },
     {
       name: 'capable',
@@ -150,6 +151,7 @@ test('ignores all of an archive but names, contents and the executable bit', asy
   expect(readTree(join(directory, 'out'))).toEqual({
     capable: '755 ',
     owned: '644 ',
+    shared: '755 directory',
     sticky: '755 directory',
     'sticky/open': '644 x',
   });

@@ -44,23 +44,44 @@ describe('each kind of update', () => {
     expect(fleet.nodes.map(read)).toEqual(Array(2).fill('hello two'));
   });
 
-  it('is applied: a directory with a module of its own and Hiera data', async () => {
+  it('is applied: a directory with a module of its own and Hiera data, by the manifest that it names, and from a .tar.gz', async () => {
     const environment = join(fleet.directory, 'an environment');
     const write = (path: string, text: string): void => {
       mkdirSync(join(environment, path, '..'), { recursive: true });
       writeFileSync(join(environment, path), text);
     };
-    write('manifests/site.pp', 'include greeting\n');
+    write('code/site.pp', 'include greeting\n');
+    write('manifests/old.pp', 'fail("environment.conf names another one")\n');
     write(
       'modules/greeting/manifests/init.pp',
       'class greeting { file { "${settings::confdir}/greeting": content => lookup("word") } }\n',
     );
     write('hiera.yaml', 'version: 5\nhierarchy:\n  - name: all\n    path: common.yaml\n');
     write('data/common.yaml', 'word: from hiera\n');
+    write('environment.conf', 'manifest = code/site.pp\nmodulepath = modules:$basemodulepath\n');
     const update = await submit(operator, environment, '--channel', 'env', '--name', 'env.tar.gz');
     await everywhere(update, 'applied');
     for (const node of fleet.nodes)
       expect(readFileSync(join(node.config.puppet.confDir, 'greeting'), 'utf8')).toBe('from hiera');
+
+    // The same, as a forge packs it.
+    write('data/common.yaml', 'word: from a forge\n');
+    const archive = join(fleet.directory, 'main.tar.gz');
+    const packed = await operator.run([
+      'tar',
+      '-C',
+      fleet.directory,
+      '-czf',
+      archive,
+      'an environment',
+    ]);
+    expect(packed.status).toBe(0);
+    const kind = ['--kind', 'environment', '--channel', 'env'];
+    await everywhere(await submit(operator, archive, ...kind), 'applied');
+    for (const node of fleet.nodes)
+      expect(readFileSync(join(node.config.puppet.confDir, 'greeting'), 'utf8')).toBe(
+        'from a forge',
+      );
   });
 
   it.each([

@@ -39,7 +39,9 @@ import { readTree, writeTree } from '../support/run/tree.ts';
 import { waitFor as poll } from '../support/run/wait-for.ts';
 
 const agentConf =
-  '[main]\nnoop = true\nsplay = true\nreports = http\nreporturl = http://203.0.113.1/\nserver = puppet.invalid\n';
+  '[main]\nnoop = true\nsplay = true\nreports = http\nreporturl = http://203.0.113.1/\nserver = puppet.invalid\n' +
+  'environment = staging\ntags = none\nskip_tags = file,notify,exec\nuse_cached_catalog = true\n' +
+  'disable_per_environment_manifest = true\ndefault_manifest = /nonexistent.pp\n';
 
 // One node's directories for the whole file, as in life: each run finds the traces of the one before.
 let node: string;
@@ -437,7 +439,53 @@ describe('an environment', () => {
     expect(readFileSync(join(run, 'one'), 'utf8')).toBe('hello this node');
   });
 
+  test.each<[string, Record<string, string>, string]>([
+    ['another one', { 'code/site.pp': 'RIGHT', 'manifests/.gitkeep': '' }, 'code/site.pp'],
+    [
+      'one of several',
+      { 'manifests/site.pp': 'RIGHT', 'manifests/zz_old.pp': "fail('old')" },
+      'manifests/site.pp',
+    ],
+  ])(
+    'is applied by the manifest that its environment.conf names: %s',
+    async (_, tree, manifest) => {
+      const right = `file { '${run}/right': content => lookup('who') }`;
+      const entries = Object.entries({
+        ...tree,
+        'environment.conf': `manifest = ${manifest}\n`,
+        'hiera.yaml': 'version: 5\nhierarchy: [{ name: all, path: common.yaml }]\n',
+        'data/common.yaml': 'who: its data\n',
+      }).map(([name, content]) => ({
+        name: `site-main/${name}`,
+        content: content.replace('RIGHT', right),
+      }));
+      const result = await apply('environment', 'site-main.tar.gz', gzipSync(tarOf(entries)));
+      expect(result, log()).toMatchObject({ ok: true, exitCode: 2, changed: 1 });
+      expect(readFileSync(join(run, 'right'), 'utf8')).toBe('its data');
+    },
+  );
+
+  test.each<[string, string, RegExp]>([
+    ['environment.conf', 'manifest = /etc/site.pp\n', /manifest = \/etc\/site.pp/],
+    ['environment.conf', 'modulepath = ../m\n', /modulepath/],
+    ['environment.conf', 'config_version = /bin/date\n', /config_version/],
+    ['hiera.yaml', ':backends: [yaml]\n', /version 3/],
+  ])(
+    'with %s that says %j is malformed, and Puppet is not run',
+    async (name, content, reason) => {
+      const entries = [
+        { name: 'manifests/site.pp', content: 'notice(1)' },
+        { name, content },
+      ];
+      const applied = apply('environment', 'env.tar.gz', gzipSync(tarOf(entries)));
+      await expect(applied).rejects.toThrow(reason);
+      await expect(applied).rejects.toMatchObject({ code: 'malformed' });
+      expect(existsSync(join(run, 'log'))).toBe(false);
+    },
+  );
+
   test.each<[string, string, Buffer]>([
+    ['without any manifest', 'env.tar', tarOf([{ name: 'manifests/README' }])],
     ['without manifests/', 'env.tar', tarOf([{ name: 'data/common.yaml' }])],
     [
       'with a link',

@@ -28,6 +28,7 @@ import { fsyncDirectory } from '../../system/durable-write.ts';
 import {
   type ApplyResult,
   didNotRun,
+  ownEnvironment,
   type PuppetSettings,
   type RunContext,
   runPuppet,
@@ -49,7 +50,7 @@ export async function installModule(
   run: RunContext,
 ): Promise<ApplyResult> {
   const unpacked = join(run.workDir, 'module');
-  const root = findRoot(await unpackArchive(contentPath, unpacked), 'metadata.json', 'file');
+  const root = findRoot(await unpackArchive(contentPath, unpacked), ['metadata.json', 'file']);
   if (root === undefined) throw badArchive('it has no metadata.json at the top of the module');
   const metadataFile = join(unpacked, root, 'metadata.json');
   if ((await stat(metadataFile)).size > maxMetadataBytes)
@@ -75,6 +76,7 @@ export async function installModule(
       ['module', 'install'],
       [
         '--ignore-dependencies', // else it asks the Forge
+        ownEnvironment,
         // No other module path: no module must count as installed already.
         `--modulepath=${target}`,
         `--target-dir=${target}`,

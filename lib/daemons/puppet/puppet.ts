@@ -47,6 +47,24 @@ export interface RunContext {
 export const commandPath =
   '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin';
 
+/**
+ * The environment of every run. A puppet.conf that sets `environment`, as one that was made for an agent with
+ * a server does, otherwise ends each run before it begins: Puppet 7 and 8 look for a directory of that name
+ * on the node (Puppet::ApplicationSupport.push_application_context).
+ */
+export const ownEnvironment = '--environment=production';
+
+/**
+ * Against settings in puppet.conf that leave out resources, take a catalog of another time, or refuse an
+ * environment's own manifest: a run that did nothing by them would count as applied.
+ */
+const wholeCatalog = [
+  '--tags=',
+  '--skip_tags=',
+  '--no-use_cached_catalog',
+  '--no-disable_per_environment_manifest',
+];
+
 const validateTimeoutMs = 60_000;
 
 /**
@@ -155,6 +173,8 @@ export async function applyManifest(
       ['apply'],
       [
         ...modules,
+        ownEnvironment,
+        ...wholeCatalog,
         '--detailed-exitcodes',
         // Against settings in puppet.conf: the announcement decides about noop, and no report leaves
         // the node.

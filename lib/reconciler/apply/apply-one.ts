@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { idOf, isExpired, type Update, updateKey } from '../../announcement/update.ts';
 import { isIntact, type Mismatch } from '../../content/copy-verified.ts';
-import { detectKind } from '../../content/detect-kind.ts';
+import { plainKind } from '../../content/detect-kind.ts';
 import type { ApplyResult } from '../../daemons/puppet/puppet.ts';
 import { describeError, UpdateError } from '../../errors.ts';
 import { loadVerified } from '../../state/candidates.ts';
@@ -106,7 +106,7 @@ export async function applyOne(held: HeldUpdates, deps: ApplyDeps, update: Updat
       awaitRedownload(mismatch);
       return;
     }
-    kind ??= (await detectKind(copy)).kind;
+    kind ??= (await plainKind(copy)).kind;
     if (kind === 'keyset') result = activateKeySet(config, update, copy);
     else {
       const workDir = join(directory, 'work');

@@ -2,11 +2,18 @@ import { spawnSync } from 'node:child_process';
 import { constants, createReadStream, readFileSync } from 'node:fs';
 import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { Kind } from '../../announcement/fields.ts';
+import type { ContentKind } from '../../announcement/fields.ts';
 import type { Update } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
 import { badArchive } from '../../content/archive-entry.ts';
-import { findRoot, unpackArchive } from '../../content/archive.ts';
+import { listingBelow, unpackArchive } from '../../content/archive.ts';
+import {
+  environmentConf,
+  environmentRoot,
+  hieraConfig,
+  maxSettingsBytes,
+  planEnvironment,
+} from '../../content/environment.ts';
 import { installModule } from '../../daemons/puppet/install-module.ts';
 import {
   applyManifest,
@@ -19,11 +26,12 @@ import { hasErrno, UpdateError } from '../../errors.ts';
 import { currentKeySet, keepKeySet, readChained } from '../../state/key-chain.ts';
 import { makePublicDirectory } from '../../system/directory.ts';
 import { fsyncDirectory } from '../../system/durable-write.ts';
+import { readRegularFile } from '../../system/regular-file.ts';
 import { parseKeySet } from '../../trust/key-set.ts';
 
 /** The verified copy of one update's content, and the places of its effects. */
 export interface ApplyRequest extends RunContext {
-  kind: Exclude<Kind, 'keyset' | 'withdraw'>;
+  kind: ContentKind;
   /** A file under its announced name, in a directory that no other user can write. */
   contentPath: string;
   name: string;
@@ -78,28 +86,30 @@ function flushed(result: ApplyResult): ApplyResult {
 /**
  * Unpacks an environment and applies its manifests as Puppet's environment `production`: its own
  * modules/ come first in the module path (or what its environment.conf says), its hiera.yaml is the
- * environment layer of Hiera, below the node's own in confDir.
+ * environment layer of Hiera, below the node's own in confDir. An older `submit` signed environments that
+ * no node can honour: they are given up here, and never run in part.
  */
 async function applyEnvironment(request: ApplyRequest): Promise<ApplyResult> {
   const { contentPath, workDir, config } = request;
   const unpacked = join(workDir, 'environment');
-  const root = findRoot(await unpackArchive(contentPath, unpacked), 'manifests', 'directory');
-  if (root === undefined) {
-    throw badArchive(
-      'it has no manifests/ at the top of the environment',
-      'an environment has manifests/, and may have modules/, hiera.yaml and data/',
-    );
-  }
+  const listing = await unpackArchive(contentPath, unpacked);
+  const root = environmentRoot(listing);
+  const text = (name: string): string | undefined => {
+    const bytes = readRegularFile(join(unpacked, root, name), { maxBytes: maxSettingsBytes });
+    if (bytes === 'invalid') throw badArchive(`its ${name} is too long, or no regular file`);
+    return bytes === 'absent' ? undefined : bytes.toString();
+  };
+  const settings = { conf: text(environmentConf), hiera: text(hieraConfig) };
+  const { manifest } = await planEnvironment(listingBelow(listing, root), settings);
   const environments = join(workDir, 'environments');
   await mkdir(environments);
   const environment = join(environments, 'production');
   await rename(join(unpacked, root), environment);
   const modules = [
     `--environmentpath=${environments}`,
-    '--environment=production',
     `--basemodulepath=${[config.moduleDir, ...config.modulePath].join(':')}`,
   ];
-  return applyManifest(config, join(environment, 'manifests'), modules, request);
+  return applyManifest(config, join(environment, manifest), modules, request);
 }
 
 /** Puts a file in its place in one step, 0644, so that a reader finds the old one or the new one. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { checkArchive, findRoot, unpackArchive } from '../../../lib/content/archive.ts';
+import { FaultyContent } from '../../../lib/content/faults.ts';
 import { UpdateError } from '../../../lib/errors.ts';
 import { temporaryDirectory } from '../../support/run/temporary.ts';
 import { paxRecord, tarOf, zipOf, type TarEntry } from '../../support/run/archives.ts';
@@ -124,6 +125,98 @@ describe('limits', () => {
   });
 });
 
+describe('the faults of an archive', () => {
+  const link = (name: string, linkpath: string): TarEntry => ({
+    ...{ name, linkpath },
+    type: 'SymbolicLink',
+  });
+  const faultsOf = async (entries: TarEntry[]): Promise<FaultyContent> => {
+    const error: unknown = await checkArchive(place('a.tar', tarOf(entries))).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(FaultyContent);
+    return error as FaultyContent;
+  };
+
+  test('are named in one message, at most 20, with how many more there are', async () => {
+    const links = Array.from({ length: 11 }, (_, i) => link(`top/l${i}`, 'file'));
+    const { message } = await faultsOf([
+      ...links,
+      { name: 'top/file' },
+      { name: 'top/su', mode: 0o4755 },
+    ]);
+    for (const { name } of links) expect(message).toContain(`"${name.toString()}"`);
+    expect(message).toMatch(/"top\/su" has a set-id bit; each is a symbolic link: /);
+    const many = await faultsOf(Array.from({ length: 25 }, (_, i) => link(`l${i}`, 'x')));
+    expect(many.message).toMatch(/"l19"; and 5 more faults$/);
+  });
+
+  test.each<[string, TarEntry[], object]>([
+    [
+      'links within it, which can be copied',
+      [link('a/l', '../b/f'), { name: 'b/f' }],
+      { excludes: [], copiesLinks: true },
+    ],
+    [
+      'links that lead round in a circle, out of it or nowhere',
+      [link('a/up', '..'), link('a/self', 'self'), link('a/out', '../../x'), link('a/none', 'x')],
+      { excludes: ['a/up', 'a/self', 'a/out', 'a/none'], copiesLinks: false },
+    ],
+    [
+      'links in the tests of a module',
+      [link('m/spec/fixtures/modules/m', '../../..'), link('m/spec/x', 'y')],
+      { excludes: ['spec'], copiesLinks: false },
+    ],
+    [
+      'links with a long target',
+      [
+        { name: 'K', typeFlag: 'K', content: `${'d/'.repeat(60)}f` },
+        link('l', 'short'),
+        { name: `${'d/'.repeat(60)}f` },
+      ],
+      { excludes: [], copiesLinks: true },
+    ],
+    [
+      'hard links and set-id bits, of which unpacking makes plain files',
+      [{ name: 'f' }, { name: 'h', type: 'Link', linkpath: 'f' }, { name: 'su', mode: 0o2755 }],
+      { excludes: [], copiesLinks: false },
+    ],
+    ['a device', [{ name: 'd', type: 'FIFO' }], { excludes: ['d'], copiesLinks: false }],
+  ])('have a remedy: %s', async (_, entries, remedy) => {
+    expect((await faultsOf(entries)).remedy).toEqual(remedy);
+  });
+
+  test('have none when a name has to change', async () => {
+    expect((await faultsOf([{ name: 'a\nb' }, link('l', 'x')])).remedy).toBeUndefined();
+  });
+});
+
+describe('what is no archive is named', () => {
+  const tar = tarOf([{ name: 'f', content: 'x' }]);
+  test.each<[string, Buffer, RegExp]>([
+    ['a.tar.gz', Buffer.from('BZh91AY&SY'), /it is compressed with bzip2/],
+    ['a.tar.gz', Buffer.from('\xfd7zXZ\0', 'latin1'), /it is compressed with xz/],
+    ['a.zip', Buffer.from('Rar!\u001a\u0007\0'), /it is a rar archive/],
+    ['a.tar.gz', Buffer.from('<!DOCTYPE html>\n<title>Log in</title>'), /it is an HTML page/],
+    ['a.tgz', Buffer.from('version https://git-lfs.github.com/spec/v1\n'), /pointer of Git LFS/],
+    ['a.tar.gz', gzipSync(gzipSync(tar)), /what it holds is compressed with gzip/],
+    ['a.tar.gz', Buffer.concat([gzipSync(tar), Buffer.from('garbage')]), /trailing garbage/],
+    ['a.tar.gz', Buffer.concat([gzipSync(tar), Buffer.from('\u001f\u008b\u00ff')]), /trailing/],
+  ])('%s', async (name, bytes, message) => {
+    await expect(checkArchive(place(name, bytes))).rejects.toThrow(message);
+  });
+
+  test.each<[string, Buffer]>([
+    ['gzip.tar', gzipSync(tar)],
+    ['tar.tar.gz', tar],
+    ['tar.zip', tar],
+    ['zip.tar.gz', zipOf([{ name: 'f', content: 'x' }])],
+    ['zeros.tar.gz', Buffer.concat([gzipSync(tar), Buffer.alloc(1000)])],
+  ])('but an archive is read whatever its name says: %s', async (name, bytes) => {
+    expect([...(await checkArchive(place(name, bytes))).keys()]).toEqual(['f']);
+  });
+});
+
 test('does not unpack into an existing destination', async () => {
   const path = place('a.tar', tarOf([{ name: 'ok', content: 'ok' }]));
   await expect(unpackArchive(path, dir)).rejects.toMatchObject({ code: 'EEXIST' });
@@ -144,9 +237,11 @@ describe('findRoot', () => {
     ['below one top directory', ['a', 'a/metadata.json', '__MACOSX'], 'a'],
     ['below one, and deeper too', ['a', 'a/metadata.json', 'a/b', 'a/b/metadata.json'], 'a'],
     ['below two', ['a', 'a/metadata.json', 'b', 'b/metadata.json'], undefined],
-    ['too deep', ['a', 'a/b', 'a/b/metadata.json'], undefined],
+    ['below leading directories', ['a', 'a/b', 'a/b/metadata.json'], 'a/b'],
+    ['below two, one of them deep', ['a', 'b', 'b/c', 'b/c/metadata.json'], undefined],
+    ['beside what macOS adds', ['a', 'a/b', 'a/b/metadata.json', '__MACOSX'], 'a/b'],
     ['nowhere', ['a'], undefined],
   ])('finds the root of an archive with the file %s', (_, paths, expected) => {
-    expect(findRoot(listing(...paths), 'metadata.json', 'file')).toBe(expected);
+    expect(findRoot(listing(...paths), ['metadata.json', 'file'])).toBe(expected);
   });
 });

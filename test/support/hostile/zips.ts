@@ -35,7 +35,7 @@ export function hostileZips(
     ['an unknown type', /special/, [{ name: 'x', mode: 0o150644 }]],
     ['a set-user-id bit', /set-id/, [{ name: 'su', mode: 0o104755 }]],
     ['a set-group-id bit', /set-id/, [{ name: 'sg', mode: 0o102755 }]],
-    ['a set-group-id directory', /set-id/, [{ name: 'd/', mode: 0o042755 }]],
+    ['a set-user-id directory', /set-id/, [{ name: 'd/', mode: 0o044755 }]],
     ['a name that leads out', /\.\.\/p2p/, [{ name: escape }]],
     ['a name that leads out half-way', /\.\.\/p2p/, [{ name: `a/../${escape}` }]],
     ['a directory that leads out', /\.\.\/p2p/, [{ name: `${escape}/` }]],
