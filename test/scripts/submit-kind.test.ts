@@ -143,7 +143,7 @@ describe('submit without --kind', () => {
     'refuses %s, with a command for each kind that works when pasted, all options kept',
     async (_, name, bytes, kinds) => {
       place(name, bytes());
-      const options = ['--dry-run', '--channel', 'c', '--target', 'role=web'];
+      const options = ['--dry-run', '--channel', 'c', '--target', 'role=web', '--force'];
       const commands = await refusedWith(64, / may be a.* or a file/, name, ...options);
       const facts = commands.map(paste);
       expect(facts.map(({ kind }) => kind)).toEqual(kinds);
