@@ -470,19 +470,16 @@ describe('an environment', () => {
     ['environment.conf', 'modulepath = ../m\n', /modulepath/],
     ['environment.conf', 'config_version = /bin/date\n', /config_version/],
     ['hiera.yaml', ':backends: [yaml]\n', /version 3/],
-  ])(
-    'with %s that says %j is malformed, and Puppet is not run',
-    async (name, content, reason) => {
-      const entries = [
-        { name: 'manifests/site.pp', content: 'notice(1)' },
-        { name, content },
-      ];
-      const applied = apply('environment', 'env.tar.gz', gzipSync(tarOf(entries)));
-      await expect(applied).rejects.toThrow(reason);
-      await expect(applied).rejects.toMatchObject({ code: 'malformed' });
-      expect(existsSync(join(run, 'log'))).toBe(false);
-    },
-  );
+  ])('with %s that says %j is malformed, and Puppet is not run', async (name, content, reason) => {
+    const entries = [
+      { name: 'manifests/site.pp', content: 'notice(1)' },
+      { name, content },
+    ];
+    const applied = apply('environment', 'env.tar.gz', gzipSync(tarOf(entries)));
+    await expect(applied).rejects.toThrow(reason);
+    await expect(applied).rejects.toMatchObject({ code: 'malformed' });
+    expect(existsSync(join(run, 'log'))).toBe(false);
+  });
 
   test.each<[string, string, Buffer]>([
     ['without any manifest', 'env.tar', tarOf([{ name: 'manifests/README' }])],
