@@ -39,7 +39,7 @@ export function environmentRoot(listing: ArchiveListing): string {
   );
 }
 
-/** What a node does with an environment. */
+/** Plan by which a node applies an environment. */
 export interface EnvironmentPlan {
   /** The manifest, or the directory of manifests, relative to the environment's root; '' is the root. */
   manifest: string;

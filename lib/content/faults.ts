@@ -4,7 +4,7 @@ import { printable } from '../system/printable.ts';
 /** A fault of one entry of an archive, or of one file of a directory that is to be packed. */
 export interface Fault {
   path: string;
-  /** What is wrong, as it follows the path: 'is a symbolic link'. */
+  /** The fault, as it follows the path: 'is a symbolic link'. */
   what: string;
   /** For a link what it would take to do without it; see {@link Remedy}. */
   remedy?: 'exclude' | 'copy' | 'unpack';
@@ -87,7 +87,7 @@ export class Faults {
 }
 
 /**
- * What to exclude instead of a path. The tests of a module (spec/) are no use to a node, and where its
+ * Path to exclude instead of another one. The tests of a module (spec/) are no use to a node, and where its
  * fixtures link to the module itself, `tar -h` follows them until it crashes.
  */
 function excludeOf(path: string): string {

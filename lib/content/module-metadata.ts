@@ -53,7 +53,7 @@ export function parseMetadata(text: string): ModuleMetadata {
   return { forgeName: `${author}-${own}`, name: own, version };
 }
 
-/** What is wrong with text that is not JSON, as an editor leaves it that people write by hand with. */
+/** The fault of text that is not JSON, as people leave it who write it by hand. */
 function syntaxFault(text: string, error: unknown): string {
   if (text.startsWith('\ufeff'))
     return 'it begins with a byte-order mark, U+FEFF: save it as UTF-8 without one';

@@ -18,8 +18,8 @@ export interface Disk {
 }
 
 const MiB = 2 ** 20;
-/** Below this the next announcement or its .torrent may not be kept. */
-const minFreeBytes = 16 * MiB;
+/** Below this a disk is full: the next announcement may not be kept, and what is downloaded may have holes. */
+export const minFreeBytes = 16 * MiB;
 /** Below this a common update does not fit. */
 const lowFreeBytes = 256 * MiB;
 const minFreeFiles = 16;
@@ -34,14 +34,7 @@ export function readDisks(
     try {
       const at = existingAncestor(path);
       const { dev } = statSync(at);
-      const { bsize, bavail, files, ffree } = statfsSync(at);
-      const freeFiles = files === 0 ? null : ffree;
-      const disk = disks.get(dev) ?? {
-        path,
-        freeBytes: bavail * bsize,
-        freeFiles,
-        contentBytes: 0,
-      };
+      const disk = disks.get(dev) ?? readDisk(path, at);
       disks.set(dev, disk);
       if (path === downloadDir) disk.contentBytes = sizeOfContents(at);
     } catch {
@@ -49,6 +42,12 @@ export function readDisks(
     }
   }
   return [...disks.values()];
+}
+
+function readDisk(path: string, at: string): Disk {
+  const { bsize, bavail, files, ffree } = statfsSync(at);
+  const freeFiles = files === 0 ? null : ffree;
+  return { path, freeBytes: bavail * bsize, freeFiles, contentBytes: 0 };
 }
 
 /** Size of the files of updates in the download directory, which others may use as well. */

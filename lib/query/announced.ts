@@ -12,7 +12,7 @@ import { hasErrno, UpdateError } from '../errors.ts';
 import { HeldUpdates } from '../state/held.ts';
 import { currentKeySet, readChained } from '../state/key-chain.ts';
 import type { KeySet } from '../trust/key-set.ts';
-import { verifyAnnouncement } from '../trust/verify.ts';
+import { verificationFault } from '../trust/verify.ts';
 import { formatRequest, latestQuery, maxKeysPerRequest, parseTexts } from './latest.ts';
 import type { NodeSummary } from './node-summary.ts';
 
@@ -81,18 +81,10 @@ function describeOffer(offer: Offer, keySet: KeySet | undefined): Announced {
   const facts = { kind, name, created, notBefore, target };
   if (offer.source === 'torrent') return { ...facts, signers: [], isRevoked: false };
   const isRevoked =
-    keySet !== undefined && kind !== 'keyset' && faultOf(offer, keySet) === 'untrusted';
+    keySet !== undefined &&
+    kind !== 'keyset' &&
+    verificationFault(offer.signed, keySet) === 'untrusted';
   return { ...facts, signers: offer.signed.signers, isRevoked };
-}
-
-function faultOf({ signed }: AnnouncementOffer, keySet: KeySet): string | undefined {
-  try {
-    verifyAnnouncement(signed, keySet);
-    return undefined;
-  } catch (error) {
-    if (error instanceof UpdateError) return error.code;
-    throw error;
-  }
 }
 
 /** The key set in force; undefined without a usable one, as in a closed lab. */
@@ -109,9 +101,13 @@ function orUndefined<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (error instanceof UpdateError || hasErrno(error, 'EACCES', 'EPERM')) return undefined;
-    throw error;
+    requireUnreadable(error);
+    return undefined;
   }
+}
+
+function requireUnreadable(error: unknown): void {
+  if (!(error instanceof UpdateError || hasErrno(error, 'EACCES', 'EPERM'))) throw error;
 }
 
 /** Reads an announcement of this node; that of a key set also from the chain. */
@@ -120,10 +116,7 @@ async function readOffer(
   held: HeldUpdates | undefined,
   id: UpdateId,
 ): Promise<Offer | undefined> {
-  const offer = await held?.offer(id).catch((error: unknown) => {
-    if (error instanceof UpdateError || hasErrno(error, 'EACCES', 'EPERM')) return undefined;
-    throw error;
-  });
+  const offer = (await held?.offer(id).catch(requireUnreadable)) ?? undefined;
   if (offer !== undefined || id.channel !== keySetChannel) return offer;
   return orUndefined(() => {
     const link = readChained(config.applyDir, id.version);
@@ -158,7 +151,9 @@ async function fetchOffers(
   );
   return texts.flat().flatMap((text) => {
     const offer = orUndefined(() => parseAnnouncement(text));
-    return offer === undefined || faultOf(offer, keySet) !== undefined ? [] : [offer];
+    return offer === undefined || verificationFault(offer.signed, keySet) !== undefined
+      ? []
+      : [offer];
   });
 }
 

@@ -1,9 +1,8 @@
-import { zeroSha256 } from '../announcement/fields.ts';
 import type { UpdateId } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { describeError } from '../errors.ts';
 import { outcomesDir, updatesDir } from '../state/layout.ts';
-import { listRecords, type Progress, readProgress } from '../state/progress.ts';
+import { isAppliedContent, listRecords, type Progress, readProgress } from '../state/progress.ts';
 
 type Places = Pick<Config, 'stateDir' | 'applyDir'>;
 
@@ -49,12 +48,7 @@ export function describeRunning(version: number): string {
 }
 
 function isApplied(outcome: Progress | string | undefined): boolean {
-  return (
-    typeof outcome === 'object' &&
-    outcome.state === 'APPLIED' &&
-    !outcome.noop &&
-    outcome.sha256 !== zeroSha256
-  );
+  return typeof outcome === 'object' && isAppliedContent(outcome);
 }
 
 function hasFailed(outcome: Progress | string | undefined): boolean {

@@ -2,7 +2,7 @@ import { isChannel } from '../announcement/fields.ts';
 import { softwareVersion } from '../build.ts';
 import type { Config } from '../config.ts';
 import type { EquivocationState } from '../state/equivocation.ts';
-import { isRecord } from '../system/json.ts';
+import { isRecord, parseJson } from '../system/json.ts';
 import { asciiOnly } from '../system/printable.ts';
 import { type AskDownloads, type Download, formatDownload, parseDownload } from './downloads.ts';
 import {
@@ -120,12 +120,7 @@ function shorten(text: string): string {
 
 /** Parses a member's page; undefined for anything else, since any member can answer anything. */
 export function parsePage(text: string): SummaryPage | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const value = parseJson(text);
   if (!isRecord(value) || value['format'] !== format) return undefined;
   const { software, epoch, created, limited, fault, clock, more, channels } = value;
   if (typeof software !== 'string' || typeof fault !== 'string') return undefined;

@@ -1,7 +1,7 @@
 import { isChannel, keySetChannel } from '../announcement/fields.ts';
 import { checkTarget, matchesTarget } from '../announcement/target.ts';
 import { type Config, identityOf } from '../config.ts';
-import { isRecord } from '../system/json.ts';
+import { isRecord, parseJson } from '../system/json.ts';
 
 /** Request of the query `update-status`: is this node a target? Version 0.2.0 does not answer it. */
 export interface TargetRequest {
@@ -36,12 +36,7 @@ export function answerTarget(config: Config, { channel, target }: TargetRequest)
 
 /** Parses a member's answer; undefined for anything else, since any member can answer anything. */
 export function parseTargetAnswer(response: string): boolean | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(response);
-  } catch {
-    return undefined;
-  }
+  const value = parseJson(response);
   const matches = isRecord(value) ? value['matches'] : undefined;
   return typeof matches === 'boolean' ? matches : undefined;
 }

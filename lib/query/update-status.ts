@@ -5,6 +5,7 @@ import { HeldUpdates } from '../state/held.ts';
 import { roleOf } from '../state/high-water-mark.ts';
 import type { Progress } from '../state/progress.ts';
 import type { State } from '../state/states.ts';
+import { parseJson } from '../system/json.ts';
 import { asciiOnly } from '../system/printable.ts';
 import { type AskDownloads, type Download, formatDownload, parseDownload } from './downloads.ts';
 import { describeWithdrawn, progressOf } from './own-records.ts';
@@ -103,12 +104,7 @@ export function formatStatus(status: UpdateStatus): string {
 
 /** Parses a member's response; undefined for anything else, since any member can answer anything. */
 export function parseStatus(response: string): UpdateStatus | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(response);
-  } catch {
-    return undefined;
-  }
+  const value = parseJson(response);
   if (typeof value !== 'object' || value === null) return undefined;
   const { state, reason, wouldChange, more, ...rest } = value as Record<string, unknown>;
   if (!isNodeState(state) || typeof reason !== 'string') return undefined;

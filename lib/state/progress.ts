@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { zeroSha256 } from '../announcement/fields.ts';
 import { parseUpdateKey, type Update, type UpdateId, updateKey } from '../announcement/update.ts';
 import { UpdateError } from '../errors.ts';
 import { listDirectory } from '../system/directory.ts';
@@ -72,6 +73,11 @@ export function isRecordAheadOfTime(
   if (record === undefined) return false;
   const times = Object.values(record.at).map((at) => Date.parse(at) / 1000);
   return isAheadOfTime({ version, at: Math.max(...times) }, nowSeconds);
+}
+
+/** Whether content was applied: neither a dry run nor a withdrawal, which has none. */
+export function isAppliedContent({ state, noop, sha256 }: Progress): boolean {
+  return state === 'APPLIED' && !noop && sha256 !== zeroSha256;
 }
 
 /** Record of an update that has just been accepted. */

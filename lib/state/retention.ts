@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { keySetChannel, zeroSha256 } from '../announcement/fields.ts';
+import { keySetChannel } from '../announcement/fields.ts';
 import { parseUpdateKey, type Update, type UpdateId, updateKey } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import { listDirectory } from '../system/directory.ts';
@@ -14,7 +14,7 @@ import {
   torrentsDir,
   updatesDir,
 } from './layout.ts';
-import { listRecords, type Progress, readIfIntact } from './progress.ts';
+import { isAppliedContent, listRecords, type Progress, readIfIntact } from './progress.ts';
 
 /** Outcomes kept of a channel, with the logs of their runs, besides those that high-water marks rest on. */
 const keptOutcomes = 16;
@@ -65,8 +65,7 @@ export function retainedContents(
   const stay = new Set<string>();
   for (const { outcome } of [...applied].sort((a, b) => b.id.version - a.id.version)) {
     if (stay.size >= count) break;
-    if (outcome?.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256)
-      stay.add(contentKey(outcome));
+    if (outcome !== undefined && isAppliedContent(outcome)) stay.add(contentKey(outcome));
   }
   return stay;
 }
@@ -94,8 +93,10 @@ export function retainedOutcomes(
   const stay = new Set(sorted.slice(0, keptOutcomes).map(updateKey));
   if (stay.size === sorted.length) return stay;
   const isReal = (id: UpdateId): boolean => read(id)?.noop === false;
-  const isContent = (id: UpdateId): boolean =>
-    isReal(id) && read(id)?.state === 'APPLIED' && read(id)?.sha256 !== zeroSha256;
+  const isContent = (id: UpdateId): boolean => {
+    const outcome = read(id);
+    return outcome !== undefined && isAppliedContent(outcome);
+  };
   const newestReal = sorted.find(isReal);
   for (const id of [newestReal, sorted.find(isContent)])
     if (id !== undefined) stay.add(updateKey(id));

@@ -18,7 +18,7 @@ export interface FleetTime {
   by: string;
 }
 
-/** What the fleet has, and what time it is there. */
+/** Newest version and time of the fleet. */
 export interface Survey {
   /** The highest version of the channel that counts, see {@link findNewest}. */
   newest: number;

@@ -5,7 +5,7 @@ import { hasErrno, UpdateError } from '../errors.ts';
 import { chooseServed, itemOf, listHoldings } from '../query/holdings.ts';
 import { HeldUpdates } from '../state/held.ts';
 import type { KeySet } from '../trust/key-set.ts';
-import { verifyAnnouncement } from '../trust/verify.ts';
+import { verificationFault } from '../trust/verify.ts';
 import { isOfFuture, listPublished, readPublished } from './published.ts';
 
 /** An update that is in effect on some nodes, by what is known here. */
@@ -45,7 +45,7 @@ export async function listInEffect(
       // A bare torrent has no signature.
       if (offer === undefined || offer.update.noop) return [];
       const { kind, target } = offer.signed.announcement;
-      const isTrusted = isTrustedBy(keySet, offer.signed);
+      const isTrusted = verificationFault(offer.signed, keySet) === undefined;
       return [{ channel, version, kind, target, isKept: keptNames.has(key), isTrusted }];
     })
     .sort((a, b) =>
@@ -68,16 +68,6 @@ function parseOrUndefined(payload: string) {
     return parseAnnouncement(payload);
   } catch (error) {
     if (error instanceof UpdateError) return undefined;
-    throw error;
-  }
-}
-
-function isTrustedBy(keySet: KeySet, signed: Parameters<typeof verifyAnnouncement>[0]): boolean {
-  try {
-    verifyAnnouncement(signed, keySet);
-    return true;
-  } catch (error) {
-    if (error instanceof UpdateError) return false;
     throw error;
   }
 }

@@ -2,17 +2,17 @@ import { parseAnnouncement, type UpdateId } from '../announcement/update.ts';
 import { buildTime } from '../build.ts';
 import type { Config } from '../config.ts';
 import type { SerfClient } from '../daemons/serf/client.ts';
+import { shownName } from '../daemons/serf/members.ts';
 import { commandHint } from '../command-hint.ts';
 import { hasErrno, UpdateError } from '../errors.ts';
 import { formatRequest, latestQuery, type LatestRequest, parseCount } from '../query/latest.ts';
 import { isAheadOfTime, maxClockLeadSeconds, maxVersionStep } from '../state/decide.ts';
 import { isStored, listAccepted, readAccepted } from '../state/facts.ts';
-import { asciiOnly } from '../system/printable.ts';
 import { listPublished, readPublished } from './published.ts';
 
 const querySeconds = 1;
 
-/** What the members of the fleet say, each by its own word: hints, on which no node acts. */
+/** Answers of the members of the fleet, each by its own word: hints, on which no node acts. */
 export interface FleetVersions {
   /** Resolves to the newest version of a channel that each member says it holds; never rejects. */
   ask: (channel: string) => Promise<ReadonlyMap<string, number>>;
@@ -103,10 +103,7 @@ export async function findNewest(
   let newest = here;
   for (const [name, version] of await asked) {
     if (version <= limit) newest = Math.max(newest, version);
-    else {
-      const member = asciiOnly(name.slice(0, 64));
-      fleet.warn(`${member} says that ${version} is the newest of ${channel}: ignored`);
-    }
+    else fleet.warn(`${shownName(name)} says that ${version} is the newest of ${channel}: ignored`);
   }
   return newest;
 }

@@ -9,7 +9,7 @@ import { acceptedAtMs, readAccepted } from '../state/facts.ts';
 import { eventsSince, type LogMark, markEvents } from '../system/event-log.ts';
 import type { PublishedUpdate } from './published.ts';
 
-/** What this node's own handler made of an event. */
+/** Verdict of this node's own handler on an event. */
 export type OwnVerdict =
   /** It holds the announcement. */
   | { kind: 'taken' }

@@ -1,4 +1,4 @@
-import { lstatSync, opendirSync, readdirSync } from 'node:fs';
+import { lstatSync, opendirSync, readdirSync, statfsSync } from 'node:fs';
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { commandHint } from '../command-hint.ts';
@@ -33,6 +33,12 @@ export async function syncTree(directory: string): Promise<void> {
     }
   }
   fsyncDirectory(directory);
+}
+
+/** Free bytes of the file system of a directory, for users other than root. */
+export function freeBytesIn(directory: string): number {
+  const { bavail, bsize } = statfsSync(directory);
+  return bavail * bsize;
 }
 
 /** Lists each file's name and time of change. */

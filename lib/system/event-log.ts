@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { hasErrno, UpdateError } from '../errors.ts';
+import { parseJson } from './json.ts';
 import { readRegularFile } from './regular-file.ts';
 
 /** One line of events.log: the program that was woken, and its decision. */
@@ -124,12 +125,7 @@ function readText(file: string): string {
 }
 
 function parseLine(text: string): LoggedLine[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return [];
-  }
+  const value = parseJson(text);
   if (typeof value !== 'object' || value === null) return [];
   const { time, handler, channel, version, decision, reason, ms } = value as Record<
     string,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { UpdateError } from '../errors.ts';
-import { isRecord } from '../system/json.ts';
+import { isRecord, parseJson } from '../system/json.ts';
 import { parseKeySet } from './key-set.ts';
 
 /** The secret by which a machine becomes a node: whoever holds it can gossip with the fleet, not sign for it. */
@@ -66,14 +66,6 @@ export function parseInvitation(text: string): Invitation {
 
 function checksum(body: Uint8Array): Buffer {
   return createHash('sha256').update(body).digest().subarray(0, checksumBytes);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function malformed(why: string): UpdateError {

@@ -3,7 +3,7 @@ import type { SignedAnnouncement } from '../announcement/codec.ts';
 import type { Kind } from '../announcement/fields.ts';
 import type { Offer } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
-import { UpdateError } from '../errors.ts';
+import { type ErrorCode, UpdateError } from '../errors.ts';
 import { isGoodSignature, requireEd25519 } from './ed25519.ts';
 import type { KeySet, ReleaseKey } from './key-set.ts';
 import { commandHint } from '../command-hint.ts';
@@ -73,6 +73,20 @@ export function verifyAnnouncement(signed: SignedAnnouncement, keySet: KeySet): 
         hint: `the announcement was altered, forged, or signed for another fleet than ${keySet.fleet}`,
       });
   });
+}
+
+/** The code of the error with which {@link verifyAnnouncement} refuses an announcement; undefined: it is good. */
+export function verificationFault(
+  signed: SignedAnnouncement,
+  keySet: KeySet,
+): ErrorCode | undefined {
+  try {
+    verifyAnnouncement(signed, keySet);
+    return undefined;
+  } catch (error) {
+    if (error instanceof UpdateError) return error.code;
+    throw error;
+  }
 }
 
 function signersFor(

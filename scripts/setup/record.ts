@@ -1,4 +1,4 @@
-import { isRecord } from '../../lib/system/json.ts';
+import { isRecord, parseJson } from '../../lib/system/json.ts';
 import type { Scheduler } from './arguments.ts';
 import { type PlannedFile, publicFile } from './plan.ts';
 import type { Machine } from './rules.ts';
@@ -14,12 +14,7 @@ export interface SetupRecord {
 
 /** The choices of the run before; null for a machine that is set up for the first time. */
 export function readSetupRecord({ read }: Pick<Machine, 'read'>): SetupRecord | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(read(recordFile) ?? '');
-  } catch {
-    return null;
-  }
+  const value = parseJson(read(recordFile) ?? '');
   if (!isRecord(value)) return null;
   const { scheduler, daemons } = value;
   if (scheduler !== 'systemd' && scheduler !== 'cron') return null;

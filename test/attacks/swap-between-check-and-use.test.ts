@@ -113,7 +113,11 @@ test('the whole apply side under a swapper delivers the announced content, or no
   } finally {
     await swapper.end();
   }
-  expect(Object.keys(states).sort()).toEqual(['APPLIED', 'QUEUED']);
+  // Where it was not there for a moment, or cut, the update waits, without an outcome.
+  const { APPLIED = 0, QUEUED = 0, none = 0 } = states;
+  expect(APPLIED + QUEUED + none).toBe(40);
+  expect(APPLIED).toBeGreaterThan(0);
+  expect(QUEUED).toBeGreaterThan(0);
 });
 
 test('a swap after an update was staged has no effect at all', async () => {

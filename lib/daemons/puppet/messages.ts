@@ -26,7 +26,7 @@ const summaries: readonly RegExp[] = [
   /^(?:.*: )?Language validation logged (\d+) errors?/,
   /^Try 'puppet help /,
 ];
-/** What Puppet puts before the fault itself. The values of a property may be secret. */
+/** Text that Puppet puts before the fault itself. The values of a property may be secret. */
 const introductions: readonly RegExp[] = [
   /^Could not parse for environment \w+: /,
   /^Could not run: /,

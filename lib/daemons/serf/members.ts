@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { UpdateError } from '../../errors.ts';
 import { isRecord } from '../../system/json.ts';
+import { asciiOnly } from '../../system/printable.ts';
 
 /** One member of the fleet, as the local agent sees it. */
 export interface Member {
@@ -20,6 +21,11 @@ const statuses: readonly MemberStatus[] = ['alive', 'leaving', 'left', 'failed',
 // A member's tags are at most 512 bytes (memberlist.MetaMaxSize), its name 128 characters: below 1.5 kB
 // of JSON a member.
 const maxMembers = 10_000;
+
+/** A member's name for a log or a person: each member chooses its own. */
+export function shownName(name: string): string {
+  return asciiOnly(name.slice(0, 64));
+}
 
 /**
  * Parses the reply of `serf members -format json`. Each member chooses its own name and tags: a malformed

@@ -207,7 +207,8 @@ function ipv6Bytes(address: string): number[] {
   return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
 }
 
-function shuffle<T>(list: readonly T[]): T[] {
+/** The same elements in a random order. */
+export function shuffle<T>(list: readonly T[]): T[] {
   return list
     .map((value) => ({ value, rank: Math.random() }))
     .sort((a, b) => a.rank - b.rank)

@@ -129,13 +129,12 @@ async function advanceTorrents(
     { ...daemon, transmission: deps.transmission },
     goesOn.map(({ update }) => update),
     past,
-    (await isSpaceLow(config, deps, goesOn)) ? 0 : config.keepVersions,
+    () => isSpaceLow(config, deps, goesOn),
     deps.nowSeconds(),
     attempt,
   );
   for (const { update, step } of goesOn) await take(update, step);
-  removeCopies(
-    config,
+  removeCopies(config, () =>
     goesOn.map(({ update }) => update).filter((update) => !isBeyondContent(config, update)),
   );
   tasks.push(...(await reseed(held, daemon, deps, attempt)));
@@ -190,14 +189,18 @@ function nextStep(
   const [download, publish] = dataDirectories(config, update);
   const directory = torrent?.downloadDir ?? download;
   const isIn = (place: string): boolean => isSamePath(directory, place);
+  const place = isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other';
+  const data = torrent === undefined ? 'missing' : lookAtData(config, torrent, update);
   return decideStep({
     update,
     torrent,
-    data: torrent === undefined ? 'missing' : lookAtData(config, torrent, update),
-    space: torrent === undefined ? undefined : lookAtSpace(torrent, update),
-    place: isIn(download) ? 'download' : isIn(publish) ? 'publish' : 'other',
+    data,
+    // Of one that runs, or is whole, nothing depends on it.
+    space:
+      data === 'cut' || torrent?.status === 'stopped' ? lookAtSpace(directory, update) : undefined,
+    place,
     daemonSeconds,
-    isCopied: isCopied(config, update),
+    isCopied: place === 'other' && isCopied(config, update),
     isUnannounced: unannounced.has(update.infoHash),
     progress: readProgress(updatesDir(config.stateDir), update),
     outcome: readProgress(outcomesDir(config.applyDir), update),

@@ -1,6 +1,7 @@
 import type { SerfClient } from '../../daemons/serf/client.ts';
+import { shownName } from '../../daemons/serf/members.ts';
+import { shuffle } from '../../daemons/transmission/tracker.ts';
 import { formatRequest, latestQuery, reseedTaken } from '../../query/latest.ts';
-import { asciiOnly } from '../../system/printable.ts';
 
 /** Time for one answer: Serf waits for the whole of it. */
 const querySeconds = 2;
@@ -21,17 +22,16 @@ export async function askReseed(
   log: (reason: string) => void,
 ): Promise<void> {
   const self = await serf.selfName();
-  const names = (await serf.members())
-    .filter(({ status, name }) => status === 'alive' && name !== self)
-    .filter(({ address }) => seeds.includes(address))
-    .map(({ name }) => ({ name, rank: Math.random() }))
-    .sort((a, b) => a.rank - b.rank);
-  for (const { name } of names.slice(0, maxAsked)) {
+  const members = (await serf.members()).filter(
+    ({ status, name, address }) => status === 'alive' && name !== self && seeds.includes(address),
+  );
+  for (const { name } of shuffle(members).slice(0, maxAsked)) {
     const request = formatRequest({ kind: 'reseed', infoHash });
     const answer = (await serf.query(latestQuery, request, querySeconds, [name])).get(name);
     const isTaken = answer?.trim() === reseedTaken;
-    const shown = asciiOnly(name.slice(0, 64));
-    log(`gets nothing: ${isTaken ? 'asked' : 'in vain asked'} ${shown} to add ${infoHash} anew`);
+    log(
+      `gets nothing: ${isTaken ? 'asked' : 'in vain asked'} ${shownName(name)} to add ${infoHash} anew`,
+    );
     if (isTaken) return;
   }
 }

@@ -65,7 +65,8 @@ export interface Daemon {
  *
  * @param current updates that go on
  * @param past updates that were ended, or were never for this node
- * @param keepVersions applied versions of each channel whose content stays; 0 where the space is needed
+ * @param isSpaceLow whether an update that goes on needs the space of what would stay for a roll-back; asked
+ *   only where something would
  * @param nowSeconds unix seconds
  */
 export async function cleanUp(
@@ -73,12 +74,13 @@ export async function cleanUp(
   daemon: Daemon,
   current: readonly Update[],
   past: readonly PastUpdate[],
-  keepVersions: number,
+  isSpaceLow: () => Promise<boolean>,
   nowSeconds: number,
   attempt: Attempt,
 ): Promise<void> {
   const { config } = held;
-  const kept = keptContents(config, past, keepVersions);
+  const kept = keptContents(config, past);
+  let isLow: Promise<boolean> | undefined;
   const announcements = await describeHeld(held);
   const stay = retainedAnnouncements(announcements);
   const spared: Update[] = [];
@@ -90,11 +92,17 @@ export async function cleanUp(
     const isServed = isForOthers === true && progress === undefined && stay.has(updateKey(id));
     // Once other keys have signed it again (submit --renew), it must not need another download, and the
     // machine that it was submitted on must still have it to sign.
-    const isNeeded = isApplied(config, id) || (update !== undefined && isPublished(config, update));
-    const isRenewable = isRevoked === true && isNeeded;
-    const isKept = update !== undefined && kept.get(id.channel)?.has(contentKey(update)) === true;
-    if (update !== undefined && (isServed || isRenewable || isKept)) spared.push(update);
-    else leaving.push({ id, known: update ?? progress });
+    const isRenewable =
+      isRevoked === true &&
+      (isApplied(config, id) || (update !== undefined && isPublished(config, update)));
+    if (update === undefined) leaving.push({ id, known: progress });
+    else if (isServed || isRenewable) spared.push(update);
+    else if (
+      kept.get(id.channel)?.has(contentKey(update)) === true &&
+      !(await (isLow ??= isSpaceLow()))
+    )
+      spared.push(update);
+    else leaving.push({ id, known: update });
   }
 
   const wanted = wantedBy([...current, ...spared]);
@@ -211,9 +219,8 @@ function isApplied({ applyDir }: Config, id: UpdateId): boolean {
 
 /** Contents of the channels of past updates that stay for a roll-back, by {@link contentKey}. */
 function keptContents(
-  { applyDir }: Config,
+  { applyDir, keepVersions }: Config,
   past: readonly PastUpdate[],
-  keepVersions: number,
 ): Map<string, Set<string>> {
   const directory = outcomesDir(applyDir);
   const ids = listRecords(directory);

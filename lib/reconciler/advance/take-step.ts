@@ -80,8 +80,7 @@ export async function takeStep(
       if (step.mark) markComplete(config.applyDir, infoHash);
       return [];
     case 'add': {
-      if (readProgress(updatesDir(config.stateDir), update) === undefined)
-        transitionTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
+      recordAccepted(config, deps, update);
       const { directory } = await requireSpace(config, deps, update, step);
       transitionTo(config, deps, update, 'QUEUED', 'in Transmission');
       return [announce(deps, update, await addTorrent(config, deps, update, directory))];
@@ -253,6 +252,16 @@ export function transitionTo(
   if (state !== 'QUEUED') log({ decision: state.toLowerCase(), reason, ...idOf(update) });
 }
 
+/** Begins the record of an update, unless it has one. */
+function recordAccepted(
+  config: Config,
+  deps: Pick<AdvanceDeps, 'nowSeconds' | 'log' | 'accepted'>,
+  update: Update,
+): void {
+  if (readProgress(updatesDir(config.stateDir), update) === undefined)
+    transitionTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
+}
+
 /**
  * Records what keeps an update from going on, without a change of its state: the fleet's status shows it.
  * Cleared by the next step that is taken.
@@ -265,8 +274,7 @@ export function recordHindrance(
 ): void {
   const directory = updatesDir(config.stateDir);
   try {
-    if (readProgress(directory, update) === undefined)
-      transitionTo(config, deps, update, 'ACCEPTED', 'newest of its channel');
+    recordAccepted(config, deps, update);
     const found = readProgress(directory, update);
     if (found !== undefined && /^(ACCEPTED|QUEUED|STALLED)$/.test(found.state))
       noteReason(directory, update, found, reason);

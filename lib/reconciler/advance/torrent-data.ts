@@ -1,12 +1,4 @@
-import {
-  constants,
-  lstatSync,
-  rmdirSync,
-  rmSync,
-  statfsSync,
-  type Stats,
-  unlinkSync,
-} from 'node:fs';
+import { constants, lstatSync, rmdirSync, rmSync, type Stats, unlinkSync } from 'node:fs';
 import { copyFile, mkdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { contentLocation, contentName, type Update } from '../../announcement/update.ts';
@@ -15,7 +7,7 @@ import { partialSuffix, type Torrent } from '../../daemons/transmission/torrent.
 import { hasErrno, UpdateError } from '../../errors.ts';
 import { placeOf } from '../../state/content-place.ts';
 import { copiesDir, nodeUser } from '../../state/layout.ts';
-import { listDirectory } from '../../system/directory.ts';
+import { freeBytesIn, listDirectory } from '../../system/directory.ts';
 import { printable } from '../../system/printable.ts';
 
 /**
@@ -39,18 +31,17 @@ export function lookAtData(config: Config, torrent: Torrent, update: Update): To
   }
 }
 
-/** Looks at the space for the rest of a torrent's content, in bytes; undefined where this user cannot tell. */
+/** Looks at the space for the rest of a content in a directory, in bytes; undefined where this user cannot tell. */
 export function lookAtSpace(
-  { downloadDir }: Torrent,
+  directory: string,
   update: Update,
 ): { free: number; missing: number } | undefined {
   try {
-    const file = join(downloadDir, contentName(update));
+    const file = join(directory, contentName(update));
     const stats = look(file) ?? look(`${file}${partialSuffix}`);
-    const { bavail, bsize } = statfsSync(downloadDir);
     // Blocks, not the length: an unfinished file may have holes.
     const written = (stats?.blocks ?? 0) * 512;
-    return { free: bavail * bsize, missing: Math.max(0, update.length - written) };
+    return { free: freeBytesIn(directory), missing: Math.max(0, update.length - written) };
   } catch (error) {
     if (hasErrno(error, 'EACCES', 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
     throw error;
@@ -105,13 +96,16 @@ export async function copyContent(config: Config, update: Update, from: string):
 }
 
 /** Removes the copies of {@link copyContent} but those of the given updates. */
-export function removeCopies({ stateDir }: Config, wanted: readonly Update[]): void {
+export function removeCopies({ stateDir }: Config, wanted: () => readonly Update[]): void {
+  const names = listDirectory(copiesDir(stateDir));
+  // Most nodes never have one.
+  if (names.length === 0) return;
   const stay = new Set(
-    wanted.map(({ sha256, infoHash, name }) =>
+    wanted().map(({ sha256, infoHash, name }) =>
       sha256 === null ? infoHash : contentName({ sha256, name }),
     ),
   );
-  for (const name of listDirectory(copiesDir(stateDir)))
+  for (const name of names)
     if (!stay.has(name)) rmSync(join(copiesDir(stateDir), name), { recursive: true, force: true });
 }
 

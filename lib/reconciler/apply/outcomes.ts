@@ -1,8 +1,8 @@
-import { zeroSha256 } from '../../announcement/fields.ts';
 import type { Update, UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
 import { outcomesDir } from '../../state/layout.ts';
 import {
+  isAppliedContent,
   isRecordAheadOfTime,
   listRecords,
   type Progress,
@@ -55,16 +55,14 @@ export function renumberAheadOfTime(applyDir: string, update: Update, nowSeconds
 
 /** SHA-256 of the content that this channel applied last; undefined when there is none, or it cannot be told. */
 export function lastApplied(applyDir: string, update: Update): string | null | undefined {
-  return outcomesOf(applyDir, update.channel)
-    .filter(({ version }) => version < update.version)
-    .sort((a, b) => b.version - a.version)
-    .map((id) => readIfIntact(outcomesDir(applyDir), id))
-    .find(
-      (outcome) =>
-        // A damaged outcome may have been that of the last one.
-        outcome === undefined ||
-        (outcome.state === 'APPLIED' && !outcome.noop && outcome.sha256 !== zeroSha256),
-    )?.sha256;
+  return (
+    outcomesOf(applyDir, update.channel)
+      .filter(({ version }) => version < update.version)
+      .sort((a, b) => b.version - a.version)
+      .map((id) => readIfIntact(outcomesDir(applyDir), id))
+      // A damaged outcome may have been that of the last one.
+      .find((outcome) => outcome === undefined || isAppliedContent(outcome))?.sha256
+  );
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
   contentLocation,
@@ -12,16 +12,16 @@ import type { Config } from '../../config.ts';
 import { absentContent, copyVerified, type Mismatch } from '../../content/copy-verified.ts';
 import { partialSuffix } from '../../daemons/transmission/torrent.ts';
 import { UpdateError } from '../../errors.ts';
+import { minFreeBytes } from '../../health/disk.ts';
 import { copiesDir, outcomesDir, runsDir, stagingDir } from '../../state/layout.ts';
 import { isMarked } from '../../state/markers.ts';
 import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
+import { freeBytesIn } from '../../system/directory.ts';
 import { type ApplyDeps, lastApplied, outcomeMode, renumberAheadOfTime } from './outcomes.ts';
 
 /** Times that content with the wrong hash is checked again by Transmission, before it is rejected. */
 export const maxBadContent = 2;
-/** Free space below which a disk is full: what the daemon downloads then may have holes. */
-const minFreeBytes = 16 * 2 ** 20;
 
 /** The directory of one update's staged copy, and the copy, which has the announced name. */
 export function stagingOf(applyDir: string, update: Update): { directory: string; copy: string } {
@@ -105,8 +105,7 @@ export function countBadContent({ downloadDir }: Config, before: number): number
 
 function isFull(directory: string): boolean {
   try {
-    const { bavail, bsize } = statfsSync(directory);
-    return bavail * bsize < minFreeBytes;
+    return freeBytesIn(directory) < minFreeBytes;
   } catch {
     return false;
   }

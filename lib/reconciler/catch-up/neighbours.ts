@@ -1,5 +1,6 @@
 import type { Config } from '../../config.ts';
 import type { SerfClient } from '../../daemons/serf/client.ts';
+import { shownName } from '../../daemons/serf/members.ts';
 import { UpdateError } from '../../errors.ts';
 import { chooseServed, type Holding, itemOf } from '../../query/holdings.ts';
 import {
@@ -11,7 +12,6 @@ import {
   parseTexts,
 } from '../../query/latest.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
-import { asciiOnly } from '../../system/printable.ts';
 import type { CatchUpRecord } from './due.ts';
 import { type Ask, type Neighbour, type OwnState, offerKey } from './plan.ts';
 import { acceptFromNeighbour, type Verdict } from './take.ts';
@@ -75,7 +75,7 @@ export async function fetchDigests(
     return [{ name, epoch, nextPage, offers, done: new Set<string>(), strikes: 0 }];
   });
   if (neighbours.length === 0)
-    deps.log({ decision: 'wait', reason: `no answer from ${names.map(shown).join(', ')}` });
+    deps.log({ decision: 'wait', reason: `no answer from ${names.map(shownName).join(', ')}` });
   return neighbours;
 }
 
@@ -110,11 +110,6 @@ function takePage({ to, after }: Extract<Ask, { kind: 'page' }>, answer: string)
   return true;
 }
 
-/** A member's name for the log: each member chooses its own. */
-function shown(name: string): string {
-  return asciiOnly(name.slice(0, 64));
-}
-
 /**
  * Takes the announcements of a response.
  *
@@ -136,12 +131,12 @@ async function takeTexts(
       continue;
     }
     last = Math.max(last, index);
-    if ((await take(run, item, shown(to.name))) === 'forged') forged += 1;
+    if ((await take(run, item, shownName(to.name))) === 'forged') forged += 1;
   }
   if (strange > 0)
     run.deps.log({
       decision: 'refuse',
-      reason: `${strange} lines that were not asked for, from ${shown(to.name)}`,
+      reason: `${strange} lines that were not asked for, from ${shownName(to.name)}`,
     });
   // A response keeps the order of the request: keys after the last one that came may have had no room.
   const answered = last === -1 ? offers : offers.slice(0, last + 1);
