@@ -64,16 +64,21 @@ export async function copyVerified(
   }
 }
 
-/** Checks a copy of {@link copyVerified} again, such as one that an interrupted run left. */
+/**
+ * Checks a file that was made of a copy of {@link copyVerified}, such as one that an interrupted run left, or that
+ * was delivered. No link is followed, and only a regular file is read.
+ */
 export async function isIntact(file: string, update: AnnouncedContent): Promise<boolean> {
   let from: FileHandle;
   try {
-    from = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    from = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return false;
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return false;
     throw error;
   }
   try {
+    const stats = await from.stat();
+    if (!stats.isFile() || stats.size !== update.length) return false;
     return (await copy(from, undefined, update)) === undefined;
   } finally {
     await from.close();

@@ -168,3 +168,34 @@ export function chooseVersion(
     { hint: 'leave --version out, or give a higher one' },
   );
 }
+
+/**
+ * Finds the newest update of a channel that is known here and readable, submitted here or not.
+ *
+ * @param isWanted tells whether it counts; default: every one
+ */
+export async function newestUpdate(
+  channel: string,
+  config: Config,
+  isWanted: (update: Update) => boolean = () => true,
+): Promise<Update | undefined> {
+  const candidates = [
+    ...listPublished(config).map((id) => ({ id, read: () => readPublished(config, id) })),
+    ...listAccepted(config.stateDir).map((id) => ({
+      id,
+      read: () => readAccepted(config.stateDir, id),
+    })),
+  ].filter(({ id }) => id.channel === channel);
+  candidates.sort((a, b) => b.id.version - a.id.version);
+  for (const { read } of candidates) {
+    try {
+      const payload = read()?.payload;
+      if (payload === undefined) continue;
+      const { update } = await parsePayload(Buffer.from(payload));
+      if (isWanted(update)) return update;
+    } catch {
+      // A damaged record must not prevent an emergency stop: any other update has the channel too.
+    }
+  }
+  return undefined;
+}

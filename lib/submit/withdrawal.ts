@@ -5,16 +5,14 @@ import {
   zeroInfoHash,
   zeroSha256,
 } from '../announcement/fields.ts';
-import { nameOf, parsePayload, type Update, type UpdateId } from '../announcement/update.ts';
+import { nameOf, type Update, type UpdateId } from '../announcement/update.ts';
 import { commandHint } from '../command-hint.ts';
 import type { Config } from '../config.ts';
 import { UpdateError } from '../errors.ts';
-import { listAccepted, readAccepted } from '../state/facts.ts';
 import { currentKeySet } from '../state/key-chain.ts';
 import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.ts';
 import { requireAcceptable, surveyFleet } from './acceptance.ts';
-import { chooseVersion, type FleetVersions } from './known-updates.ts';
-import { listPublished, readPublished } from './published.ts';
+import { chooseVersion, type FleetVersions, newestUpdate } from './known-updates.ts';
 import { checkUpdateChannel, type Submission } from './submission.ts';
 
 /** An operator's request; times in unix seconds. */
@@ -48,10 +46,12 @@ export async function prepareWithdrawal(
   checkUpdateChannel(channel);
   const keySet = currentKeySet(config);
   const signers = loadSigners(config, keySet, channel);
-  const newest = await newestOf(channel, config);
+  const newest = await newestUpdate(channel, config);
   checkIsNewest(request, newest);
   const maxChars = config.serf.maxPayloadChars;
-  const texts = { channel, target, name: newest?.name ?? anonymous };
+  // The name of a bare torrent is its sender's choice.
+  const isNamed = newest !== undefined && isContentName(newest.name);
+  const texts = { channel, target, name: isNamed ? newest.name : anonymous };
   // An emergency stop must not fail because a name is long: no node needs it.
   if (pieceBudget({ ...texts, signers: signers.length, maxChars }) < 0) texts.name = anonymous;
   checkPieceRoom(texts, signers.length, maxChars);
@@ -88,28 +88,4 @@ function checkIsNewest({ channel, withdraws }: WithdrawRequest, newest: Update |
       : `${named} is not the newest of ${channel}, ${nameOf(newest)} is`,
     { hint: `to stop whatever is the newest: ${commandHint('submit', '--withdraw', channel)}` },
   );
-}
-
-/** Finds the newest update of a channel that is known here and readable, submitted here or not. */
-async function newestOf(channel: string, config: Config): Promise<Update | undefined> {
-  const candidates = [
-    ...listPublished(config).map((id) => ({ id, read: () => readPublished(config, id) })),
-    ...listAccepted(config.stateDir).map((id) => ({
-      id,
-      read: () => readAccepted(config.stateDir, id),
-    })),
-  ].filter(({ id }) => id.channel === channel);
-  candidates.sort((a, b) => b.id.version - a.id.version);
-  for (const { read } of candidates) {
-    try {
-      const payload = read()?.payload;
-      if (payload === undefined) continue;
-      const { update } = await parsePayload(Buffer.from(payload));
-      // The name of a bare torrent is its sender's choice.
-      return isContentName(update.name) ? update : { ...update, name: anonymous };
-    } catch {
-      // A damaged record must not prevent an emergency stop: any other update has the channel too.
-    }
-  }
-  return undefined;
 }

@@ -94,7 +94,7 @@ describe('a target', () => {
     for (const node of others)
       expect(outcomeOf(node, wide)).toMatchObject({
         run: null,
-        reason: 'this content is applied already',
+        reason: 'this content is applied already; submit --rerun runs it again',
       });
     expect(outcomeOf(operator, wide)?.run?.exitCode).toBe(2);
   });

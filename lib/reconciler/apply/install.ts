@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { constants, createReadStream, readFileSync } from 'node:fs';
+import { constants, createReadStream, lstatSync, readFileSync } from 'node:fs';
 import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ContentKind } from '../../announcement/fields.ts';
@@ -14,6 +14,7 @@ import {
   maxSettingsBytes,
   planEnvironment,
 } from '../../content/environment.ts';
+import { isIntact } from '../../content/copy-verified.ts';
 import { installModule } from '../../daemons/puppet/install-module.ts';
 import {
   applyManifest,
@@ -28,6 +29,9 @@ import { makePublicDirectory } from '../../system/directory.ts';
 import { fsyncDirectory } from '../../system/durable-write.ts';
 import { readRegularFile } from '../../system/regular-file.ts';
 import { parseKeySet } from '../../trust/key-set.ts';
+
+/** Mode of a delivered file. */
+const deliveredMode = 0o644;
 
 /** The verified copy of one update's content, and the places of its effects. */
 export interface ApplyRequest extends RunContext {
@@ -138,7 +142,7 @@ async function deliverFile({ contentPath, name, config }: ApplyRequest): Promise
   const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
     for await (const chunk of createReadStream(contentPath)) await file.appendFile(chunk as Buffer);
-    await file.chmod(0o644);
+    await file.chmod(deliveredMode);
     await file.sync();
     await rename(temporary, target);
   } catch (error) {
@@ -149,6 +153,17 @@ async function deliverFile({ contentPath, name, config }: ApplyRequest): Promise
   }
   fsyncDirectory(deliveryDir);
   return { ok: true, reason: 'applied', exitCode: null, changed: 1, failed: 0 };
+}
+
+/**
+ * Whether the file of an update is in its place as it was delivered, in content, type, owner and mode: a person may
+ * have changed or removed it since.
+ */
+export async function isDelivered(deliveryDir: string, update: Update): Promise<boolean> {
+  const target = join(deliveryDir, update.name);
+  const stats = lstatSync(target, { throwIfNoEntry: false });
+  if (stats?.isFile() !== true || stats.uid !== process.geteuid?.()) return false;
+  return (stats.mode & 0o7777) === deliveredMode && (await isIntact(target, update));
 }
 
 /**

@@ -18,6 +18,7 @@ import { isMarked } from '../../state/markers.ts';
 import { newProgress, type Progress, readProgress, writeProgress } from '../../state/progress.ts';
 import { isPastContent } from '../../state/states.ts';
 import { freeBytesIn } from '../../system/directory.ts';
+import { isDelivered } from './install.ts';
 import { type ApplyDeps, lastApplied, outcomeMode, renumberAheadOfTime } from './outcomes.ts';
 
 /** Times that content with the wrong hash is checked again by Transmission, before it is rejected. */
@@ -80,10 +81,17 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
   if (update.length > config.maxContentBytes)
     return settle('REJECTED', `its content has more than ${config.maxContentBytes} bytes`);
   const mayBeApplied = !update.rerun && !update.noop && update.sha256 !== null;
-  if (mayBeApplied && lastApplied(applyDir, update) === update.sha256)
-    return settle('APPLIED', 'this content is applied already');
+  let verified = 'verified';
+  if (mayBeApplied && lastApplied(applyDir, update) === update.sha256) {
+    // Of other kinds nothing tells cheaply whether the effects are still there.
+    if (update.kind !== 'file')
+      return settle('APPLIED', 'this content is applied already; submit --rerun runs it again');
+    if (await isDelivered(config.deliveryDir, update))
+      return settle('APPLIED', 'this content is applied already');
+    verified = 'verified; the delivered file was changed or removed on this node';
+  }
   const mismatch = await copyToStaging(config, update);
-  if (mismatch === undefined) return settle('STAGED', 'verified');
+  if (mismatch === undefined) return settle('STAGED', verified);
   removeStaging(applyDir, update);
   if (mismatch.isIncomplete) {
     // Deleted, or cut by a full disk: advance notices that, has it downloaded again, and marks it again.
