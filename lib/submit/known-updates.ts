@@ -1,4 +1,9 @@
-import { parseAnnouncement, type UpdateId } from '../announcement/update.ts';
+import {
+  parseAnnouncement,
+  parsePayload,
+  type Update,
+  type UpdateId,
+} from '../announcement/update.ts';
 import { buildTime } from '../build.ts';
 import type { Config } from '../config.ts';
 import type { SerfClient } from '../daemons/serf/client.ts';

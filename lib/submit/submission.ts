@@ -7,6 +7,7 @@ import {
   type Kind,
 } from '../announcement/fields.ts';
 import { buildMetainfo, choosePieceLength } from '../announcement/metainfo.ts';
+import { nameOf } from '../announcement/update.ts';
 import type { Config } from '../config.ts';
 import type { ContentKind } from '../announcement/fields.ts';
 import { describeContent } from '../content/hash-content.ts';
@@ -19,7 +20,7 @@ import { checkPieceRoom, loadSigners, signAnnouncement } from '../trust/signing.
 import { fittingName, submitAgain } from './again.ts';
 import { checkContentSize, takeInput } from './input.ts';
 import { requireAcceptable, surveyFleet } from './acceptance.ts';
-import { chooseVersion, type FleetVersions } from './known-updates.ts';
+import { chooseVersion, type FleetVersions, newestUpdate } from './known-updates.ts';
 
 /** An operator's request; times in unix seconds. */
 export interface SubmitRequest {
@@ -115,6 +116,7 @@ export async function prepareSubmission(
     pieces: content.pieces.length <= pieceRoom ? content.pieces : new Uint8Array(),
   };
   requireAcceptable(announcement, survey, config, nowSeconds);
+  await warnOfRepeat(announcement, request.file, config, fleet);
   return {
     announcement,
     payload: signAnnouncement(announcement, signers, keySet.fleet),
@@ -122,6 +124,24 @@ export async function prepareSubmission(
     contentFile: input.path,
     why: request.kind === undefined ? input.why : undefined,
   };
+}
+
+/**
+ * Warns of content that the channel has already, for the same nodes: they will not run it again. A file is
+ * delivered again where it is not as it was; another target, and a withdrawal since, are reasons to submit the same.
+ */
+async function warnOfRepeat(
+  { kind, channel, sha256, target, noop, rerun }: Announcement,
+  file: string,
+  config: Config,
+  { warn }: FleetVersions,
+): Promise<void> {
+  if (kind === 'file' || noop || rerun) return;
+  const last = await newestUpdate(channel, config, (update) => !update.noop);
+  if (last?.sha256 !== sha256 || last.target !== target) return;
+  warn(
+    `this is the content of ${nameOf(last)}, and nodes that have applied it do not run it again; to have it run: ${commandHint('submit', '--rerun', printable(file))}`,
+  );
 }
 
 /**

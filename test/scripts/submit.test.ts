@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Announcement } from '../../lib/announcement/fields.ts';
 import { parseAnnouncement, type UpdateId } from '../../lib/announcement/update.ts';
+import { shellCommand } from '../../lib/command-hint.ts';
 import { keepAccepted } from '../../lib/state/facts.ts';
 import { keepKeySet } from '../../lib/state/key-chain.ts';
 import { keySetsDir } from '../../lib/state/layout.ts';
@@ -661,6 +662,28 @@ describe('--resend', () => {
   it('refuses options that would change the announcement', async () => {
     const args = ['--resend', '--target', 'a=b'];
     await refused(start(), args, 64, /--target has no meaning with --resend/);
+  });
+});
+
+describe('the same content again', () => {
+  it('is sent with a warning that names --rerun, unless it is a file or for other nodes', async () => {
+    const { operator, submit, submitted } = await startConnected();
+    const manifest = operator.file('a.pp', 'notice("a")\n');
+    const { version } = await submitted(manifest);
+    const again = await submit(manifest);
+    expect(again.status).toBe(0);
+    expect(again.stderr).toMatch(
+      new RegExp(`^submit: warning: this is the content of default@${version}, and nodes .+\\n$`),
+    );
+    expect(again.stderr).toContain(` ${shellCommand('submit', '--rerun', manifest)}\n`);
+    for (const args of [
+      ['--rerun', manifest],
+      ['--target', 'node=n2', '--force', manifest],
+    ])
+      expect((await submit(...args)).stderr).not.toMatch(/--rerun/);
+    const file = operator.file('a.bin', 'a');
+    await submitted(file, '--channel', 'files');
+    expect(await submit(file, '--channel', 'files')).toMatchObject({ status: 0, stderr: '' });
   });
 });
 
