@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startFleet, type Fleet } from '../support/fleet/fleet.ts';
@@ -112,5 +112,18 @@ describe('each kind of update', () => {
       const torrent = join(node.config.stateDir, 'torrents', `sizes-${update.version}.torrent`);
       await fleet.waitFor('the .torrent is kept', () => existsSync(torrent));
     }
+  });
+
+  it('is put right when it is submitted again: a file that was changed or removed on a node', async () => {
+    const file = join(fleet.directory, 'motd');
+    writeFileSync(file, 'as submitted');
+    await everywhere(await submit(operator, file, '--channel', 'motd'), 'applied');
+    const [first = '', second = ''] = fleet.nodes.map(({ config }) =>
+      join(config.deliveryDir, 'motd'),
+    );
+    writeFileSync(first, 'by hand');
+    rmSync(second);
+    await everywhere(await submit(operator, file, '--channel', 'motd'), 'applied');
+    for (const path of [first, second]) expect(readFileSync(path, 'utf8')).toBe('as submitted');
   });
 });
