@@ -89,14 +89,14 @@ export function replaceDurably(file: string, content: string | Uint8Array, mode 
 
 /**
  * Removes the temporary files that killed writers left in a directory: those of more than ten minutes
- * ago, since a younger one may be in use.
+ * ago, or to come, by a clock that was wrong; a younger one may be in use.
  */
 export function removeLeftOvers(directory: string, nowMs: number): void {
   for (const name of readdirSync(directory)) {
     if (!name.startsWith(temporaryPrefix)) continue;
     const file = join(directory, name);
     const stats = statSync(file, { throwIfNoEntry: false });
-    if (stats !== undefined && nowMs - stats.mtimeMs > leftOverAfterMs)
+    if (stats !== undefined && Math.abs(nowMs - stats.mtimeMs) > leftOverAfterMs)
       rmSync(file, { force: true });
   }
 }

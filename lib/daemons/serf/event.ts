@@ -57,7 +57,7 @@ export function parseSerfEnvironment(env: Readonly<Record<string, string | undef
 export function readPayload(fd = 0, maxBytes = 2048): Buffer {
   // One byte for Serf's newline, and one that shows that the payload is longer.
   const buffer = Buffer.allocUnsafe(maxBytes + 2);
-  const deadline = Date.now() + readTimeoutMs;
+  const deadline = performance.now() + readTimeoutMs;
   let length = 0;
   while (length < buffer.length) {
     const count = readSome(fd, buffer, length, deadline);
@@ -81,7 +81,8 @@ function readSome(fd: number, buffer: Buffer, offset: number, deadline: number):
       return readSync(fd, buffer, offset, buffer.length - offset, null);
     } catch (error) {
       if (!hasErrno(error, 'EAGAIN')) throw unreadable('the payload cannot be read', error);
-      if (Date.now() >= deadline) throw unreadable('the payload is not complete after 10 s', error);
+      if (performance.now() >= deadline)
+        throw unreadable('the payload is not complete after 10 s', error);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
     }
   }

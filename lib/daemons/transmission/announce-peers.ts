@@ -112,8 +112,8 @@ export class Announcer {
   isAsked = false;
   /** Whether Transmission has told that the torrent is complete. */
   hasCompleted = false;
-  /** Time, by `Date.now()`, until which Transmission is to announce again and again. */
-  endsAt = Date.now() + 30_000;
+  /** Time, by `performance.now()`, until which Transmission is to announce again and again. */
+  endsAt = performance.now() + 30_000;
   #hasNamedFew = false;
   #server: AnnounceServer | undefined;
   readonly #deps: AnnounceDeps;
@@ -167,7 +167,8 @@ export class Announcer {
     const torrent = await transmission.get(this.#infoHash);
     if (torrent === undefined || (torrent.percentDone === 1 && !this.isNaming)) return lastReply;
     const isLast =
-      torrent.percentDone === 1 || Date.now() + (announceEverySeconds + 1) * 1000 > this.endsAt;
+      torrent.percentDone === 1 ||
+      performance.now() + (announceEverySeconds + 1) * 1000 > this.endsAt;
     const againAfterSeconds = isLast ? null : announceEverySeconds;
     const { only } = this;
     this.only = undefined;
@@ -205,7 +206,7 @@ export async function announcePeers(
 ): Promise<AnnounceOutcome> {
   const { transmission, infoHash } = options;
   let { announcer } = options;
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   let isAnnounced = false;
   let rechokeAt = startedAt;
   let peersBefore = 0;
@@ -225,13 +226,14 @@ export async function announcePeers(
       const { percentDone, peersConnected, status, trackers } = torrent;
       const isComplete = percentDone === 1;
       if (isComplete && wasDownloading) {
-        const deadline = Date.now() + completionAnnouncedMs;
-        while (announcer?.hasCompleted === false && Date.now() < deadline) await sleep(pollMs);
+        const deadline = performance.now() + completionAnnouncedMs;
+        while (announcer?.hasCompleted === false && performance.now() < deadline)
+          await sleep(pollMs);
         return 'complete';
       }
       wasDownloading ||= status === 'downloading' && !isComplete;
 
-      const nowMs = Date.now();
+      const nowMs = performance.now();
       const endsAt = startedAt + Math.min(options.timeoutMs, isComplete ? seedStaysMs : 30_000);
       if (announcer !== undefined) announcer.endsAt = endsAt;
       if (nowMs >= endsAt) {
@@ -328,8 +330,8 @@ async function addAgain(
 async function restart(transmission: TransmissionClient, infoHash: string): Promise<void> {
   await transmission.stop(infoHash);
   // A start is lost on a torrent that is about to stop.
-  const deadline = Date.now() + stopMs;
-  while (Date.now() < deadline) {
+  const deadline = performance.now() + stopMs;
+  while (performance.now() < deadline) {
     const torrent = await transmission.get(infoHash);
     if (torrent === undefined || torrent.status === 'stopped') break;
     await sleep(stopPollMs);

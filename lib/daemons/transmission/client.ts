@@ -34,7 +34,7 @@ export interface TransmissionClient {
   setSession(settings: Record<string, unknown>): Promise<void>;
   /** Free bytes at an absolute path. */
   freeSpace(path: string): Promise<number>;
-  /** Seconds since the daemon started. */
+  /** Seconds since the daemon started; infinite when its clock was set back since. */
   secondsActive(): Promise<number>;
 }
 
@@ -120,7 +120,9 @@ export function connectTransmission(options: {
     async secondsActive() {
       const reply = replyArguments((await rpc.request('session-stats'))._data);
       const current = asRecord(asRecord(reply, 'session-stats')['current-stats'], 'current-stats');
-      return asNumber(current['secondsActive'], 'secondsActive');
+      const seconds = asNumber(current['secondsActive'], 'secondsActive');
+      // By its wall clock (tr_stats.cc): of a negative age a caller would wait for its end.
+      return seconds < 0 ? Infinity : seconds;
     },
   };
 }

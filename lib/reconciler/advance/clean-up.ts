@@ -33,6 +33,9 @@ import { removeDownloaded, removePublished } from './torrent-data.ts';
 /** Time that a submit may take from giving the torrent to the daemon to announcing it. */
 const submissionSeconds = 600;
 
+/** Time for which content stays of an update that expired: by a wrong clock, perhaps, and there may be no other. */
+const keepExpiredSeconds = 86_400;
+
 /** Does something for one update; a failure, which must not hold up the other channels, comes to undefined. */
 export type Attempt = <T>(id: UpdateId, work: () => T | Promise<T>) => Promise<T | undefined>;
 
@@ -84,6 +87,7 @@ export async function cleanUp(
   const announcements = await describeHeld(held);
   const stay = retainedAnnouncements(announcements);
   const spared: Update[] = [];
+  const expired: string[] = [];
   const leaving: { id: UpdateId; known: Update | Progress | undefined }[] = [];
   for (const { id, isRevoked, isForOthers } of past) {
     const update = (await held.offer(id))?.update;
@@ -95,17 +99,22 @@ export async function cleanUp(
     const isRenewable =
       isRevoked === true &&
       (isApplied(config, id) || (update !== undefined && isPublished(config, update)));
+    const hasExpired = progress !== undefined && hasJustExpired(progress, nowSeconds);
     if (update === undefined) leaving.push({ id, known: progress });
     else if (isServed || isRenewable) spared.push(update);
     else if (
-      kept.get(id.channel)?.has(contentKey(update)) === true &&
+      (hasExpired || kept.get(id.channel)?.has(contentKey(update)) === true) &&
       !(await (isLow ??= isSpaceLow()))
-    )
+    ) {
       spared.push(update);
-    else leaving.push({ id, known: update });
+      if (hasExpired) expired.push(update.infoHash);
+    } else leaving.push({ id, known: update });
   }
 
   const wanted = wantedBy([...current, ...spared]);
+  // Kept, and not seeded.
+  for (const infoHash of expired)
+    if (!current.some((each) => each.infoHash === infoHash)) await pause(daemon, infoHash);
   const isRemoved = async (id: UpdateId, known: Update | Progress | undefined): Promise<boolean> =>
     known === undefined ||
     (await removeUnreferenced(
@@ -161,7 +170,9 @@ export async function removeUnreferenced(
     );
     if (!isOurs && past.sha256 === null) return true;
     const isOfSubmit = isSamePath(torrent.downloadDir, config.publishDir);
-    const isNew = torrent.addedAt > newestAt && nowSeconds - torrent.addedAt < submissionSeconds;
+    // By a distance: a time to come is that of a clock that was ahead.
+    const isOfNow = Math.abs(nowSeconds - torrent.addedAt) < submissionSeconds;
+    const isNew = isOfNow && (torrent.addedAt > newestAt || newestAt > nowSeconds);
     // A submit of the same content is under way, and its announcement has yet to come.
     if (isOfSubmit && isNew) return false;
     // First: without the torrent no later pass would find it.
@@ -193,6 +204,17 @@ async function describeHeld(held: HeldUpdates): Promise<HeldAnnouncement[]> {
 /** Whether an announcement raises the high-water mark above an update for any tags of this node. */
 function isAbove({ id, target, noop }: HeldAnnouncement, other: UpdateId): boolean {
   return id.channel === other.channel && id.version > other.version && target === '' && !noop;
+}
+
+async function pause({ transmission, torrents }: Daemon, infoHash: string): Promise<void> {
+  const status = torrents.get(infoHash)?.status;
+  if (status !== undefined && status !== 'stopped') await transmission.stop(infoHash);
+}
+
+/** Whether an update expired within the last day, by a clock that may be wrong in either direction. */
+function hasJustExpired({ state, at }: Progress, nowSeconds: number): boolean {
+  const expiredAt = Date.parse(at.EXPIRED ?? '') / 1000;
+  return state === 'EXPIRED' && Math.abs(nowSeconds - expiredAt) < keepExpiredSeconds;
 }
 
 /** Acceptance of the newest announcement of a channel, unix seconds; 0 when it cannot be told. */

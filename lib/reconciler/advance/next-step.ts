@@ -91,7 +91,14 @@ export interface StepInput {
 
 /** Decides the next step from facts and Transmission's state alone. */
 export function decideStep(input: StepInput): Step {
-  const { update, torrent, data, progress, outcome, isMarked, nowSeconds } = input;
+  const { update, data, progress, outcome, isMarked, nowSeconds } = input;
+  // A time to come was stored by a clock that was ahead: it would hold everything up until then.
+  const passed = (at: number): number => (at > nowSeconds + clockSlackSeconds ? 0 : at);
+  const torrent = input.torrent && {
+    ...input.torrent,
+    addedAt: passed(input.torrent.addedAt),
+    activeAt: passed(input.torrent.activeAt),
+  };
 
   if (update.kind === 'withdraw')
     return outcome === undefined ? { kind: 'mark-complete', mark: !isMarked } : { kind: 'nothing' };
@@ -153,7 +160,7 @@ export function decideStep(input: StepInput): Step {
   if (isComplete) {
     // Peers that could not reach a daemon while it was down do not try it for 15 min
     // (getReconnectIntervalSecs in peer-mgr.c), and it has forgotten them: it has to connect to them.
-    const completeAt = Date.parse(progress?.at.COMPLETE ?? '') / 1000;
+    const completeAt = passed(Date.parse(progress?.at.COMPLETE ?? '') / 1000);
     // Answered, a failed announce is not repeated, nor logged, every two hours.
     const isUnanswered = hasFailedAnnounce(torrent) && torrent.peersConnected === 0;
     const announcePeers =
@@ -163,7 +170,7 @@ export function decideStep(input: StepInput): Step {
     return { kind: 'complete', mark: !isPast && !isMarked, resume, announcePeers };
   }
 
-  const queuedAt = Date.parse(progress?.at.QUEUED ?? '') / 1000;
+  const queuedAt = passed(Date.parse(progress?.at.QUEUED ?? '') / 1000);
   const hasForgotten = progress?.state === 'COMPLETE' || startedAt > queuedAt + clockSlackSeconds;
   if (hasForgotten && data === 'elsewhere') return again('its data is in another directory');
   if (torrent.hasMetadata && hasForgotten)

@@ -35,9 +35,9 @@ export function isReseedDue(
   if (Math.abs(nowSeconds - requestedAt) > maxAgeSeconds) return false;
   if (torrent === undefined) return isThere;
   const isSeed = torrent.percentDone === 1 && torrent.status === 'seeding';
-  const isServing = torrent.rateUpload > 0 || nowSeconds - torrent.activeAt < idleSeconds;
+  const isServing = torrent.rateUpload > 0 || Math.abs(nowSeconds - torrent.activeAt) < idleSeconds;
   const intervalSeconds = minIntervalSeconds + torrent.totalSize / bytesPerSecond;
-  return isSeed && !isServing && nowSeconds - torrent.addedAt >= intervalSeconds;
+  return isSeed && !isServing && Math.abs(nowSeconds - torrent.addedAt) >= intervalSeconds;
 }
 
 /**

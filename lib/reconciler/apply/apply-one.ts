@@ -11,7 +11,7 @@ import { modulesDir, outcomesDir, runFile, runsDir } from '../../state/layout.ts
 import { type Progress, readIfIntact, readProgress, writeProgress } from '../../state/progress.ts';
 import { replaceRecord } from '../../system/record.ts';
 import { activateKeySet, applyContent } from './install.ts';
-import { type ApplyDeps, outcomeMode } from './outcomes.ts';
+import { type ApplyDeps, isClockBehind, outcomeMode } from './outcomes.ts';
 import {
   copyToStaging,
   countBadContent,
@@ -25,7 +25,8 @@ const maxTries = 3;
 const backOffSeconds = [60, 600];
 /** From this interruption on Puppet is started again with a delay that doubles, before it at once. */
 const freeInterruptions = 5;
-const maxPauseSeconds = 3600;
+/** Longest pause before another try. */
+export const maxPauseSeconds = 3600;
 /** Time for advance to have Transmission check a download that was staged, lost, and is wrong now. */
 const checkSeconds = 60;
 
@@ -78,18 +79,20 @@ export async function applyOne(held: HeldUpdates, deps: ApplyDeps, update: Updat
   };
 
   // Killed between the two steps to POISONED.
-  const isSpent = outcome.state === 'FAILED' && outcome.tries >= maxTries;
-  if (isSpent || (outcome.state === 'FAILED' && isExpired(update, deps.nowSeconds()))) {
-    step('POISONED', isSpent ? outcome.reason : 'it expired before it could be applied');
+  if (outcome.state === 'FAILED' && outcome.tries >= maxTries) {
+    step('POISONED', outcome.reason);
     removeStaging(applyDir, update);
     return;
   }
+  // Not POISONED: an update that expired by a wrong clock counts again.
+  if (outcome.state === 'FAILED' && isExpired(update, deps.nowSeconds()))
+    step('STAGED', 'not tried again');
   if (outcome.state === 'STAGED' && isExpired(update, deps.nowSeconds())) {
     step('EXPIRED', 'it expired before it could be applied');
     removeStaging(applyDir, update);
     return;
   }
-  if (update.kind === 'withdraw') return;
+  if (update.kind === 'withdraw' || isClockBehind(update, deps)) return;
   if (outcome.state === 'FAILED') step('STAGED', 'trying again');
 
   const { directory, copy } = stagingOf(applyDir, update);

@@ -12,7 +12,7 @@ import { pruneApplySide } from '../../state/retention.ts';
 import { removeLeftOvers } from '../../system/durable-write.ts';
 import { endProcessGroup } from '../../system/process-group.ts';
 import { readRecord, replaceRecord } from '../../system/record.ts';
-import { applyOne } from './apply-one.ts';
+import { applyOne, maxPauseSeconds } from './apply-one.ts';
 import { type ApplyDeps, endOutcome, isRollback } from './outcomes.ts';
 import { removeStaging, stage } from './staging.ts';
 
@@ -123,7 +123,8 @@ function isDue(applyDir: string, update: Update, nowSeconds: number): boolean {
     case 'STAGED':
     case 'APPLYING': // interrupted: this process holds the lock
     case 'FAILED':
-      return outcome.nextTryAt <= nowSeconds;
+      // Later than any pause: it was set by a clock that was ahead.
+      return outcome.nextTryAt <= nowSeconds || outcome.nextTryAt > nowSeconds + maxPauseSeconds;
     default:
       return false;
   }

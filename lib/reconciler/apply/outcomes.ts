@@ -1,5 +1,6 @@
-import type { Update, UpdateId } from '../../announcement/update.ts';
+import { idOf, type Update, type UpdateId } from '../../announcement/update.ts';
 import type { EndedUpdate } from '../../state/candidates.ts';
+import { maxClockLeadSeconds } from '../../state/decide.ts';
 import { outcomesDir } from '../../state/layout.ts';
 import {
   isAppliedContent,
@@ -11,6 +12,7 @@ import {
   writeProgress,
 } from '../../state/progress.ts';
 import { renumberOutcome } from '../../state/retention.ts';
+import { isoTime } from '../../system/iso-time.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
 
 export interface ApplyDeps {
@@ -51,6 +53,18 @@ export function renumberAheadOfTime(applyDir: string, update: Update, nowSeconds
     if (isRecordAheadOfTime(id, outcome, nowSeconds))
       renumberOutcome(applyDir, id, update.version - 1, outcome, outcomeMode);
   }
+}
+
+/**
+ * Whether the clock is earlier than an update's own creation, so that it cannot tell whether the update has
+ * expired, nor its time to be applied; logs that. A key set has no such times.
+ */
+export function isClockBehind(update: Update, { nowSeconds, log }: ApplyDeps): boolean {
+  const now = nowSeconds();
+  if (update.kind === 'keyset' || update.created <= now + maxClockLeadSeconds) return false;
+  const reason = `the clock says ${isoTime(now)}, before the update was signed: it waits for the right time`;
+  log({ decision: 'wait', reason, ...idOf(update) });
+  return true;
 }
 
 /** SHA-256 of the content that this channel applied last; undefined when there is none, or it cannot be told. */

@@ -19,7 +19,13 @@ import { newProgress, type Progress, readProgress, writeProgress } from '../../s
 import { isPastContent } from '../../state/states.ts';
 import { freeBytesIn } from '../../system/directory.ts';
 import { isDelivered } from './install.ts';
-import { type ApplyDeps, lastApplied, outcomeMode, renumberAheadOfTime } from './outcomes.ts';
+import {
+  type ApplyDeps,
+  isClockBehind,
+  lastApplied,
+  outcomeMode,
+  renumberAheadOfTime,
+} from './outcomes.ts';
 
 /** Times that content with the wrong hash is checked again by Transmission, before it is rejected. */
 export const maxBadContent = 2;
@@ -72,7 +78,10 @@ export async function stage(config: Config, deps: ApplyDeps, update: Update): Pr
     // Nothing to download, and an emergency stop waits for nothing.
     return settle('APPLIED', 'every update of this channel that is not applied is withdrawn');
   }
-  const isAwaited = !isMarked(applyDir, update.infoHash) || update.notBefore > deps.nowSeconds();
+  const isAwaited =
+    !isMarked(applyDir, update.infoHash) ||
+    update.notBefore > deps.nowSeconds() ||
+    isClockBehind(update, deps);
   // A second download may never come, and the update has to expire all the same.
   if (isAwaited && outcome?.state !== 'QUEUED') return false;
   if (isExpired(update, deps.nowSeconds()))

@@ -312,6 +312,11 @@ const raw = {
   ],
 };
 
+it('secondsActive tells no age of a daemon whose clock was set back', async () => {
+  const { url } = await serve(success({ 'current-stats': { secondsActive: -34_560_000 } }));
+  expect(await client(url).secondsActive()).toBe(Infinity);
+});
+
 it('secondsActive counts this run of the daemon, and not all of its runs', async () => {
   const stats = {
     'cumulative-stats': { secondsActive: 999 },

@@ -495,3 +495,53 @@ describe('decideStep', () => {
     expect(decideStep(input(change))).toMatchObject(step);
   });
 });
+
+describe('decideStep after a clock that was 400 days ahead', () => {
+  const future = now + 400 * 86_400;
+  const queued = progress('QUEUED', { at: { QUEUED: iso(future) } });
+
+  it.each<Row>([
+    [
+      'adds a torrent anew to which nothing comes, and does not wait for the time of the wrong clock',
+      {
+        torrent: { ...lonely, percentDone: 0, hasMetadata: false, addedAt: future },
+        progress: queued,
+      },
+      { kind: 're-add', state: 'STALLED' },
+    ],
+    [
+      'takes a torrent for stalled that was active in the future',
+      {
+        torrent: { ...lonely, peersConnected: 1, activeAt: future },
+        progress: progress('QUEUED', { at: { QUEUED: iso(now - 100) } }),
+      },
+      { kind: 'download', state: 'STALLED' },
+    ],
+    [
+      'checks what the daemon has, which was started since by the right clock',
+      { torrent: downloading, progress: queued, daemonSeconds: 5 },
+      { kind: 'verify' },
+    ],
+    [
+      'announces the fleet to a complete torrent of a daemon that was started since',
+      {
+        torrent: seeding,
+        progress: progress('COMPLETE', { at: { COMPLETE: iso(future) } }),
+        daemonSeconds: 5,
+      },
+      { kind: 'complete', announcePeers: true },
+    ],
+    [
+      'adds a torrent to a daemon whose age cannot be told, since the clock was set back',
+      { progress: progress('QUEUED'), daemonSeconds: Infinity },
+      { kind: 'add' },
+    ],
+    [
+      'leaves a download alone whose daemon cannot tell its age',
+      { torrent: downloading, progress: progress('QUEUED'), daemonSeconds: Infinity },
+      { kind: 'download', state: 'QUEUED' },
+    ],
+  ])('%s', (_, change, step) => {
+    expect(decideStep(input(change))).toMatchObject(step);
+  });
+});
