@@ -87,7 +87,7 @@ export async function cleanUp(
   const announcements = await describeHeld(held);
   const stay = retainedAnnouncements(announcements);
   const spared: Update[] = [];
-  const expired: string[] = [];
+  const expired: Update[] = [];
   const leaving: { id: UpdateId; known: Update | Progress | undefined }[] = [];
   for (const { id, isRevoked, isForOthers } of past) {
     const update = (await held.offer(id))?.update;
@@ -99,22 +99,19 @@ export async function cleanUp(
     const isRenewable =
       isRevoked === true &&
       (isApplied(config, id) || (update !== undefined && isPublished(config, update)));
+    const isKept = update !== undefined && kept.get(id.channel)?.has(contentKey(update)) === true;
     const hasExpired = progress !== undefined && hasJustExpired(progress, nowSeconds);
     if (update === undefined) leaving.push({ id, known: progress });
     else if (isServed || isRenewable) spared.push(update);
-    else if (
-      (hasExpired || kept.get(id.channel)?.has(contentKey(update)) === true) &&
-      !(await (isLow ??= isSpaceLow()))
-    ) {
-      spared.push(update);
-      if (hasExpired) expired.push(update.infoHash);
-    } else leaving.push({ id, known: update });
+    else if ((isKept || hasExpired) && !(await (isLow ??= isSpaceLow())))
+      (isKept ? spared : expired).push(update);
+    else leaving.push({ id, known: update });
   }
 
-  const wanted = wantedBy([...current, ...spared]);
+  const wanted = wantedBy([...current, ...spared, ...expired]);
   // Kept, and not seeded.
-  for (const infoHash of expired)
-    if (!current.some((each) => each.infoHash === infoHash)) await pause(daemon, infoHash);
+  const seeded = new Set([...current, ...spared].map(({ infoHash }) => infoHash));
+  for (const { infoHash } of expired) if (!seeded.has(infoHash)) await pause(daemon, infoHash);
   const isRemoved = async (id: UpdateId, known: Update | Progress | undefined): Promise<boolean> =>
     known === undefined ||
     (await removeUnreferenced(
