@@ -295,6 +295,7 @@ const headerErrors =
 export function asArchiveError(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof UpdateError || 'syscall' in error) return error;
   const message = printable(error.message);
+  if (message === 'unexpected end of file') return badArchive(`it is cut off: ${message}`);
   if (headerErrors.test(message)) return badArchive(`${trailingGarbage} (${message})`);
   return badArchive(message);
 }

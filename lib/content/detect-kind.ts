@@ -77,6 +77,9 @@ export class PackedContent extends UpdateError {
   }
 }
 
+/** End of the hint for a directory that can be delivered once it is packed: `submit` adds the command. */
+export const packAsFile = 'to deliver it as one file';
+
 const moduleMark: RootMark = ['metadata.json', 'file'];
 
 /** Names of archives, of all that tar(1) compresses with. */
@@ -331,7 +334,7 @@ async function detectDirectory(path: string, wanted?: ContentKind): Promise<Dete
   const said = { why: 'by --kind', isDirectory: true };
   if (wanted === 'manifest' || wanted === 'file')
     throw new UpdateError('malformed', `${shown} is a directory, and no ${wanted}`, {
-      hint: 'pack it into an archive, and submit that with --kind file',
+      hint: packAsFile,
     });
   if (wanted === 'module') {
     await listDirectory(path);
@@ -344,7 +347,7 @@ async function detectDirectory(path: string, wanted?: ContentKind): Promise<Dete
   }
   if (!environmentMarks.some(([name, type]) => listing.get(name) === type)) {
     throw new UpdateError('malformed', `"${printable(path)}" is a directory without manifests/`, {
-      hint: 'an environment has manifests/, and may have modules/, hiera.yaml and data/; pack other directories into an archive and submit that',
+      hint: `an environment has manifests/, and may have modules/, hiera.yaml and data/; ${packAsFile}`,
     });
   }
   const check = async (): Promise<void> => {

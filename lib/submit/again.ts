@@ -2,7 +2,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { isContentName } from '../announcement/fields.ts';
 import { programName, quoteWord, shellCommand } from '../command-hint.ts';
 import type { ContentKind } from '../announcement/fields.ts';
-import { PackedContent, UnclearKind } from '../content/detect-kind.ts';
+import { packAsFile, PackedContent, UnclearKind } from '../content/detect-kind.ts';
 import { deliverAsFile } from '../content/peek.ts';
 import { FaultyContent, type Remedy } from '../content/faults.ts';
 import type { Format } from '../content/format.ts';
@@ -96,6 +96,7 @@ function hintFor(error: UpdateError, typed: Typed, kind?: ContentKind): string |
   }
   if (error.hint.endsWith(deliverAsFile))
     return `${error.hint}: ${submitAgain(typed, { kind: 'file' })}`;
+  if (error.hint.endsWith(packAsFile)) return `${error.hint}: ${packCommand(typed)}`;
   const mended = mend(error, typed, kind);
   return mended === undefined ? undefined : `submit a copy without these faults: ${mended}`;
 }
@@ -124,6 +125,15 @@ function unpackCommand(format: Format, typed: Typed, kind?: ContentKind): string
   const target = `"$d"/${quoteWord(name)}`;
   const command = `${shellCommand(...format.decompressor)} < ${quoteWord(typed.file)} > ${target}`;
   return [`${makeDirectory} && ${command} && ${submitAgain(typed, { kind, file: target })}`];
+}
+
+/** Packs a directory into one file, for what is no code. */
+function packCommand(typed: Typed): string {
+  const directory = resolve(typed.file);
+  const name = basename(directory);
+  const target = `"$d"/${quoteWord(`${name}.tar.gz`)}`;
+  const pack = shellCommand('tar', '-C', dirname(directory), '-czf');
+  return `${makeDirectory} && ${pack} ${target} -- ${quoteWord(name)} && ${submitAgain(typed, { kind: 'file', file: target })}`;
 }
 
 /** Unpacks an archive without what nodes refuse, and submits the directory. */

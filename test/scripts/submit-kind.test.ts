@@ -200,6 +200,16 @@ describe('submit --kind', () => {
     }
   });
 
+  it('refuses a directory that is neither, with a command that packs and delivers it', async () => {
+    tree('two words', { 'a.jpg': 'x' });
+    const [command = ''] = await refusedWith(
+      65,
+      /without manifests/,
+      ...['two words', '--dry-run', '--name', 'photos.tar.gz'],
+    );
+    expect(paste(command)).toMatchObject({ kind: 'file', name: 'photos.tar.gz' });
+  });
+
   it.each<[string[], number, RegExp]>([
     [['site.pp', '--kind', 'keyset'], 64, /--kind is one of manifest, module, environment, file/],
     [['--withdraw', 'web', '--kind', 'file'], 64, /--kind has no meaning with --withdraw/],
