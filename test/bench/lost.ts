@@ -1,6 +1,6 @@
 /**
  * Measures the time from a reconcile on nodes that have lost an applied content until each has it again, with
- * seeds that have seen them complete. Runs in test/support/run/sandbox.sh (`npm run bench:lost`); see
+ * seeds that have seen them complete; or that of a roll-back by hand to a content that was applied before. Runs in test/support/run/sandbox.sh (`npm run bench:lost`); see
  * docs/performance.md.
  */
 import { randomBytes } from 'node:crypto';
@@ -8,20 +8,24 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contentFileName } from '../../lib/announcement/metainfo.ts';
+import { nameOf } from '../../lib/announcement/update.ts';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { startFleet } from '../support/fleet/fleet.ts';
-import { hasEvent, submit } from '../support/fleet/submit.ts';
+import { hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
 import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:lost -- [--seeds N] [--losers N] [--rounds N] [--json]
+       npm run bench:lost -- --rollback [--rounds N] [--json]
 
 Submits 5 MB, waits until every node has applied them and the seeds know that, deletes them on some nodes,
 and says how long after their next reconcile all of them have the content again, in milliseconds.
+With --rollback a sender that is no target submits A to a canary, renews it for all, submits B, and then A
+again: the time from that until the last of four targets has applied it.
 
   --seeds N    nodes that keep the content, the submitter among them (default 1)
   --losers N   nodes that lose it, all at once (default 1)
-  --rounds N   times to lose it (default 10)
+  --rounds N   times to lose it, or to go back (default 10)
   --json       one JSON object on the last line
 `;
 
@@ -79,6 +83,39 @@ async function measure(seeds: number, losers: number, rounds: number): Promise<n
   }
 }
 
+async function measureRollback(rounds: number): Promise<number[]> {
+  const fleet = await startFleet({ nodes: 5 });
+  try {
+    const [operator, ...targets] = fleet.nodes as [FleetNode, ...FleetNode[]];
+    const all = `node=${targets.map(({ name }) => name).join('|')}`;
+    const applied = async (update: Submitted, nodes: readonly FleetNode[]): Promise<void> => {
+      const isApplied = (): boolean => nodes.every((node) => hasEvent(node, update, 'applied'));
+      await fleet.waitFor(`${nameOf(update)} is applied`, isApplied, timeoutMs);
+    };
+    const results: number[] = [];
+    for (let round = 1; round <= rounds; round += 1) {
+      const [a, b] = ['a', 'b'].map((name) => {
+        const file = join(fleet.directory, `${name}.bin`);
+        writeFileSync(file, randomBytes(bytes));
+        return file;
+      }) as [string, string];
+      const to = (expression: string): string[] => ['--channel', 'back', '--target', expression];
+      await applied(await submit(operator, a, ...to('node=n2')), targets.slice(0, 1));
+      const renewed = await operator.script('renew', ['back', '--target', all, '--json']);
+      await applied(JSON.parse(renewed.stdout) as Submitted, targets);
+      await applied(await submit(operator, b, ...to(all)), targets);
+      const again = await submit(operator, a, ...to(all));
+      const begin = Date.now();
+      await applied(again, targets);
+      results.push(Date.now() - begin);
+      process.stderr.write(`round ${round}: ${results.at(-1)} ms\n`);
+    }
+    return results;
+  } finally {
+    fleet.stop();
+  }
+}
+
 const { parse, usage } = commandLineOf(() => 'npm run bench:lost -- --help');
 
 async function main(): Promise<void> {
@@ -88,6 +125,7 @@ async function main(): Promise<void> {
       seeds: { type: 'string', default: '1' },
       losers: { type: 'string', default: '1' },
       rounds: { type: 'string', default: '10' },
+      rollback: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -102,10 +140,13 @@ async function main(): Promise<void> {
   } else if (![seeds, losers, rounds].every((n) => Number.isInteger(n) && n >= 1 && n <= 60)) {
     throw usage('--seeds, --losers and --rounds are whole numbers from 1 to 60');
   } else {
-    const wholeMs = (await measure(seeds, losers, rounds)).sort((a, b) => a - b);
-    const report = { seeds, losers, bytes, maxMs: Math.max(...wholeMs), wholeMs };
+    const { rollback } = values;
+    const measured = rollback ? measureRollback(rounds) : measure(seeds, losers, rounds);
+    const wholeMs = (await measured).sort((a, b) => a - b);
+    const of = rollback ? { rollback } : { seeds, losers };
+    const report = { ...of, bytes, maxMs: Math.max(...wholeMs), wholeMs };
     if (values.json) console.log(JSON.stringify(report));
-    else console.log(`whole again after ${wholeMs.join(', ')} ms`);
+    else console.log(`${rollback ? 'applied' : 'whole'} again after ${wholeMs.join(', ')} ms`);
   }
 }
 

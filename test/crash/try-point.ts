@@ -78,12 +78,14 @@ function checkError(scene: Scene, point: Point, ending: Ending): Found {
   if (status !== 0 && !isUsual) return fault(`exits with ${String(status)}, not 75`);
   if (prepared.isTaken !== undefined && !prepared.isTaken() && status === 0)
     return [{ invariant: 'lost', detail: 'exits with 0, and its effect is not there' }];
-  return isLogCall(point) || prepared.isTaken !== undefined || isExplained(node.config)
+  return isForPeople(point) || prepared.isTaken !== undefined || isExplained(node.config)
     ? []
     : fault('exits with 0, and nothing tells of the error');
 }
 
-const isLogCall = ({ key }: Point): boolean => key.includes('events.log') || key.includes('/runs/');
+/** Whether a call writes what only people read: the log, that of a run, or who holds a lock. */
+const isForPeople = ({ key }: Point): boolean =>
+  key.includes('events.log') || key.includes('/runs/') || /write64 .*\.lock\b/.test(key);
 
 /** Whether the last wake-up has logged the update that waits, or all went well in the end. */
 function isExplained({ applyDir, stateDir }: { applyDir: string; stateDir: string }): boolean {

@@ -41,8 +41,8 @@ export interface TransmissionClient {
 /**
  * A client of transmission-daemon's RPC; no request is sent before the first call.
  *
- * Every call rejects with UpdateError: `unavailable` when the daemon is down, slow (a call takes at
- * most `timeoutSeconds`), or refuses; `configuration` for wrong credentials; `try-later` when locked out.
+ * Every call rejects with UpdateError: `unavailable` when the daemon is down or slow (a call takes at most
+ * `timeoutSeconds`); `configuration` for wrong credentials, or what it refuses; `try-later` when locked out.
  * An unknown info hash is no error: the daemon then does nothing.
  *
  * @param options.credentialsFile JSON with `username` and `password`; null without authentication

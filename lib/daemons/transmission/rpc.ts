@@ -44,7 +44,7 @@ export class TransmissionRpc extends Transmission {
   /**
    * Makes one RPC call; resolves, on success only, to the response that the library's methods expect.
    *
-   * @throws UpdateError `unavailable`, `configuration` (401) or `try-later` (403)
+   * @throws UpdateError `unavailable`, `configuration` (401, or a refusal) or `try-later` (403)
    */
   override request<T>(method: string, args: unknown = {}): LibraryResponse<T> {
     // The library's methods read `_data` of this response and nothing else.
