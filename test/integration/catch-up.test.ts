@@ -201,15 +201,16 @@ function payloadOf(node: FleetNode, id: UpdateId): string {
 
 describe('forty joins at once', () => {
   it('lead to a few queries', async () => {
-    // One that runs already asks by the command that it knows, and is not counted.
-    await fleet.waitFor(
-      'no reconciler runs any more',
-      () => programsOf(late.namespace, 'p2p-update.cjs reconcile').length === 0,
-    );
     const program = join(late.directory, 'etc', 'serf.sh');
     const log = join(late.directory, 'etc', 'queries');
     writeFileSync(program, `#!/bin/sh\necho "$*" >> '${log}'\nexec serf "$@"\n`, { mode: 0o755 });
     configure(late, { serf: { ...late.config.serf, command: program } });
+    // One that ran already asks by the command that it knows, and would not be counted.
+    await fleet.waitFor(
+      'no reconciler runs any more',
+      () => programsOf(late.namespace, 'p2p-update.cjs reconcile').length === 0,
+    );
+    writeFileSync(log, '');
     const begunAt = Date.now();
     const handler = join(repository, 'dist/handlers/member-join.cjs');
     const script = 'for i in $(seq 40); do "$0" < /dev/null & done; wait';

@@ -4,7 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { distDirectory } from '../../lib/build.ts';
 import { serfEnvironment } from '../support/fleet/serf-environment.ts';
 import { a2, a6, DamagedNode, keyOf } from '../support/history/damaged-node.ts';
+import { startedAt } from '../support/history/history.ts';
 import { mustRun, runSync } from '../support/run/command.ts';
+import { clockOf } from '../support/run/faketime.ts';
 import { distForOthers, programArgv } from '../support/run/program.ts';
 import { readTree } from '../support/run/tree.ts';
 
@@ -13,6 +15,8 @@ const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
 const asAnother = { skip: process.geteuid?.() !== 0 || runSync([...nobody, 'true']).status !== 0 };
 
 describe('the real programs', () => {
+  // The time of the history, before which nothing of it is applied.
+  const clock = clockOf(new Date(startedAt * 1000).toISOString().slice(0, 19).replace('T', ' '));
   const program = (
     place: DamagedNode,
     name: string,
@@ -23,7 +27,9 @@ describe('the real programs', () => {
     const { config } = place.node;
     if (!existsSync(configFile)) writeFileSync(configFile, JSON.stringify(config));
     const argv = [...identity, ...programArgv(name, dist)];
-    return runSync(argv, { env: serfEnvironment(configFile), input });
+    // What faketime shares is closed to another user.
+    const env = { ...serfEnvironment(configFile), ...(identity.length === 0 ? clock : {}) };
+    return runSync(argv, { env, input });
   };
 
   it('name the damaged file, and exit with 78', async () => {
