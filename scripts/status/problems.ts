@@ -136,11 +136,11 @@ function helpFor(row: ChannelRow, at: number): Help | null {
   if (current === null || why !== current.reason) return there('reconcile');
   const name = nameOf({ channel, version: current.version });
   switch (current.state) {
+    case 'FAILED':
     case 'POISONED':
       return there('retry', name);
     case 'EXPIRED':
       return here('submit', '--renew', name);
-    case 'FAILED':
     case 'REJECTED':
       return there('log', name);
     case 'DAMAGED':

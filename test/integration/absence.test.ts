@@ -197,10 +197,9 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
 
   it('sends updates that need the new keys, while a node has no Transmission', async () => {
     await lossy.transmission.end('SIGTERM');
-    const target = '${settings::confdir}/site';
-    const manifest = join(fleet.directory, 'site.pp');
-    writeFileSync(manifest, `file { "${target}": content => 'newest' }\n`);
-    const site = await submit(operator, manifest, '--channel', 'site');
+    const file = join(fleet.directory, 'site.txt');
+    writeFileSync(file, 'newest');
+    const site = await submit(operator, file, '--channel', 'site');
     newest.set('site', site);
     await fleet.waitFor('the operator has applied it', () => hasApplied(operator));
     await fleet.waitFor('it has come to who has no Transmission', () => holds(lossy, site));
@@ -239,7 +238,7 @@ describe('a fleet with absent nodes', { timeout: (4 * period + 3 * workSeconds) 
         const delivered = readFileSync(join(node.config.deliveryDir, `${channel}.bin`), 'utf8');
         expect(delivered).toBe(nameOf(id));
       }
-      expect(readFileSync(join(node.config.puppet.confDir, 'site'), 'utf8')).toBe('newest');
+      expect(readFileSync(join(node.config.deliveryDir, 'site.txt'), 'utf8')).toBe('newest');
       const applied = updatesWith(node, 'applied');
       expect(applied).toEqual([...new Set(applied)]);
     }

@@ -225,7 +225,8 @@ describe('forty joins at once', () => {
       await reconcile(late);
       const last = readCatchUp(stateDir);
       const joinedAt = readJoinedAt(stateDir) ?? Infinity;
-      return last !== undefined && last.left !== 'time' && last.startedAt >= joinedAt;
+      // On a busy machine Serf may take the others for failed for a while: then there is nobody to ask.
+      return last?.left === 'nothing' && last.members > 1 && last.startedAt >= joinedAt;
     });
     const seconds = (Date.now() - begunAt) / 1000;
     const queries = readFileSync(log, 'utf8')

@@ -275,6 +275,17 @@ describe('what this node makes of an update', () => {
     expect(await submit('--resend', key)).toMatchObject({ status: 0 });
   });
 
+  it.each<[string, string[]]>([
+    ['one that is for other nodes', ['--target', 'node=n2']],
+    ['one that waits for its time', ['--not-before', '+2h']],
+  ])('is that it has taken it: %s', async (_, args) => {
+    const { operator, submit } = await startConnected();
+    setAnswers(operator, { n1: '{"matches":true}' });
+    const { status, stdout, stderr } = await submit(operator.file('a.bin', 'x'), ...args);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(/\nsent to the fleet: this node has taken it\n$/);
+  });
+
   it('is told: a refusal with its reason, a channel that it does not follow as sent', async () => {
     const { operator, submit } = await startConnected();
     const file = join(operator.directory, 'config.json');

@@ -19,7 +19,7 @@ import {
 import { isLegalStep, type State } from '../../state/states.ts';
 import type { LoggedEvent } from '../../system/event-log.ts';
 import type { Step } from './next-step.ts';
-import { copyContent } from './torrent-data.ts';
+import { copyContent, requireReadable } from './torrent-data.ts';
 import { keepTorrentFile, keptMetainfo, metainfoOf } from './torrent-file.ts';
 
 const checkPollMs = 500;
@@ -102,6 +102,7 @@ export async function takeStep(
       transitionTo(config, deps, update, 'QUEUED', step.reason, { badContent: step.badContent });
       return [quietly(deps, update, awaitCheck(config, deps, update))];
     case 'copy':
+      await requireReadable(update, step.from);
       transitionTo(config, deps, update, 'QUEUED', step.reason);
       return [copyContent(config, update, step.from).then(() => 'look again' as const)];
     case 'complete': {

@@ -1,5 +1,5 @@
 import { constants, lstatSync, rmdirSync, rmSync, type Stats, unlinkSync } from 'node:fs';
-import { copyFile, mkdir, rename, stat } from 'node:fs/promises';
+import { access, copyFile, mkdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { contentLocation, contentName, type Update } from '../../announcement/update.ts';
 import type { Config } from '../../config.ts';
@@ -70,28 +70,44 @@ export function removeDownloaded(config: Config, update: Update): boolean {
 }
 
 /**
+ * Checks that this user can read content that the daemon has in a directory of somebody else.
+ *
+ * @throws UpdateError `configuration` otherwise
+ */
+export async function requireReadable(update: Update, from: string): Promise<void> {
+  const source = join(from, contentName(update));
+  try {
+    // Neither a FIFO, which would block, nor a device.
+    if (!(await stat(source)).isFile()) throw new Error('not a regular file');
+    await access(source, constants.R_OK);
+  } catch (cause) {
+    throw new UpdateError(
+      'configuration',
+      `${printable(source)}, which Transmission has, cannot be read`,
+      { hint: `open it to the user ${nodeUser}`, cause },
+    );
+  }
+}
+
+/**
  * Copies content that the daemon has in a directory of somebody else, where it stays, for the apply side.
  *
- * @throws UpdateError `configuration` when this user cannot read it, `try-later` when it cannot be copied
+ * @throws UpdateError `try-later` when it cannot be copied
  */
 export async function copyContent(config: Config, update: Update, from: string): Promise<void> {
   const source = join(from, contentName(update));
   const { directory, file } = contentLocation(update, copiesDir(config.stateDir));
   const temporary = join(directory, `.copy-${process.pid}`);
   try {
-    // Neither a FIFO, which would block, nor a device.
-    if (!(await stat(source)).isFile()) throw new Error('not a regular file');
     await mkdir(directory, { recursive: true, mode: 0o750 });
     await copyFile(source, temporary, constants.COPYFILE_FICLONE);
     await rename(temporary, file);
   } catch (cause) {
     rmSync(temporary, { force: true });
-    const isClosed = hasErrno(cause, 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'ELOOP');
-    throw new UpdateError(
-      isClosed ? 'configuration' : 'try-later',
-      `cannot copy ${printable(source)}, which Transmission has`,
-      { hint: `open it to the user ${nodeUser}, or free space below ${directory}`, cause },
-    );
+    throw new UpdateError('try-later', `cannot copy ${printable(source)} to ${directory}`, {
+      hint: `free space below ${directory}`,
+      cause,
+    });
   }
 }
 
