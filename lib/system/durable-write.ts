@@ -4,6 +4,7 @@ import {
   fchmodSync,
   fsyncSync,
   linkSync,
+  lstatSync,
   openSync,
   readdirSync,
   renameSync,
@@ -85,6 +86,22 @@ export function replaceDurably(file: string, content: string | Uint8Array, mode 
     throw error;
   }
   fsyncDirectory(dirname(file));
+}
+
+/**
+ * Removes the names that {@link createDurably} gave a file, beside its own, when it was killed before it took
+ * them away. A name elsewhere is another matter, and stays.
+ */
+export function removeTemporaryNames(file: string): void {
+  const stats = lstatSync(file, { throwIfNoEntry: false });
+  if (stats === undefined || stats.nlink === 1) return;
+  const directory = dirname(file);
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith(temporaryPrefix)) continue;
+    const other = lstatSync(join(directory, name), { throwIfNoEntry: false });
+    if (other?.ino === stats.ino && other.dev === stats.dev)
+      rmSync(join(directory, name), { force: true });
+  }
 }
 
 /**

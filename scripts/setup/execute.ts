@@ -13,7 +13,13 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { UpdateError } from '../../lib/errors.ts';
 import type { Ownership } from '../../lib/state/layout.ts';
-import { createDurably, fsyncDirectory, replaceDurably } from '../../lib/system/durable-write.ts';
+import {
+  createDurably,
+  fsyncDirectory,
+  removeLeftOvers,
+  removeTemporaryNames,
+  replaceDurably,
+} from '../../lib/system/durable-write.ts';
 import { printable } from '../../lib/system/printable.ts';
 import type { Manager } from '../doctor/manager.ts';
 import { replaceAs } from './as-user.ts';
@@ -53,12 +59,15 @@ export function takeSetupStep(step: SetupStep, root: string, manager: Manager): 
       return;
     case 'correct':
       inParent(root, step.path, (path) => {
+        // Those of a set-up that was killed.
+        removeTemporaryNames(path);
         setOwnership(root, path, step.ownership, 0);
       });
       return;
     case 'write-file':
       inParent(root, step.path, (path) => {
         const { mode } = step.ownership;
+        removeLeftOvers(dirname(path), Date.now());
         if (step.old !== undefined) replaceDurably(path, step.text, mode);
         else if (!createDurably(path, step.text, mode))
           throw new Error(`${step.path} was made just now`);

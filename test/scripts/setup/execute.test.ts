@@ -1,4 +1,12 @@
-import { linkSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { SetupStep } from '../../../scripts/setup/plan.ts';
@@ -72,5 +80,21 @@ describe('takeSetupStep', () => {
       size: 6,
     });
     expect(readdirSync(elsewhere)).toEqual(['secret']);
+  });
+
+  it('corrects a file whose writer was killed before it took its temporary name away', () => {
+    const root = temporaryDirectory();
+    const at = (name: string): string => join(root, 'state', name);
+    mkdirSync(join(root, 'state'));
+    for (const name of ['file', '.tmp-other']) writeFileSync(at(name), name, { mode: 0o600 });
+    linkSync(at('file'), at('.tmp-1-2-3'));
+    takeSetupStep(correct('/state/file'), root, 'none');
+    expect(statSync(at('file'))).toMatchObject({ nlink: 1, mode: 0o100_640 });
+    // What may be in use stays; after ten minutes the next file that is written there takes it away.
+    expect(readdirSync(join(root, 'state')).sort()).toEqual(['.tmp-other', 'file']);
+    utimesSync(at('.tmp-other'), 0, 0);
+    const write = { kind: 'write-file', path: '/state/new', ownership, text: '' } as const;
+    takeSetupStep({ ...write, old: undefined }, root, 'none');
+    expect(readdirSync(join(root, 'state')).sort()).toEqual(['file', 'new']);
   });
 });
