@@ -15,7 +15,7 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: ['test/{integration,attacks}/**'],
           // Most of them wait for a process that they have started.
-          maxWorkers: 4,
+          maxWorkers: 3,
           // Files share what they import: reading it anew for each takes longer than many of them do.
           isolate: false,
           // No test is bound by the speed of the machine: test/support/run/run-tests.ts ends what hangs.

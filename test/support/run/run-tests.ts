@@ -14,8 +14,11 @@ import { stripVTControlCharacters } from 'node:util';
 
 const root = join(import.meta.dirname, '..', '..', '..');
 const withDaemons = /^test\/(integration|attacks)\//;
-/** More than there are cores: most of them wait for a daemon at any time. */
-const atOnce = availableParallelism() * 2 + 2;
+/**
+ * More than there are cores, since most of them wait for a daemon at any time; and no more than that, or the
+ * nodes are too busy to answer each other within the seconds of a query.
+ */
+const atOnce = availableParallelism() + 2;
 /** A hang; beside forty busy processes the longest takes half of it. */
 const limitMs = 2_400_000;
 /** Lines of Vitest that name the failures, with the first lines of the reasons. */
