@@ -49,7 +49,7 @@ const stalled = Array.from({ length: 5 }, (_, i) => {
 
 it('a node begins a download from a throttled seeder, and five that no peer has', async () => {
   await seed(seeder, slow, slowContent);
-  const throttle = { ids: [slow.infoHash], uploadLimited: true, uploadLimit: 20 };
+  const throttle = { ids: [slow.infoHash], uploadLimited: true, uploadLimit: 8 };
   await callTransmission(seeder, 'torrent-set', throttle);
   for (const update of [slow, ...stalled]) await send(update);
   await fleet.waitFor('Transmission has all six', async () => (await torrentsOn(node)).size === 6);

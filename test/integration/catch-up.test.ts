@@ -98,18 +98,6 @@ async function reconcile(node: FleetNode): Promise<void> {
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
-/** Waits for the late node, which reconciles each minute, as it does by its timer: on a busy machine nobody may answer at first. */
-function waitForLate(description: string, condition: () => boolean): Promise<true> {
-  let dueAt = Date.now() + 60_000;
-  return fleet.waitFor(description, async () => {
-    if (Date.now() >= dueAt) {
-      dueAt += 60_000;
-      await late.script('reconcile', ['--no-wait']);
-    }
-    return condition();
-  });
-}
-
 /** Has a node answer the query by a script: $1 is the first word that was asked. */
 async function answerBy(node: FleetNode, script: string): Promise<void> {
   const file = join(node.directory, 'etc', 'answer.sh');
@@ -137,7 +125,9 @@ describe('a node that heard no event', () => {
   it('has every channel soon after it has joined', async () => {
     const ids = await Promise.all(['one', 'two', 'three'].map((channel) => announce(channel)));
     await start(late);
-    await waitForLate('n4 has accepted all', () => ids.every((id) => hasEvent(late, id, 'accept')));
+    await fleet.waitFor('n4 has accepted all', () =>
+      ids.every((id) => hasEvent(late, id, 'accept')),
+    );
     for (const id of ids) {
       const [first] = eventsOf(late, id);
       expect(first).toMatchObject({ handler: 'advance', decision: 'accept' });
@@ -165,8 +155,8 @@ describe('a node that heard no event', () => {
     );
     await answerBy(withholding, "echo '1 1 0 00000000'");
     await start(late);
-    await waitForLate('n4 has applied it', () => hasApplied(late, id));
-    await waitForLate('n4 has refused what n3 said', () =>
+    await fleet.waitFor('n4 has applied it', () => hasApplied(late, id));
+    await fleet.waitFor('n4 has refused what n3 said', () =>
       late
         .events()
         .some(({ decision, reason }) => decision === 'refuse' && reason.endsWith(', from n3')),
@@ -185,7 +175,7 @@ describe('a node that heard no event', () => {
     await answerBy(lying, 'head -c 900 /dev/urandom');
     await answerBy(withholding, "head -c 100000 /dev/zero | tr '\\0' x");
     await start(late);
-    await waitForLate('n4 holds it', () => held(late).includes(updateKey(id)));
+    await fleet.waitFor('n4 holds it', () => held(late).includes(updateKey(id)));
   });
 
   it('follows the chain of key sets, two epochs of them', async () => {

@@ -9,6 +9,9 @@ import { FleetNode } from './fleet-node.ts';
 import { type Layout, layNetwork } from './network.ts';
 import { waitFor } from '../run/wait-for.ts';
 
+/** The product's timer. */
+const timerMs = 60_000;
+
 /** The fleet id in the key set of every test fleet. */
 export const fleetId = 'test-fleet';
 
@@ -49,7 +52,11 @@ export interface Fleet {
   nodes: FleetNode[];
   /** The operator's node has the private ones below its etc/: release-1.pem and so on, and root-1.pem. */
   keys: TestKeys;
-  /** Asks until a condition holds; the error shows the tail of every log. */
+  /**
+   * Asks until a condition holds; the error shows the tail of every log. Meanwhile each node that is up reconciles
+   * once a minute, as it does by its timer: on a busy machine that is what heals an answer, or a connection, that
+   * came too late.
+   */
   waitFor<T>(
     description: string,
     condition: () => T | Promise<T>,
@@ -101,12 +108,21 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       });
     });
     const logs = (): string => nodes.map((node) => node.logs()).join('\n');
+    const reconcile = (): void => {
+      for (const node of nodes)
+        // What it finds is in its log; a test may have taken anything from it.
+        if (node.serf.isRunning) node.script('reconcile', ['--no-wait']).catch(() => undefined);
+    };
     const fleet: Fleet = {
       directory,
       keys,
       nodes,
-      waitFor: (description, condition, timeoutMs) =>
-        waitFor(description, condition, timeoutMs, logs),
+      waitFor: (description, condition, timeoutMs) => {
+        const timer = options.joins === false ? undefined : setInterval(reconcile, timerMs);
+        return waitFor(description, condition, timeoutMs, logs).finally(() => {
+          clearInterval(timer);
+        });
+      },
       logs,
       stop,
     };
