@@ -116,7 +116,10 @@ async function readOffer(
   held: HeldUpdates | undefined,
   id: UpdateId,
 ): Promise<Offer | undefined> {
-  const offer = (await held?.offer(id).catch(requireUnreadable)) ?? undefined;
+  const offer = await held?.offer(id).catch((error: unknown) => {
+    requireUnreadable(error);
+    return undefined;
+  });
   if (offer !== undefined || id.channel !== keySetChannel) return offer;
   return orUndefined(() => {
     const link = readChained(config.applyDir, id.version);

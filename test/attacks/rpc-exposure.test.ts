@@ -250,12 +250,12 @@ describe('reconcile distinguishes a wrong password from a lock-out', () => {
     expect(locked.status).toBe(75);
     expect(locked.stderr).toMatch(/error: .*\(403\)\n.*hint: restart transmission-daemon/);
     // The first pass of a node makes its directories, which is news, for which it looks again.
-    const lines = node.events().filter(({ reason }) => /\(40[13]\)/.test(reason));
-    expect(new Set(lines.map(({ handler, decision }) => `${handler} ${decision}`))).toEqual(
-      new Set(['advance wait']),
-    );
-    expect(lines[0]?.reason).toContain('(401)');
-    expect(lines.at(-1)?.reason).toContain('(403)');
+    const lines = node.events().flatMap(({ handler, decision, reason }) => {
+      const [code] = /\(40[13]\)/.exec(reason) ?? [];
+      return code === undefined ? [] : [`${handler} ${decision} ${code}`];
+    });
+    expect(lines.length).toBeLessThanOrEqual(3);
+    expect([...new Set(lines)]).toEqual(['advance wait (401)', 'advance wait (403)']);
 
     await node.transmission.end('SIGTERM');
     await node.transmission.start();

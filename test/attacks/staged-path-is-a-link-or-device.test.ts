@@ -26,7 +26,7 @@ describe('in the place of the download', () => {
       const begin = performance.now();
       const events = await node.apply();
       expect(performance.now() - begin).toBeLessThan(30_000);
-      // What was deleted, or cut by a full disk, is no fault of the update: advance has it downloaded again.
+      // A deletion, or a cut by a full disk, is no fault of the update: advance has it downloaded again.
       const isIncomplete = ['nothing', 'an empty file', 'a file one byte short'].includes(name);
       expect(events).toMatchObject([{ decision: isIncomplete ? 'wait' : 'queued' }]);
       expect(events[0]?.reason).toMatch(reason);

@@ -1,18 +1,18 @@
 /**
  * Measures the time from a reconcile on nodes that have lost an applied content until each has it again, with
- * seeds that have seen them complete; or that of a roll-back by hand to a content that was applied before. Runs in test/support/run/sandbox.sh (`npm run bench:lost`); see
- * docs/performance.md.
+ * seeds that have seen them complete; or that of a roll-back by hand to a content that was applied before. Runs
+ * in test/support/run/sandbox.sh (`npm run bench:lost`); see docs/performance.md.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contentFileName } from '../../lib/announcement/metainfo.ts';
-import { nameOf } from '../../lib/announcement/update.ts';
 import { exitStatus, formatError } from '../../lib/errors.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { startFleet } from '../support/fleet/fleet.ts';
-import { hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
+import { prepareRollBack } from '../support/fleet/roll-back.ts';
+import { hasEvent, submit } from '../support/fleet/submit.ts';
 import { commandLineOf } from '../../scripts/cli/command-line.ts';
 
 const help = `Usage: npm run bench:lost -- [--seeds N] [--losers N] [--rounds N] [--json]
@@ -30,8 +30,6 @@ again: the time from that until the last of four targets has applied it.
 `;
 
 const bytes = 5_000_000;
-/** The product's timer. */
-const timerMs = 60_000;
 const timeoutMs = 300_000;
 /** Time in which a daemon has told its peers of its last pieces. */
 const toldMs = 12_000;
@@ -64,16 +62,8 @@ async function measure(seeds: number, losers: number, rounds: number): Promise<n
       await sleep(toldMs);
       for (const node of lost) rmSync(copyOn(node));
       const begin = Date.now();
-      const reconcile = (): void => {
-        for (const node of lost) void node.script('reconcile', ['--no-wait']);
-      };
-      reconcile();
-      const timer = setInterval(reconcile, timerMs);
-      try {
-        await fleet.waitFor('all have it again', () => lost.every(isWhole), timeoutMs);
-      } finally {
-        clearInterval(timer);
-      }
+      for (const node of lost) void node.script('reconcile', ['--no-wait']);
+      await fleet.waitFor('all have it again', () => lost.every(isWhole), timeoutMs);
       results.push(Date.now() - begin);
       process.stderr.write(`round ${round}: ${results.at(-1)} ms\n`);
     }
@@ -86,28 +76,10 @@ async function measure(seeds: number, losers: number, rounds: number): Promise<n
 async function measureRollback(rounds: number): Promise<number[]> {
   const fleet = await startFleet({ nodes: 5 });
   try {
-    const [operator, ...targets] = fleet.nodes as [FleetNode, ...FleetNode[]];
-    const all = `node=${targets.map(({ name }) => name).join('|')}`;
-    const applied = async (update: Submitted, nodes: readonly FleetNode[]): Promise<void> => {
-      const isApplied = (): boolean => nodes.every((node) => hasEvent(node, update, 'applied'));
-      await fleet.waitFor(`${nameOf(update)} is applied`, isApplied, timeoutMs);
-    };
     const results: number[] = [];
     for (let round = 1; round <= rounds; round += 1) {
-      const [a, b] = ['a', 'b'].map((name) => {
-        const file = join(fleet.directory, `${name}.bin`);
-        writeFileSync(file, randomBytes(bytes));
-        return file;
-      }) as [string, string];
-      const to = (expression: string): string[] => ['--channel', 'back', '--target', expression];
-      await applied(await submit(operator, a, ...to('node=n2')), targets.slice(0, 1));
-      const renewed = await operator.script('renew', ['back', '--target', all, '--json']);
-      await applied(JSON.parse(renewed.stdout) as Submitted, targets);
-      await applied(await submit(operator, b, ...to(all)), targets);
-      const again = await submit(operator, a, ...to(all));
-      const begin = Date.now();
-      await applied(again, targets);
-      results.push(Date.now() - begin);
+      const { goBack } = await prepareRollBack(fleet, fleet.nodes.slice(1), bytes, timeoutMs);
+      results.push(await goBack());
       process.stderr.write(`round ${round}: ${results.at(-1)} ms\n`);
     }
     return results;

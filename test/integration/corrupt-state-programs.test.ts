@@ -27,7 +27,7 @@ describe('the real programs', () => {
     const { config } = place.node;
     if (!existsSync(configFile)) writeFileSync(configFile, JSON.stringify(config));
     const argv = [...identity, ...programArgv(name, dist)];
-    // What faketime shares is closed to another user.
+    // Another user cannot open the memory that faketime shares.
     const env = { ...serfEnvironment(configFile), ...(identity.length === 0 ? clock : {}) };
     return runSync(argv, { env, input });
   };

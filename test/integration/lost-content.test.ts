@@ -3,11 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { updateKey } from '../../lib/announcement/update.ts';
 import { updatesDir } from '../../lib/state/layout.ts';
 import { readProgress } from '../../lib/state/progress.ts';
 import type { FleetNode } from '../support/fleet/fleet-node.ts';
 import { type Fleet, startFleet } from '../support/fleet/fleet.ts';
+import { prepareRollBack } from '../support/fleet/roll-back.ts';
 import { hasEvent, submit, type Submitted } from '../support/fleet/submit.ts';
 import { callTransmission, configure, torrentsOn } from '../support/fleet/wire.ts';
 import { repository } from '../support/run/repository.ts';
@@ -97,35 +97,19 @@ describe('content that a node had and lost, with a seed that has seen it complet
 
 describe('a roll-back by hand, whose sender is no target', () => {
   it('is applied everywhere, and downloaded nowhere again', async () => {
-    const [a, b] = ['a', 'b'].map((name) => {
-      const file = join(fleet.directory, `${name}.bin`);
-      writeFileSync(file, randomBytes(3_000_000));
-      return file;
-    }) as [string, string];
     const targets = [other, third];
-    const wide = ['--channel', 'back', '--target', 'node=n2|n3'];
-    const applied = (update: Submitted, nodes: FleetNode[]): Promise<unknown> =>
-      fleet.waitFor(
-        `${updateKey(update)} is applied`,
-        () => nodes.every((node) => hasEvent(node, update, 'applied')),
-        wholeAgainMs,
-      );
     const downloaded = async (node: FleetNode, { infoHash }: Submitted): Promise<number> => {
       const request = { ids: [infoHash], fields: ['downloadedEver'] };
       const { torrents } = await callTransmission(node, 'torrent-get', request);
       return (torrents as { downloadedEver: number }[])[0]?.downloadedEver ?? NaN;
     };
-    const canary = await submit(operator, a, '--channel', 'back', '--target', 'node=n2');
-    await applied(canary, [other]);
-    const renewal = await operator.script('renew', ['back', '--target', 'node=n2|n3', '--json']);
-    expect(renewal).toMatchObject({ status: 0, stderr: '' });
-    await applied(JSON.parse(renewal.stdout) as Submitted, targets);
-    await applied(await submit(operator, b, ...wide), targets);
-    const before = await Promise.all(targets.map((node) => downloaded(node, canary)));
-    await applied(await submit(operator, a, ...wide), targets);
-    expect(await Promise.all(targets.map((node) => downloaded(node, canary)))).toEqual(before);
+    const { file, first, goBack } = await prepareRollBack(fleet, targets, 3_000_000, wholeAgainMs);
+    const before = await Promise.all(targets.map((node) => downloaded(node, first)));
+    expect(Math.min(...before)).toBeGreaterThan(0);
+    await goBack();
+    expect(await Promise.all(targets.map((node) => downloaded(node, first)))).toEqual(before);
     for (const { config } of targets)
-      expect(readFileSync(join(config.deliveryDir, 'a.bin')).equals(readFileSync(a))).toBe(true);
+      expect(readFileSync(join(config.deliveryDir, 'a.bin')).equals(readFileSync(file))).toBe(true);
   });
 });
 

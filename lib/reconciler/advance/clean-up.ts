@@ -92,17 +92,19 @@ export async function cleanUp(
   for (const { id, isRevoked, isForOthers } of past) {
     const update = (await held.offer(id))?.update;
     const progress = readIfIntact(updatesDir(config.stateDir), id);
+    if (update === undefined) {
+      leaving.push({ id, known: progress });
+      continue;
+    }
     // Submitted here for other nodes, which download it from here.
     const isServed = isForOthers === true && progress === undefined && stay.has(updateKey(id));
     // Once other keys have signed it again (submit --renew), it must not need another download, and the
     // machine that it was submitted on must still have it to sign.
     const isRenewable =
-      isRevoked === true &&
-      (isApplied(config, id) || (update !== undefined && isPublished(config, update)));
-    const isKept = update !== undefined && kept.get(id.channel)?.has(contentKey(update)) === true;
+      isRevoked === true && (isApplied(config, id) || isPublished(config, update));
+    const isKept = kept.get(id.channel)?.has(contentKey(update)) === true;
     const hasExpired = progress !== undefined && hasJustExpired(progress, nowSeconds);
-    if (update === undefined) leaving.push({ id, known: progress });
-    else if (isServed || isRenewable) spared.push(update);
+    if (isServed || isRenewable) spared.push(update);
     else if ((isKept || hasExpired) && !(await (isLow ??= isSpaceLow())))
       (isKept ? spared : expired).push(update);
     else leaving.push({ id, known: update });

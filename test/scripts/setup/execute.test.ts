@@ -90,7 +90,7 @@ describe('takeSetupStep', () => {
     linkSync(at('file'), at('.tmp-1-2-3'));
     takeSetupStep(correct('/state/file'), root, 'none');
     expect(statSync(at('file'))).toMatchObject({ nlink: 1, mode: 0o100_640 });
-    // What may be in use stays; after ten minutes the next file that is written there takes it away.
+    // A young one may be in use: after ten minutes the next file that is written there takes it away.
     expect(readdirSync(join(root, 'state')).sort()).toEqual(['.tmp-other', 'file']);
     utimesSync(at('.tmp-other'), 0, 0);
     const write = { kind: 'write-file', path: '/state/new', ownership, text: '' } as const;

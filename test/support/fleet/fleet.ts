@@ -110,7 +110,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     const logs = (): string => nodes.map((node) => node.logs()).join('\n');
     const reconcile = (): void => {
       for (const node of nodes)
-        // What it finds is in its log; a test may have taken anything from it.
+        // Its failures are in its log: a test may have taken anything from the node.
         if (node.serf.isRunning) node.script('reconcile', ['--no-wait']).catch(() => undefined);
     };
     const fleet: Fleet = {
